@@ -12,6 +12,8 @@ One `Stage` is one loop nest:
             acc = acc (sum | product | max | min) reduction.operand
         target = value                                          (`value` may read acc)
 
+`millstream_runtime.plan` writes and reads programs as JSON.
+
 Axes are numbered: first those of `extents`, then those of the reduction. An `Access` addresses a flat
 buffer at offset + sum(axis * stride) + sum(lookup), counted in elements. Every element of a buffer is
 stored exactly once in a program, and before it is loaded: order among stages is the only dependency.
@@ -23,12 +25,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from millstream_runtime.errors import PlanInvalid
 
 ROLES = ("input", "state", "output", "next_state", "constant", "scratch")
-DTYPES = ("float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool")
+DTYPES = (
+    "float32",
+    "float64",
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "bool",
+)
 REDUCTIONS = ("sum", "product", "max", "min")
 
 #: Scalar operations and their number of operands. Operands have one dtype, the result has the dtype
@@ -174,3 +187,128 @@ def walk(expression: Expression) -> Iterator[Expression]:
     elif isinstance(expression, Load):
         for lookup in expression.access.lookups:
             yield from walk(lookup.index)
+
+
+def check(program: Program) -> None:
+    """Check a program's own rules: known names and dtypes, right arity, no address outside a buffer.
+
+    Raises PlanInvalid naming the first stage that breaks one. What cannot be seen locally (every element
+    stored once, before it is loaded) is checked on the host when the program is made.
+    """
+    names = [buffer.name for buffer in program.buffers]
+    if len(set(names)) != len(names):
+        raise PlanInvalid("two buffers share a name", where="plan")
+    for buffer in program.buffers:
+        _check_buffer(buffer, program)
+    buffers = {buffer.name: buffer for buffer in program.buffers}
+    for number, stage in enumerate(program.stages):
+        try:
+            _check_stage(stage, buffers)
+        except _Broken as broken:
+            raise PlanInvalid(str(broken), where=f"stage {number}, {stage.origin}") from None
+
+
+class _Broken(Exception):
+    """A rule broken inside a stage; `check` adds where."""
+
+
+def _check_buffer(buffer: Buffer, program: Program) -> None:
+    where = f"buffer {buffer.name}"
+    if buffer.role not in ROLES or buffer.dtype not in DTYPES:
+        raise PlanInvalid(f"unknown role {buffer.role!r} or dtype {buffer.dtype!r}", where=where)
+    if buffer.size < 0 or buffer.offset < 0:
+        raise PlanInvalid("negative size or offset", where=where)
+    space = {"scratch": program.scratch_bytes, "constant": program.weight_bytes}.get(buffer.role)
+    width = item_size(buffer.dtype)
+    if space is None:
+        if buffer.offset:
+            raise PlanInvalid("only scratch and constants have an offset", where=where)
+    elif buffer.offset % width or buffer.offset + buffer.size * width > space:
+        raise PlanInvalid(f"misaligned, or outside its {space} bytes", where=where)
+
+
+def _check_stage(stage: Stage, buffers: dict[str, Buffer]) -> None:
+    extents = stage.extents
+    if any(extent < 1 for extent in extents):
+        raise _Broken("an axis without extent")
+    accumulator = ""
+    if stage.reduction:
+        if stage.reduction.kind not in REDUCTIONS:
+            raise _Broken(f"unknown reduction {stage.reduction.kind!r}")
+        inner = extents + stage.reduction.extents
+        if any(extent < 1 for extent in inner):
+            raise _Broken("a reduction axis without extent")
+        accumulator = _check_expression(stage.reduction.operand, inner, buffers, "")
+    dtype = _check_expression(stage.value, extents, buffers, accumulator)
+    target = _check_access(stage.target, extents, buffers, "")
+    if stage.target.lookups:
+        raise _Broken("a store at a data-dependent address")
+    if target.role not in ("output", "next_state", "scratch"):
+        raise _Broken(f"a store into {target.role} {target.name}")
+    if target.dtype != dtype:
+        raise _Broken(f"a {dtype} stored into {target.dtype} {target.name}")
+
+
+def _check_expression(
+    expression: Expression, extents: tuple[int, ...], buffers: dict[str, Buffer], accumulator: str
+) -> str:
+    """Check an expression and return its dtype."""
+    if expression.dtype not in DTYPES:
+        raise _Broken(f"unknown dtype {expression.dtype!r}")
+    match expression:
+        case Load():
+            buffer = _check_access(expression.access, extents, buffers, accumulator)
+            if buffer.dtype != expression.dtype:
+                raise _Broken(f"{buffer.name} holds {buffer.dtype}, loaded as {expression.dtype}")
+        case Constant():
+            if expression.dtype not in ("float32", "float64") and not math.isfinite(expression.value):
+                raise _Broken(f"{expression.value} is no {expression.dtype}")
+        case AxisIndex():
+            if not 0 <= expression.axis < len(extents):
+                raise _Broken(f"no axis {expression.axis}")
+        case Accumulated():
+            if expression.dtype != accumulator:
+                raise _Broken("the accumulator is read outside its stage, or as another dtype")
+        case Call():
+            _check_call(expression, extents, buffers, accumulator)
+    return expression.dtype
+
+
+_BOOLEAN_RESULT = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "is_nan")
+
+
+def _check_call(call: Call, extents: tuple[int, ...], buffers: dict[str, Buffer], accumulator: str) -> None:
+    if OPERATIONS.get(call.operation) != len(call.operands):
+        raise _Broken(f"unknown operation or wrong number of operands: {call.operation}")
+    dtypes = [_check_expression(x, extents, buffers, accumulator) for x in call.operands]
+    if call.operation == "cast":
+        return
+    if call.operation == "select":
+        condition, *dtypes = dtypes
+        if condition != "bool":
+            raise _Broken("select on something that is no bool")
+    result = "bool" if call.operation in _BOOLEAN_RESULT else dtypes[0]
+    if len(set(dtypes)) != 1 or call.dtype != result:
+        raise _Broken(f"{call.operation} of {', '.join(dtypes)} cannot give {call.dtype}")
+
+
+def _check_access(
+    access: Access, extents: tuple[int, ...], buffers: dict[str, Buffer], accumulator: str
+) -> Buffer:
+    buffer = buffers.get(access.buffer)
+    if buffer is None:
+        raise _Broken(f"no buffer {access.buffer!r}")
+    if len(access.strides) != len(extents):
+        raise _Broken(f"{len(access.strides)} strides for {len(extents)} axes")
+    reaches = [stride * (extent - 1) for stride, extent in zip(access.strides, extents, strict=True)]
+    for lookup in access.lookups:
+        if lookup.extent < 1:
+            raise _Broken("a lookup without extent")
+        if _check_expression(lookup.index, extents, buffers, accumulator) != "int64":
+            raise _Broken("a lookup whose index is no int64")
+        reaches.append(lookup.stride * (lookup.extent - 1))
+    lowest = access.offset + sum(min(reach, 0) for reach in reaches)
+    highest = access.offset + sum(max(reach, 0) for reach in reaches)
+    if lowest < 0 or highest >= buffer.size:
+        raise _Broken(f"address {lowest}..{highest} outside {buffer.name} of {buffer.size} elements")
+    return buffer
