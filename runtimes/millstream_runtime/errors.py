@@ -36,7 +36,7 @@ class BundleError(MillstreamError):
 
 
 class BundleNotFound(BundleError):
-    """No file or folder at the given path."""
+    """No file or folder that can be read at the given path."""
 
     exit_code = 2
 
@@ -73,6 +73,10 @@ class FormatTooNew(BundleError):
     """The bundle was written in a format version that this runtime does not know."""
 
 
+class TensorsInvalid(BundleError):
+    """A safetensors member breaks its format, or holds other tensors than the model asks for."""
+
+
 class SignatureMissing(BundleError):
     """Policy asks for a signature and the bundle has none."""
 
@@ -83,6 +87,12 @@ class SignatureInvalid(BundleError):
 
 class PlanInvalid(BundleError):
     """The program plan of a compiled target breaks its own rules."""
+
+
+class LibraryMissing(MillstreamError):
+    """A Python library that this request needs is not installed."""
+
+    exit_code = 3
 
 
 # --- opening a backend ------------------------------------------------------------------------
@@ -102,6 +112,12 @@ class BackendUnknown(BackendError):
 
 class BackendMissing(BackendError):
     """The library that the backend runs on is not installed."""
+
+
+class BackendRefused(BackendError):
+    """The backend's library is here and refuses the compiled target."""
+
+    exit_code = 1
 
 
 class MachineMismatch(BackendError):

@@ -1,0 +1,67 @@
+"""The run halves of the backends, and the protocol that they share.
+
+There is no base class and no registration: `BACKENDS` is the whole list, in order of preference, and
+a backend's module is imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, cast
+
+import numpy as np
+
+from millstream_runtime.errors import BackendUnknown
+from millstream_runtime.spec import ModelSpec, TargetSpec
+
+
+class Step(Protocol):
+    """One opened step of one model: immutable, shared by all streams, bound once per stream."""
+
+    def bind(
+        self,
+        inputs: Sequence[np.ndarray],
+        states: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        next_states: Sequence[np.ndarray],
+    ) -> Callable[[], None]:
+        """A call that runs one step from `inputs` and `states` into `outputs` and `next_states`.
+
+        All arrays are C-contiguous, owned by the caller, have a leading batch dimension and stand in
+        graph order (`valid` is the last input when there is one); `states` and `next_states` never
+        share memory. The call allocates nothing and keeps nothing from one run to the next. Two bound
+        calls may run in two threads; one bound call may not.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """What the module of a run half offers."""
+
+    def missing(self) -> str:
+        """Empty when the backend's library is here, else the exact line that installs it."""
+        ...
+
+    def open(self, files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Step:
+        """Open a compiled target; `files` is keyed by name relative to the target's folder.
+
+        Raises a BackendError when it cannot run here, PlanInvalid when its files are malformed.
+        """
+        ...
+
+
+#: Fastest first. Name of the backend, and the module of its run half.
+BACKENDS: tuple[tuple[str, str], ...] = (
+    ("tvm", "millstream_runtime.backends.tvm"),
+    ("numba", "millstream_runtime.backends.numba"),
+    ("onnxruntime", "millstream_runtime.backends.onnxruntime"),
+)
+
+
+def load_backend(name: str) -> Backend:
+    """The run half of that name. Raises BackendUnknown."""
+    modules = dict(BACKENDS)
+    if name not in modules:
+        raise BackendUnknown(f"no backend is called {name!r}", fix="use one of " + ", ".join(modules))
+    return cast(Backend, importlib.import_module(modules[name]))
