@@ -1,0 +1,1 @@
+"""Public data sets that reference models are trained and measured on, read where they are installed."""
