@@ -1,0 +1,51 @@
+"""Memory that run halves own, and the check of the arrays that they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from millstream_runtime.errors import PlanInvalid, WrongDtype, WrongShape
+from millstream_runtime.program import Buffer
+
+#: A cache line, and the widest vector register.
+ALIGNMENT = 64
+
+
+def aligned(size: int) -> np.ndarray:
+    """A uint8 array of `size` bytes on a 64-byte boundary, filled with poison: NaN as any float."""
+    room = np.full(size + ALIGNMENT, 255, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return room[start : start + size]
+
+
+def aligned_copy(data: bytes, size: int) -> np.ndarray:
+    """`data`, which must be `size` bytes long, on a 64-byte boundary. Raises PlanInvalid."""
+    if len(data) != size:
+        raise PlanInvalid(
+            "the weights do not belong to this plan", why=f"{len(data)} bytes, the plan says {size}"
+        )
+    copy = aligned(size)
+    copy[:] = np.frombuffer(data, np.uint8)
+    return copy
+
+
+def check_arrays(buffers: Sequence[Buffer], arrays: Sequence[np.ndarray]) -> int:
+    """The batch size of `arrays`, one per buffer: C-contiguous, of its dtype, `size` elements a stream.
+
+    Raises WrongShape or WrongDtype for the first array that does not fit: compiled code trusts addresses.
+    """
+    if len(arrays) != len(buffers):
+        raise WrongShape(f"{len(arrays)} arrays for {len(buffers)} tensors of the step")
+    batch = arrays[0].shape[0] if arrays and arrays[0].ndim else 0
+    for buffer, array in zip(buffers, arrays, strict=True):
+        if array.dtype.name != buffer.dtype:
+            raise WrongDtype(f"{array.dtype.name} given, {buffer.dtype} wanted", where=buffer.name)
+        if array.shape[:1] != (batch,) or array.size != batch * buffer.size or not array.flags.c_contiguous:
+            raise WrongShape(
+                f"an array of shape {array.shape}",
+                where=buffer.name,
+                why=f"wanted C-contiguous, {batch} streams of {buffer.size} elements",
+            )
+    return batch
