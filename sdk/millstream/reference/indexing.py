@@ -5,8 +5,6 @@ Source of every definition: the ONNX operator specification, opset 21.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from millstream.reference.precision import Operator
@@ -75,12 +73,14 @@ def scatter_nd(
 
 
 def _along(indices: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
-    places = list(np.indices(indices.shape, sparse=True))
+    places: list[np.ndarray] = [*np.indices(indices.shape, sparse=True)]
     places[axis] = indices
     return tuple(places)
 
 
-def _scatter(x: np.ndarray, places: Any, updates: np.ndarray, reduction: str) -> np.ndarray:
+def _scatter(
+    x: np.ndarray, places: tuple[np.ndarray, ...], updates: np.ndarray, reduction: str
+) -> np.ndarray:
     y = x.copy()
     if reduction == "none":
         y[places] = updates

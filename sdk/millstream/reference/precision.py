@@ -13,10 +13,10 @@ import numpy as np
 from millstream.errors import UnsupportedModel
 
 #: By name, because the 4-bit integers are not NumPy's own.
-DTYPES = frozenset(
-    ("bool", "float16", "float32", "float64", "int4", "int8", "int16", "int32", "int64")
-    + ("uint4", "uint8", "uint16", "uint32", "uint64")
-)
+_FLOATS = ("float16", "float32", "float64")
+_SIGNED = ("int4", "int8", "int16", "int32", "int64")
+_UNSIGNED = ("uint4", "uint8", "uint16", "uint32", "uint64")
+DTYPES = frozenset(("bool", *_FLOATS, *_SIGNED, *_UNSIGNED))
 
 Operator = Callable[..., np.ndarray | tuple[np.ndarray, ...]]
 
