@@ -27,7 +27,8 @@ def check(machine: Machine) -> None:
     this = here()
     for what, wanted, found in (("system", machine.system, this.system), ("CPU", machine.arch, this.arch)):
         if wanted and wanted != found:
-            raise _mismatch(f"this target was compiled for another {what}", f"wants {wanted}, this is {found}")
+            why = f"it wants {wanted}, and this is {found}"
+            raise _mismatch(f"this target was compiled for another {what}", why)
     lacking = [feature for feature in machine.features if feature not in this.features]
     if lacking:
         raise _mismatch("this CPU lacks features that the target was compiled for", ", ".join(lacking))

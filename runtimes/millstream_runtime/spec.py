@@ -7,11 +7,13 @@ malformed manifest; `to_json` is its exact inverse. The meaning of each field is
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
+import numpy as np
+
+from millstream_runtime import fields as read
 from millstream_runtime.errors import FormatTooNew, ManifestInvalid
 
 FORMAT_VERSION = 1
@@ -31,7 +33,10 @@ DTYPES = (
     "bool",
 )
 
-_T = TypeVar("_T")
+STEP = "step.onnx"
+GOLDEN = "golden.safetensors"
+INITIAL = "initial.safetensors"
+REPORT = "report.json"
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,10 @@ class StateSpec:
 
 @dataclass(frozen=True)
 class Framing:
-    """How raw samples become frames: `length` samples each, `hop` samples apart."""
+    """How raw samples become frames: `length` samples each, `hop` samples apart.
+
+    The model's one input then has shape (length, *shape of a sample).
+    """
 
     hop: int
     length: int
@@ -111,7 +119,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that native code was compiled for; empty fields mean any."""
+    """The machine that native code was compiled for; empty fields mean any. See `machine.here`."""
 
     system: str = ""
     arch: str = ""
@@ -129,7 +137,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """One compiled target: the backend that opens it and its files under `targets/<name>/`."""
+    """One compiled target: the backend that opens it and the members that it reads.
+
+    `files` are names in the bundle: `step.onnx`, or the target's own under `targets/<name>/`.
+    """
 
     name: str
     backend: str
@@ -167,8 +178,8 @@ class Manifest:
     @classmethod
     def from_json(cls, data: Any) -> Manifest:
         """Check and read a parsed manifest. Raises ManifestInvalid or FormatTooNew."""
-        top = _Fields(data, "manifest")
-        version = top.take("format_version", _integer)
+        given = read.mapping(data, "manifest")
+        version = read.positive(given.get("format_version"), "manifest.format_version")
         if version > FORMAT_VERSION:
             raise FormatTooNew(
                 f"format version {version}",
@@ -176,43 +187,11 @@ class Manifest:
                 why=f"this runtime reads versions up to {FORMAT_VERSION}",
                 fix="install a newer millstream, or export the model again with this one",
             )
-        manifest = cls(
-            format_version=version,
-            producer=top.take("producer", _text),
-            model=top.take("model", _model),
-            model_sha256=top.take("model_sha256", _digest),
-            targets=top.take("targets", _many(_target)),
-            members=top.take("members", _members),
-            provenance=top.take("provenance", _mapping),
-            options=top.take("options", _mapping),
-        )
-        top.done()
+        manifest = _read_manifest(given, "manifest")
         _check_names(manifest)
+        _check_model(manifest.model)
+        _check_members(manifest)
         return manifest
-
-
-def _check_names(manifest: Manifest) -> None:
-    model = manifest.model
-    ins = [t.name for t in model.graph_inputs] + [s.name for s in model.states]
-    outs = [t.name for t in model.outputs] + [s.next_name for s in model.states]
-    for kind, names in (("input", ins), ("output", outs), ("target", [t.name for t in manifest.targets])):
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise ManifestInvalid(f"{kind} name used twice", where="manifest.json", why=", ".join(twice))
-    if bool(model.look_ahead) != bool(model.valid):
-        raise ManifestInvalid(
-            "look_ahead and valid must come together",
-            where="manifest.json: model",
-            why=f"look_ahead is {model.look_ahead} and valid is {model.valid!r}",
-        )
-    if model.framing and model.framing.length < model.framing.hop:
-        raise ManifestInvalid("a frame is shorter than its hop", where="manifest.json: model.framing")
-    for target in manifest.targets:
-        for file in target.files:
-            if file not in manifest.members:
-                raise ManifestInvalid(
-                    f"target {target.name} names {file}, which is no member", where="manifest.json"
-                )
 
 
 def _plain(value: Any) -> Any:
@@ -225,205 +204,129 @@ def _plain(value: Any) -> Any:
     return value
 
 
-class _Fields:
-    """A JSON object being read: every field must be taken, none may be left over."""
+def _check_names(manifest: Manifest) -> None:
+    model = manifest.model
+    ins = [t.name for t in model.graph_inputs] + [s.name for s in model.states]
+    outs = [t.name for t in model.outputs] + [s.next_name for s in model.states]
+    for kind, names in (("input", ins), ("output", outs), ("target", [t.name for t in manifest.targets])):
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ManifestInvalid(f"{kind} name used twice", where="manifest.json", why=", ".join(twice))
 
-    def __init__(self, data: Any, where: str) -> None:
-        if not isinstance(data, dict):
-            raise ManifestInvalid(f"expected an object, found {type(data).__name__}", where=where)
-        self.left = dict(data)
-        self.where = where
 
-    def take(self, name: str, read: Callable[[Any, str], _T]) -> _T:
-        where = f"{self.where}.{name}"
-        if name not in self.left:
-            raise ManifestInvalid("field missing", where=where)
-        return read(self.left.pop(name), where)
-
-    def done(self) -> None:
-        if self.left:
+def _check_model(model: ModelSpec) -> None:
+    where = "manifest.model"
+    if not model.inputs or not model.outputs:
+        raise ManifestInvalid("a model needs at least one input and one output", where=where)
+    if bool(model.look_ahead) != bool(model.valid):
+        raise ManifestInvalid(
+            "look_ahead and valid must come together",
+            where=where,
+            why=f"look_ahead is {model.look_ahead} and valid is {model.valid!r}",
+        )
+    if model.framing:
+        _check_framing(model.framing, model.inputs)
+    for state in model.states:
+        if state.fill is not None and not _fits(state.fill, state.dtype):
             raise ManifestInvalid(
-                "unknown fields", where=self.where, why=", ".join(sorted(map(str, self.left)))
+                f"fill {state.fill!r} is no finite {state.dtype}", where=f"{where}.states: {state.name}"
             )
 
 
-def _wrong(expected: str, value: Any, where: str) -> ManifestInvalid:
-    shown = repr(value)
-    return ManifestInvalid(f"expected {expected}", where=where, why=f"found {shown[:60]}")
+def _check_framing(framing: Framing, inputs: tuple[TensorSpec, ...]) -> None:
+    if framing.length < framing.hop:
+        raise ManifestInvalid("a frame is shorter than its hop", where="manifest.model.framing")
+    if len(inputs) != 1 or inputs[0].shape[:1] != (framing.length,):
+        raise ManifestInvalid(
+            "framing needs one input whose first dimension is the length of a frame",
+            where="manifest.model.framing",
+            why=f"length is {framing.length}, inputs have shapes {[t.shape for t in inputs]}",
+        )
 
 
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise _wrong("text", value, where)
-    return value
+def _fits(fill: float | int | bool, dtype: str) -> bool:
+    """Whether the value has the dtype's kind and range."""
+    if dtype == "bool":
+        return isinstance(fill, bool)
+    if dtype.startswith("float"):
+        return not isinstance(fill, bool) and abs(fill) <= float(np.finfo(dtype).max)
+    limits = np.iinfo(dtype)
+    return type(fill) is int and limits.min <= fill <= limits.max
 
 
-def _name(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value or len(value) > 200 or not value.isprintable():
-        raise _wrong("a printable name of at most 200 characters", value, where)
-    return value
-
-
-def _digest(value: Any, where: str) -> str:
-    if not isinstance(value, str) or len(value) != 64 or set(value) - set("0123456789abcdef"):
-        raise _wrong("a SHA-256 in lower-case hex", value, where)
-    return value
-
-
-def _integer(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
-        raise _wrong("a non-negative integer", value, where)
-    return value
-
-
-def _positive(value: Any, where: str) -> int:
-    if _integer(value, where) == 0:
-        raise _wrong("a positive integer", value, where)
-    return value
-
-
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise _wrong("a finite number", value, where)
-    return float(value)
-
-
-def _fill(value: Any, where: str) -> float | int | bool:
-    if isinstance(value, bool) or (isinstance(value, (int, float)) and math.isfinite(value)):
-        return value
-    raise _wrong("a finite number or a boolean", value, where)
+def _check_members(manifest: Manifest) -> None:
+    """The members are exactly those that model and targets call for, and targets keep to their folder."""
+    expected = {STEP, GOLDEN, REPORT}
+    if any(state.fill is None for state in manifest.model.states):
+        expected.add(INITIAL)
+    for target in manifest.targets:
+        folder = f"targets/{target.name}/"
+        for file in target.files:
+            if "/" in target.name or not (file == STEP or file.startswith(folder)):
+                raise ManifestInvalid(f"a target's file stands outside {folder}", where=f"manifest: {file}")
+        expected.update(target.files)
+    if expected != set(manifest.members):
+        raise ManifestInvalid(
+            "the list of members is not what model and targets call for",
+            where="manifest.members",
+            why=", ".join(sorted(expected ^ set(manifest.members))),
+        )
+    if manifest.members[STEP].sha256 != manifest.model_sha256:
+        raise ManifestInvalid("the hash of step.onnx stands twice and differs", where="manifest.model_sha256")
 
 
 def _dtype(value: Any, where: str) -> str:
     if value not in DTYPES:
-        raise _wrong("a dtype: " + ", ".join(DTYPES), value, where)
+        raise read.wrong("a dtype: " + ", ".join(DTYPES), value, where)
     return value
 
 
-def _mapping(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _wrong("an object", value, where)
-    return value
-
-
-def _many(read: Callable[[Any, str], _T]) -> Callable[[Any, str], tuple[_T, ...]]:
-    def read_all(value: Any, where: str) -> tuple[_T, ...]:
-        if not isinstance(value, list):
-            raise _wrong("a list", value, where)
-        return tuple(read(item, f"{where}[{i}]") for i, item in enumerate(value))
-
-    return read_all
-
-
-def _optional(read: Callable[[Any, str], _T]) -> Callable[[Any, str], _T | None]:
-    return lambda value, where: None if value is None else read(value, where)
-
-
-def _tensor(value: Any, where: str) -> TensorSpec:
-    fields = _Fields(value, where)
-    tensor = TensorSpec(
-        name=fields.take("name", _name),
-        shape=fields.take("shape", _many(_integer)),
-        dtype=fields.take("dtype", _dtype),
-        unit=fields.take("unit", _text),
-    )
-    fields.done()
-    return tensor
-
-
-def _state(value: Any, where: str) -> StateSpec:
-    fields = _Fields(value, where)
-    state = StateSpec(
-        name=fields.take("name", _name),
-        next_name=fields.take("next_name", _name),
-        shape=fields.take("shape", _many(_integer)),
-        dtype=fields.take("dtype", _dtype),
-        fill=fields.take("fill", _optional(_fill)),
-    )
-    fields.done()
-    return state
-
-
-def _framing(value: Any, where: str) -> Framing:
-    fields = _Fields(value, where)
-    framing = Framing(hop=fields.take("hop", _positive), length=fields.take("length", _positive))
-    fields.done()
-    return framing
-
-
-def _model(value: Any, where: str) -> ModelSpec:
-    fields = _Fields(value, where)
-    model = ModelSpec(
-        name=fields.take("name", _name),
-        inputs=fields.take("inputs", _many(_tensor)),
-        outputs=fields.take("outputs", _many(_tensor)),
-        states=fields.take("states", _many(_state)),
-        batch=fields.take("batch", _optional(_positive)),
-        look_ahead=fields.take("look_ahead", _integer),
-        valid=fields.take("valid", _text),
-        sample_rate=fields.take("sample_rate", _optional(_number)),
-        framing=fields.take("framing", _optional(_framing)),
-        labels=fields.take("labels", _many(_text)),
-    )
-    fields.done()
-    if not model.inputs or not model.outputs:
-        raise ManifestInvalid("a model needs at least one input and one output", where=where)
-    return model
-
-
-def _tolerance(value: Any, where: str) -> Tolerance:
-    fields = _Fields(value, where)
-    tolerance = Tolerance(
-        relative=fields.take("relative", _number),
-        absolute=fields.take("absolute", _number),
-        reason=fields.take("reason", _text),
-    )
-    fields.done()
-    return tolerance
-
-
-def _memory(value: Any, where: str) -> Memory:
-    fields = _Fields(value, where)
-    memory = Memory(
-        weights=fields.take("weights", _integer),
-        state=fields.take("state", _integer),
-        scratch=fields.take("scratch", _integer),
-    )
-    fields.done()
-    return memory
-
-
-def _machine(value: Any, where: str) -> Machine:
-    fields = _Fields(value, where)
-    machine = Machine(
-        system=fields.take("system", _text),
-        arch=fields.take("arch", _text),
-        features=fields.take("features", _many(_text)),
-    )
-    fields.done()
-    return machine
-
-
-def _target(value: Any, where: str) -> TargetSpec:
-    fields = _Fields(value, where)
-    target = TargetSpec(
-        name=fields.take("name", _name),
-        backend=fields.take("backend", _name),
-        files=fields.take("files", _many(_name)),
-        tolerance=fields.take("tolerance", _tolerance),
-        memory=fields.take("memory", _memory),
-        machine=fields.take("machine", _machine),
-    )
-    fields.done()
-    return target
+def _fill(value: Any, where: str) -> float | int | bool:
+    return value if isinstance(value, bool | int) else read.number(value, where)
 
 
 def _members(value: Any, where: str) -> dict[str, Member]:
-    members = {}
-    for path, entry in _mapping(value, where).items():
-        fields = _Fields(entry, f"{where}[{path!r}]")
-        members[_name(path, where)] = Member(
-            size=fields.take("size", _integer), sha256=fields.take("sha256", _digest)
-        )
-        fields.done()
-    return members
+    return {
+        read.name(path, where): _read_member(entry, f"{where}[{path!r}]")
+        for path, entry in read.mapping(value, where).items()
+    }
+
+
+_read_member = read.record(Member, size=read.integer, sha256=read.digest)
+_read_tensor = read.record(TensorSpec, name=read.name, shape=read.shape, dtype=_dtype, unit=read.text)
+_read_state = read.record(
+    StateSpec, name=read.name, next_name=read.name, shape=read.shape, dtype=_dtype, fill=read.optional(_fill)
+)
+_read_model = read.record(
+    ModelSpec,
+    name=read.name,
+    inputs=read.many(_read_tensor),
+    outputs=read.many(_read_tensor),
+    states=read.many(_read_state),
+    batch=read.optional(read.positive),
+    look_ahead=read.integer,
+    valid=read.text,
+    sample_rate=read.optional(read.positive_number),
+    framing=read.optional(read.record(Framing, hop=read.positive, length=read.positive)),
+    labels=read.many(read.text),
+)
+_read_target = read.record(
+    TargetSpec,
+    name=read.name,
+    backend=read.name,
+    files=read.many(read.name),
+    tolerance=read.record(Tolerance, relative=read.number, absolute=read.number, reason=read.text),
+    memory=read.record(Memory, weights=read.integer, state=read.integer, scratch=read.integer),
+    machine=read.record(Machine, system=read.text, arch=read.text, features=read.many(read.text)),
+)
+_read_manifest = read.record(
+    Manifest,
+    format_version=read.positive,
+    producer=read.text,
+    model=_read_model,
+    model_sha256=read.digest,
+    targets=read.many(_read_target),
+    members=_members,
+    provenance=read.mapping,
+    options=read.mapping,
+)

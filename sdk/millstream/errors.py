@@ -35,6 +35,16 @@ class DataInvalid(UsageError):
     """Example or labelled data cannot be read or does not fit the model."""
 
 
+class KeyUnusable(UsageError):
+    """The signing key cannot be read or made."""
+
+
+class WriteFailed(MillstreamError):
+    """The result cannot be written: no room, no permission; what was there before is unchanged."""
+
+    exit_code = 2
+
+
 class ToolMissing(MillstreamError):
     """A package or program that this request needs is not installed."""
 

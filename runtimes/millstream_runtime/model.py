@@ -1,0 +1,113 @@
+"""A model ready to run: the bundle verified, the best backend opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from millstream_runtime import bundle as bundles
+from millstream_runtime.archive import DEFAULT_LIMITS, Limits
+from millstream_runtime.backends import BACKENDS, load_backend
+from millstream_runtime.bundle import Bundle
+from millstream_runtime.core import Core
+from millstream_runtime.errors import BackendError, BackendMissing, BackendUnknown, NoBackendOpens
+from millstream_runtime.nonfinite import Policy, refuse
+from millstream_runtime.pool import Pool
+from millstream_runtime.spec import Manifest, ModelSpec, TargetSpec
+from millstream_runtime.stream import Stream
+
+
+@dataclass(frozen=True)
+class Model:
+    """Heavy, immutable, safe to share between threads. Streams are light: make one per source."""
+
+    manifest: Manifest
+    target: TargetSpec
+    core: Core
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.manifest.model
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend that runs the step."""
+        return self.target.backend
+
+    def stream(self, nonfinite: Policy = refuse) -> Stream:
+        """A new stream. Raises BatchFixed."""
+        return Stream(self.core, nonfinite)
+
+    def streams(self, n: int, nonfinite: Policy = refuse) -> Pool:
+        """`n` streams that are stepped together. Raises BatchFixed, WrongShape."""
+        return Pool(self.core, n, nonfinite)
+
+    def initial_states(self, batch: int) -> dict[str, np.ndarray]:
+        """Fresh initial states by name, each (batch, *shape)."""
+        return {
+            state.name: np.tile(value, (batch, *(1 for _ in state.shape)))
+            for state, value in zip(self.spec.states, self.core.initial, strict=True)
+        }
+
+
+def load(
+    path: str | os.PathLike[str],
+    backend: str | None = None,
+    trusted_keys: Collection[str] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Model:
+    """Verify the bundle at `path` and open it with `backend`, or with the fastest that opens here.
+
+    Raises what `bundle.read` raises; BackendUnknown, BackendMissing, MachineMismatch, BackendRefused
+    when one backend is asked for; NoBackendOpens with every reason when none is.
+    """
+    bundle = bundles.read(path, limits, trusted_keys)
+    if backend is None:
+        return _best(bundle)
+    return open_target(bundle, _target(bundle, backend))
+
+
+def open_target(bundle: Bundle, target: TargetSpec) -> Model:
+    """Open one target of a verified bundle. Raises a BackendError, or PlanInvalid."""
+    backend = load_backend(target.backend)
+    install = backend.missing()
+    if install:
+        raise BackendMissing(f"{target.backend} is not installed", fix=install)
+    manifest = bundle.manifest
+    step = backend.open(bundle.files(target), manifest.model, target)
+    return Model(manifest, target, Core(manifest.model, step, bundle.initial(), manifest.model_sha256))
+
+
+def _target(bundle: Bundle, backend: str) -> TargetSpec:
+    """The bundle's first target for this backend."""
+    load_backend(backend)
+    targets = bundle.manifest.targets
+    for target in targets:
+        if target.backend == backend:
+            return target
+    raise BackendUnknown(
+        f"the bundle has no target for {backend}",
+        where=bundle.path,
+        why="it has " + (", ".join(t.backend for t in targets) or "none"),
+        fix="export it again with that target",
+    )
+
+
+def _best(bundle: Bundle) -> Model:
+    """The first target that opens, in the order of BACKENDS."""
+    reasons = []
+    for name, _ in BACKENDS:
+        for target in bundle.manifest.targets:
+            if target.backend == name:
+                try:
+                    return open_target(bundle, target)
+                except BackendError as error:
+                    reasons.append(f"{target.name}: {error}".replace("\n", "\n  "))
+    raise NoBackendOpens(
+        "no backend opens this bundle here",
+        where=bundle.path,
+        why="\n  ".join(("", *reasons)) if reasons else "it holds no target for a backend that is known here",
+    )

@@ -1,0 +1,62 @@
+"""The arrays that one stream or pool owns, and the step bound to them.
+
+There are two sets of state arrays: a step reads the one and writes the other, then they change places.
+So a step that fails half-way leaves the state as it was, and nothing is copied or allocated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from millstream_runtime.core import Core
+
+ALIGNMENT = 64
+
+
+class Registers:
+    """Inputs, outputs and two sets of states of `batch` streams; states hold their initial values.
+
+    `inputs`, `outputs`, `states` and `next_states` are tuples of arrays in graph order, each with a
+    leading dimension of `batch`. After `tick`, `states` is what the step wrote.
+    """
+
+    __slots__ = ("_back", "_forth", "_initial", "inputs", "next_states", "outputs", "states")
+
+    def __init__(self, core: Core, batch: int) -> None:
+        spec = core.spec
+        self._initial = core.initial
+        self.inputs = tuple(aligned((batch, *t.shape), t.dtype) for t in spec.graph_inputs)
+        self.outputs = tuple(aligned((batch, *t.shape), t.dtype) for t in spec.outputs)
+        self.states = tuple(aligned((batch, *s.shape), s.dtype) for s in spec.states)
+        self.next_states = tuple(aligned((batch, *s.shape), s.dtype) for s in spec.states)
+        self._forth = core.step.bind(self.inputs, self.states, self.outputs, self.next_states)
+        self._back = core.step.bind(self.inputs, self.next_states, self.outputs, self.states)
+        self.reset(np.ones(batch, bool))
+
+    def tick(self) -> None:
+        """Run the step once; the states before it stay readable in `next_states` until the next one."""
+        self._forth()
+        self._forth, self._back = self._back, self._forth
+        self.states, self.next_states = self.next_states, self.states
+
+    def reset(self, rows: np.ndarray) -> None:
+        """Give the initial values to the states of these rows (a boolean mask)."""
+        for state, value in zip(self.states, self._initial, strict=True):
+            state[rows] = value
+
+    def load(self, row: int, states: tuple[np.ndarray, ...]) -> None:
+        """Copy the given states, which have no batch dimension, into one row."""
+        for state, value in zip(self.states, states, strict=True):
+            state[row] = value
+
+    def save(self, row: int) -> tuple[np.ndarray, ...]:
+        """Copies of the states of one row, without batch dimension."""
+        return tuple(np.array(state[row]) for state in self.states)
+
+
+def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Zeros, C-contiguous, beginning at a multiple of 64 bytes: a cache line, a vector register."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)

@@ -1,0 +1,56 @@
+"""Who made a bundle: an Ed25519 signature over the exact bytes of `manifest.json`.
+
+The manifest holds the hash of every other member, so the signature covers the whole bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from millstream_runtime import strict_json
+from millstream_runtime.errors import LibraryMissing, SignatureInvalid, SignatureMissing
+
+MEMBER = "manifest.sig"
+
+
+def verify(manifest: bytes, signature: bytes | None, trusted_keys: Collection[str]) -> None:
+    """Raise unless `signature` is by one of the trusted public keys (64 hex digits each).
+
+    Raises SignatureMissing, SignatureInvalid, LibraryMissing.
+    """
+    if signature is None:
+        raise SignatureMissing(
+            "the bundle is not signed", fix="sign it, or open it without `trusted_keys` if you trust it"
+        )
+    public_key, signed = _parse(signature)
+    if public_key.hex() not in {key.lower() for key in trusted_keys}:
+        raise SignatureInvalid("signed by a key that is not trusted", where=MEMBER, why=public_key.hex())
+    _check(manifest, public_key, signed)
+
+
+def _parse(signature: bytes) -> tuple[bytes, bytes]:
+    """The public key (32 bytes) and the signature (64 bytes)."""
+    try:
+        fields = strict_json.loads(signature)
+        public_key, signed = bytes.fromhex(fields["public_key"]), bytes.fromhex(fields["signature"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SignatureInvalid("the signature cannot be read", where=MEMBER, why=str(error)) from error
+    if (len(public_key), len(signed), len(fields)) != (32, 64, 2):
+        raise SignatureInvalid("the signature has another form than Ed25519's", where=MEMBER)
+    return public_key, signed
+
+
+def _check(manifest: bytes, public_key: bytes, signed: bytes) -> None:
+    try:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    except ImportError as error:
+        raise LibraryMissing(
+            "signatures cannot be checked here",
+            why="cryptography is not installed",
+            fix="pip install 'millstream[sign]'",
+        ) from error
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signed, manifest)
+    except (InvalidSignature, ValueError) as error:
+        raise SignatureInvalid("the signature does not belong to this manifest", where=MEMBER) from error
