@@ -1,0 +1,78 @@
+"""Short ways to write scalar expressions, and the one rewrite that every pass is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from millstream_runtime.program import Call, Constant, Expression, Load
+
+_BOOLEAN = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "is_nan")
+
+
+def call(operation: str, *operands: Expression) -> Call:
+    """An operation whose result dtype follows from its operands."""
+    if operation in _BOOLEAN:
+        return Call(operation, operands, "bool")
+    return Call(operation, operands, operands[-1].dtype)
+
+
+def constant(value: float | int | bool, dtype: str) -> Constant:
+    """A literal of that dtype, as the Python type that goes with it."""
+    if dtype == "bool":
+        return Constant(bool(value), dtype)
+    return Constant(float(value) if dtype.startswith("float") else int(value), dtype)
+
+
+def like(value: float, expression: Expression) -> Constant:
+    """A literal of an expression's dtype."""
+    return constant(value, expression.dtype)
+
+
+def add(a: Expression, b: Expression) -> Call:
+    return call("add", a, b)
+
+
+def subtract(a: Expression, b: Expression) -> Call:
+    return call("subtract", a, b)
+
+
+def multiply(a: Expression, b: Expression) -> Call:
+    return call("multiply", a, b)
+
+
+def divide(a: Expression, b: Expression) -> Call:
+    return call("divide", a, b)
+
+
+def select(condition: Expression, then: Expression, otherwise: Expression) -> Call:
+    return call("select", condition, then, otherwise)
+
+
+def clamp(x: Expression, low: float, high: float) -> Call:
+    return call("minimum", call("maximum", x, like(low, x)), like(high, x))
+
+
+def cast(x: Expression, dtype: str) -> Expression:
+    """Convert; to bool means "is not zero"."""
+    if x.dtype == dtype:
+        return x
+    if dtype == "bool":
+        return call("not_equal", x, like(0, x))
+    return Call("cast", (x,), dtype)
+
+
+def rewrite(expression: Expression, visit: Callable[[Expression], Expression | None]) -> Expression:
+    """Top-down replacement: `visit` returns what stands in an expression's place, or None to go below."""
+    found = visit(expression)
+    if found is not None:
+        return found
+    if isinstance(expression, Call):
+        operands = tuple(rewrite(operand, visit) for operand in expression.operands)
+        return replace(expression, operands=operands)
+    if isinstance(expression, Load) and expression.access.lookups:
+        lookups = tuple(
+            replace(lookup, index=rewrite(lookup.index, visit)) for lookup in expression.access.lookups
+        )
+        return replace(expression, access=replace(expression.access, lookups=lookups))
+    return expression

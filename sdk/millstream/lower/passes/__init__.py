@@ -1,0 +1,19 @@
+"""The passes, in order. Each takes a draft and returns one that computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from millstream.lower.draft import Draft
+from millstream.lower.passes.canonical import canonical
+from millstream.lower.passes.epilogue import merge_epilogues
+from millstream.lower.passes.forward import forward_stores
+from millstream.lower.passes.inline import inline
+from millstream.lower.passes.layout import order_constants
+from millstream.lower.passes.prune import prune
+
+#: Run again and again until a round changes nothing.
+FUSION: tuple[Callable[[Draft], Draft], ...] = (inline, prune, merge_epilogues, forward_stores, canonical)
+
+#: Run once, after fusion.
+FINAL: tuple[Callable[[Draft], Draft], ...] = (order_constants, prune)

@@ -1,0 +1,122 @@
+"""Step graph -> draft: every ONNX node becomes views and stages, nothing is fused yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx.helper
+
+from millstream.fold import fold_constants
+from millstream.gap import Gap
+from millstream.graph import StepGraph, initializers, origin, tensor
+from millstream.lower.builder import Builder, Node, Untranslatable
+from millstream.lower.draft import Draft
+from millstream.lower.operators import OPERATORS
+from millstream.lower.view import View
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The draft, and what could not be translated; the draft is only complete without gaps."""
+
+    draft: Draft
+    gaps: tuple[Gap, ...]
+
+
+def translate(graph: StepGraph) -> Translation:
+    """Translate one stream's step: functions inlined, batch 1, constants folded."""
+    model = fold_constants(graph.flatten().specialize(1).model)
+    return _Translator(StepGraph(model)).run()
+
+
+class _Translator:
+    def __init__(self, graph: StepGraph) -> None:
+        self.graph = graph
+        self.body = graph.model.graph
+        self.builder = Builder()
+        self.known = dict(initializers(graph.model))
+        self.views: dict[str, View] = {}
+        self.gaps: list[Gap] = []
+
+    def run(self) -> Translation:
+        for place, node in enumerate(self.body.node):
+            if not node.name:
+                node.name = f"{node.op_type}_{place}"
+        self._declare_inputs()
+        self._declare_outputs()
+        for node in self.body.node:
+            self._node(node)
+        if not self.gaps:
+            self._store_outputs()
+        draft = Draft(tuple(self.builder.buffers), tuple(self.builder.stages), self.builder.arrays)
+        return Translation(draft, tuple(self.gaps))
+
+    def _declare_inputs(self) -> None:
+        states = {pair.name for pair in self.graph.states}
+        for value in map(tensor, self.body.input):
+            role = "state" if value.name in states else "input"
+            self._declare(value.name, role, value.dtype, value.shape)
+
+    def _declare_outputs(self) -> None:
+        states = {pair.next_name for pair in self.graph.states}
+        for value in map(tensor, self.body.output):
+            role = "next_state" if value.name in states else "output"
+            self._declare(_result(value.name), role, value.dtype, value.shape)
+
+    def _declare(self, name: str, role: str, dtype: np.dtype, shape: tuple[int | None, ...]) -> None:
+        try:
+            self.views[name] = self.builder.declare(name, role, str(dtype), [n or 0 for n in shape])
+        except Untranslatable as error:
+            self.gaps.append(Gap(role, name, "", str(error), error.help))
+
+    def _node(self, node: onnx.NodeProto) -> None:
+        where = origin(node)
+        self.builder.origin = f"{where or node.name} {node.op_type}"
+        try:
+            results = self._results(node)
+        except Untranslatable as error:
+            self.gaps.append(Gap(node.op_type, node.name, where, str(error), error.help))
+            return
+        if results is not None:
+            named = zip(node.output, results, strict=False)
+            self.views.update((name, view) for name, view in named if name)
+
+    def _results(self, node: onnx.NodeProto) -> list[View] | None:
+        """The node's outputs; None when an operand is missing because of an earlier gap."""
+        function = OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if function is None:
+            raise Untranslatable("the operator is not lowered")
+        if any(name and not self._available(name) for name in node.input):
+            return None
+        found = function(self.builder, self._operands(node))
+        return found if isinstance(found, list) else [found]
+
+    def _available(self, name: str) -> bool:
+        return name in self.views or name in self.known
+
+    def _operands(self, node: onnx.NodeProto) -> Node:
+        return Node(
+            operator=node.op_type,
+            inputs=tuple(self._view(name) if name else None for name in node.input),
+            constants=tuple(self.known.get(name) for name in node.input),
+            attributes={a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
+            outputs=sum(1 for name in node.output if name),
+        )
+
+    def _view(self, name: str) -> View:
+        if name not in self.views:
+            self.views[name] = self.builder.constant(self.known[name])
+        return self.views[name]
+
+    def _store_outputs(self) -> None:
+        for value in self.body.output:
+            self.builder.origin = f"output {value.name}"
+            target = self.views[_result(value.name)]
+            self.builder.copy(self._view(value.name), target)
+
+
+def _result(name: str) -> str:
+    """Buffer names of results carry a mark, so that they never meet the name of an input."""
+    return f"{name} (result)"

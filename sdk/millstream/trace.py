@@ -1,0 +1,187 @@
+"""PyTorch step -> step graph: torch.export, ONNX export, then our names, pairs and coarse functions."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import onnxscript.values
+import torch
+from torch import Tensor, nn
+
+from millstream import coarse
+from millstream.errors import TraceFailed
+from millstream.graph import BATCH, OPSET, StatePair, StepGraph, build, set_origin
+from millstream.protocol import INPUT, OUTPUT, VALID, Streamable, refused_mutation
+
+_TRACING_BATCH = 2
+_LARGEST_BATCH = 1 << 20
+_NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The step graph, and why its batch is fixed to 1 (empty when it is free)."""
+
+    graph: StepGraph
+    fixed_batch_reason: str
+
+
+class _StepModule(nn.Module):
+    """The step as a function of flat arguments: input, `valid` when there is look-ahead, states."""
+
+    def __init__(self, source: Streamable) -> None:
+        super().__init__()
+        self.model = source.module
+        self._source = source
+
+    def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+        source = self._source
+        if not source.stateful:
+            return _tuple(self.model(arguments[0]))
+        extra = 2 if source.look_ahead else 1
+        # Cloned, so that a step that works in place on its state leaves no mutation in the graph.
+        state = {n: s.clone() for n, s in zip(source.initial, arguments[extra:], strict=True)}
+        y, after = self.model.step(arguments[0], state, *arguments[1:extra])  # type: ignore[operator]
+        return (*_tuple(y), *(after[name] for name in source.initial))
+
+
+def trace(source: Streamable, frame: Tensor) -> Traced:
+    """Trace the step of one `frame` (1, ...) to a step graph with a free batch, else with batch 1.
+
+    Raises TraceFailed when torch cannot export it, MutatedBuffer when the trace shows hidden state.
+    """
+    free = torch.export.Dim(BATCH, min=1, max=_LARGEST_BATCH)
+    try:
+        return Traced(_graph(source, _arguments(source, frame, _TRACING_BATCH), free), "")
+    except TraceFailed as first:
+        graph = _graph(source, _arguments(source, frame, 1), None)
+        return Traced(graph, first.why.splitlines()[0])
+
+
+def _arguments(source: Streamable, frame: Tensor, batch: int) -> tuple[Tensor, ...]:
+    x = frame.expand(batch, *frame.shape[1:]).contiguous()
+    valid = (torch.ones(batch, dtype=torch.bool),) if source.look_ahead else ()
+    return (x, *valid, *source.initial_state(batch).values())
+
+
+def _graph(source: Streamable, arguments: tuple[Tensor, ...], batch: Any) -> StepGraph:
+    with torch.no_grad():
+        outputs = len(_StepModule(source)(*arguments)) - len(source.initial)
+    program = _exported(source, arguments, batch)
+    inputs = [INPUT, *([VALID] if source.look_ahead else []), *source.initial]
+    results = [OUTPUT] if outputs == 1 else [f"{OUTPUT}.{i}" for i in range(outputs)]
+    pairs = [StatePair(name, f"{name}.next") for name in source.initial]
+    names = [*results, *(pair.next_name for pair in pairs)]
+    return build(_onnx(program, inputs, names), pairs, coarse.functions())
+
+
+def _exported(source: Streamable, arguments: tuple[Tensor, ...], batch: Any) -> torch.export.ExportedProgram:
+    shapes = (tuple({0: batch} for _ in arguments),) if batch is not None else None
+    with _quiet(), torch.no_grad():
+        program = _attempt(
+            "torch.export cannot trace the step",
+            lambda: torch.export.export(_StepModule(source), arguments, dynamic_shapes=shapes),
+        )
+        mutated = program.run_decompositions().graph_signature.buffers_to_mutate
+    if mutated:
+        raise refused_mutation(sorted(name.removeprefix("model.") for name in mutated.values()))
+    return program
+
+
+def _onnx(program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
+    with _quiet():
+        exported = _attempt(
+            "the step cannot be written as ONNX",
+            lambda: torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=inputs,
+                output_names=outputs,
+                custom_translation_table=_translations(),
+                verbose=False,
+            ),
+        )
+    model = onnx.ModelProto()
+    model.CopyFrom(exported.model_proto)
+    _name_batch(model)
+    for node in model.graph.node:
+        set_origin(node, _module_path(node))
+    return model
+
+
+def _attempt(what: str, run: Callable[[], Any]) -> Any:
+    """Run a torch exporter; whatever it raises becomes TraceFailed with its first lines as the reason."""
+    try:
+        return run()
+    except Exception as error:  # noqa: BLE001 - exporters run user code and raise anything at all
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        lines = [line for line in str(cause).splitlines() if line.strip()]
+        reason = " ".join(lines[:3])[:600] or type(cause).__name__
+        raise TraceFailed(
+            what,
+            why=f"{type(cause).__name__}: {reason}",
+            fix="keep the step free of Python branches on tensor values; build shapes from x.shape[0] alone",
+        ) from error
+
+
+def _translations() -> dict[Any, Callable[..., Any]]:
+    """Coarse torch operators that are loaded in this process -> nodes of our domain."""
+    table = {}
+    for function in coarse.functions():
+        packet = getattr(torch.ops.millstream, coarse.TORCH_NAMES[function.name], None)
+        if packet is not None:
+            opset = onnxscript.values.Opset(coarse.DOMAIN, coarse.VERSION)
+            table[packet.default] = onnxscript.values.Op(opset, function.name, coarse.schema(function))
+    return table
+
+
+def _name_batch(model: onnx.ModelProto) -> None:
+    """Give the one symbolic dimension its name; a second kind is left for the checker to refuse."""
+    values = (*model.graph.input, *model.graph.output)
+    names = {dim.dim_param for value in values for dim in value.type.tensor_type.shape.dim if dim.dim_param}
+    if len(names) == 1:
+        for value in values:
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.dim_param:
+                    dim.dim_param = BATCH
+
+
+def _module_path(node: onnx.NodeProto) -> str:
+    """The path of the submodule that a node came from, as the user would write it."""
+    for prop in node.metadata_props:
+        if prop.key == _NAME_SCOPES:
+            scopes = ast.literal_eval(prop.value)
+            path = next((scope for scope in reversed(scopes[:-1]) if scope), "")
+            return path.removeprefix("model").removeprefix(".")
+    return ""
+
+
+def _tuple(y: object) -> tuple[Tensor, ...]:
+    return tuple(y) if isinstance(y, (tuple, list)) else (y,)  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters' own chatter off the terminal; their errors still raise."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
