@@ -89,9 +89,18 @@ def concat(*parts: np.ndarray, axis: int) -> np.ndarray:
 
 
 def split(
-    x: np.ndarray, split: Integers | None = None, axis: int = 0, num_outputs: int = 1
+    x: np.ndarray, split: Integers | None = None, axis: int = 0, num_outputs: int = 0
 ) -> tuple[np.ndarray, ...]:
-    """x cut along `axis` into parts of the given lengths, or into equal ones with a shorter last."""
+    """x cut along `axis` into parts of the given lengths, or into equal ones with a shorter last.
+
+    Raises UnsupportedModel when neither lengths nor a number of parts are given, as before opset 18.
+    """
+    if split is None and not num_outputs:
+        raise UnsupportedModel(
+            "Split with neither lengths nor num_outputs",
+            why="opset 18 and newer ask for one of them",
+            fix="convert the model to opset 21",
+        )
     if split is None:
         length = -(-x.shape[axis] // num_outputs)
         ends = [length * i for i in range(1, num_outputs)]
