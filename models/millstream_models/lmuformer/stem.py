@@ -137,7 +137,7 @@ class SymmetricStem(_Stem):
 
     def initial_state(self, batch: int) -> dict[str, Tensor]:
         valid = torch.zeros(batch, self.look_ahead, dtype=torch.bool, device=self.residual.weight.device)
-        return {**super().initial_state(batch), "stem_valid": valid}
+        return {"stem_valid": valid, **super().initial_state(batch)}
 
 
 def _gate(x: Tensor, real: Tensor) -> Tensor:

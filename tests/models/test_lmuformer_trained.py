@@ -1,0 +1,76 @@
+"""The trained weights on the official JapaneseVowels test split, in sequence form and frame by frame."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import millstream_models
+from millstream.datasets import japanese_vowels
+from millstream_models import CATALOGUE
+from millstream_models.lmuformer import lmuformer_jv
+
+ENTRY = next(entry for entry in CATALOGUE if entry.name == "lmuformer_jv")
+WEIGHTS = Path(millstream_models.__file__).parent / ENTRY.weights
+
+
+@pytest.fixture(scope="module")
+def split():
+    return japanese_vowels.test()
+
+
+@pytest.fixture(scope="module")
+def trained():
+    model = lmuformer_jv()
+    model.load_state_dict(load_file(WEIGHTS))
+    return model.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def sequence_logits(trained, split):
+    """Every utterance alone, through the sequence form: the logits at its last frame."""
+    return torch.cat([trained(torch.tensor(frames)[None])[:, -1] for frames in split.sequences])
+
+
+@pytest.fixture(scope="module")
+def streamed_logits(trained, split):
+    """All utterances as one batch of streams; each is read when its own last frame has gone in."""
+    lengths = torch.tensor([len(frames) for frames in split.sequences])
+    padded = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(frames) for frames in split.sequences], batch_first=True
+    )
+    state, last = trained.initial_state(len(lengths)), torch.full((len(lengths), 9), torch.nan)
+    for tick, frames in enumerate(padded.unbind(1)):
+        logits, state = trained.step(frames, state)
+        last = torch.where((lengths == tick + 1)[:, None], logits, last)
+    return last
+
+
+def _right(logits, split):
+    return int((logits.argmax(1).numpy() == split.labels).sum())
+
+
+def test_at_least_361_of_the_370_test_utterances_are_named_right(sequence_logits, streamed_logits, split):
+    assert len(split.labels) == 370
+    assert _right(sequence_logits, split) >= 361
+    assert _right(streamed_logits, split) >= 361
+
+
+def test_both_forms_agree_on_every_prediction(sequence_logits, streamed_logits):
+    assert torch.equal(sequence_logits.argmax(1), streamed_logits.argmax(1))
+    # Float32 rounding through nine layers, on logits of size ten or so.
+    torch.testing.assert_close(sequence_logits, streamed_logits, rtol=1e-5, atol=2e-5)
+
+
+def test_the_model_normalizes_raw_frames(trained):
+    frames = torch.from_numpy(np.concatenate(japanese_vowels.train().sequences))
+    normalized = trained.normalize(frames)
+    torch.testing.assert_close(normalized.mean(0), torch.zeros(12), rtol=0, atol=1e-4)
+    torch.testing.assert_close(normalized.std(0), torch.ones(12), rtol=0, atol=1e-4)
+
+
+def test_the_checkpoint_is_small_and_finite():
+    assert WEIGHTS.stat().st_size < 300_000
+    assert all(tensor.isfinite().all() for tensor in load_file(WEIGHTS).values())
