@@ -122,7 +122,7 @@ def _attempt(what: str, run: Callable[[], Any]) -> Any:
     """Run a torch exporter; whatever it raises becomes TraceFailed with its first lines as the reason."""
     try:
         return run()
-    except Exception as error:  # noqa: BLE001 - exporters run user code and raise anything at all
+    except Exception as error:  # exporters run user code, which may raise anything
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__

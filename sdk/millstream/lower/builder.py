@@ -57,7 +57,7 @@ class Node:
             raise Untranslatable(f"input {place} is computed at run time and must be constant")
         return found
 
-    def known_or(self, place: int, default: np.ndarray | None) -> np.ndarray | None:
+    def known_or(self, place: int, default: np.ndarray) -> np.ndarray:
         """Like `known`, with a default for an absent operand."""
         absent = place >= len(self.inputs) or self.inputs[place] is None
         return default if absent else self.known(place)

@@ -23,6 +23,8 @@ from millstream_runtime.program import Accumulated, AxisIndex, Expression
 
 Formula = Callable[[Expression], Expression]
 
+_NO_AXES = np.empty(0, np.int64)
+
 
 def reduce_axes(
     builder: Builder,
@@ -74,11 +76,11 @@ def _reduce(
 ) -> Callable[[Builder, Node], View]:
     def translate(builder: Builder, node: Node) -> View:
         view = node.view(0)
-        given = node.known_or(1, None)
-        if (given is None or not given.size) and node.attributes.get("noop_with_empty_axes", 0):
+        given = node.known_or(1, _NO_AXES)
+        if not given.size and node.attributes.get("noop_with_empty_axes", 0):
             return view
         rank = len(view.shape)
-        axes = list(range(rank)) if given is None or not given.size else [int(a) for a in given]
+        axes = [int(a) for a in given] if given.size else list(range(rank))
         count = math.prod(view.shape[axis] for axis in axes)
 
         def finish(x: Expression) -> Expression:
@@ -92,9 +94,9 @@ def _reduce(
 
 def _log_sum_exp(builder: Builder, node: Node) -> View:
     view = node.view(0)
-    given = node.known_or(1, None)
+    given = node.known_or(1, _NO_AXES)
     rank = len(view.shape)
-    axes = list(range(rank)) if given is None or not given.size else [int(a) for a in given]
+    axes = [int(a) for a in given] if given.size else list(range(rank))
     largest = reduce_axes(builder, view, axes, "max", identity, identity)
     shape = view.shape
     shifted = builder.map(

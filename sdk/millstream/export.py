@@ -1,0 +1,296 @@
+"""From a PyTorch model to a proved bundle: trace, compile, and try every rung before anything is written."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import millstream_runtime
+from millstream import package, prove, reference, sequences, targets
+from millstream.errors import DataInvalid, ProofFailed
+from millstream.gap import refuse
+from millstream.graph import StepGraph, Tensor
+from millstream.ladder import Ladder, Rung, Silent, Watcher
+from millstream.package import Contents
+from millstream.protocol import VALID, Streamable, streamable
+from millstream.sequences import Example, Sequences
+from millstream.signing import SigningKey
+from millstream.targets import Compiled, Target
+from millstream.trace import trace
+from millstream_runtime.core import Core
+from millstream_runtime.golden import Golden
+from millstream_runtime.model import Model
+from millstream_runtime.spec import (
+    STEP,
+    Framing,
+    Manifest,
+    ModelSpec,
+    StateSpec,
+    TargetSpec,
+    TensorSpec,
+)
+
+_GOLDEN_TICKS = 64
+_LONG_RUN_TICKS = 1000
+
+
+@dataclass(frozen=True)
+class About:
+    """What a model cannot say about itself.
+
+    `hop` is in samples: with it, the first axis of a frame counts samples and `Stream.push` takes samples.
+    `sample_rate` is in hertz. `labels` name the elements of the last axis of the first output.
+    """
+
+    name: str = "model"
+    sample_rate: float | None = None
+    hop: int | None = None
+    labels: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A proved export that is not written yet."""
+
+    contents: Contents
+    ladder: Ladder
+
+    def save(self, path: str | os.PathLike[str], signing_key: SigningKey | None = None) -> Manifest:
+        """Write the bundle; a good one that stood there stays when writing fails. Raises WriteFailed."""
+        return package.write(path, self.contents, signing_key)
+
+
+def export(
+    model: nn.Module,
+    example: Example,
+    target: str | Sequence[str] = ("cpu", "numba"),
+    *,
+    labelled: Sequences | None = None,
+    about: About | None = None,
+    watcher: Watcher | None = None,
+) -> Exported:
+    """Export `model` for the targets and prove that every form of it gives the same numbers.
+
+    Args:
+        model: keeps the protocol of `millstream.protocol`; it is copied, and left as it is.
+        example: real frames: an array or tensor (N, T, ...) as `forward` takes it, or a list of
+            sequences (T_i, ...); for a model without `step`, frames (N, ...).
+        target: one or several names of `millstream.targets.TARGETS`. `onnxruntime` is always added:
+            it opens step.onnx as it is and costs nothing.
+        labelled: sequences with integer labels, for the metric.
+        about: name, sample rate, hop and labels.
+        watcher: is told what goes on.
+
+    Raises:
+        UnsupportedModel (a subclass of it) when the model cannot become a step graph or a target lacks
+        operators; ProofFailed when a rung fails; UnknownTarget, ToolMissing, DataInvalid.
+    """
+    about = about or About()
+    watcher = watcher or Silent()
+    chosen = _targets(target)
+    data = example if isinstance(example, Sequences) else sequences.sequences(example)
+    first = torch.from_numpy(data.frames[0][:1] if hasattr(model, "step") else _one_frame(data))
+    source = streamable(model, first)
+    if not source.stateful:
+        data, labelled = _as_frames(data), labelled and _as_frames(labelled)
+    return _Export(source, data, labelled, about, watcher, chosen).run(first)
+
+
+def _targets(names: str | Sequence[str]) -> tuple[Target, ...]:
+    """The targets asked for, and onnxruntime; each once."""
+    asked = [names] if isinstance(names, str) else list(names)
+    return tuple(targets.target(name) for name in dict.fromkeys([*asked, "onnxruntime"]))
+
+
+def _one_frame(data: Sequences) -> np.ndarray:
+    """One frame (1, ...) for a stateless model, whose example rows are frames themselves."""
+    return data.frames[0][None]
+
+
+def _as_frames(data: Sequences) -> Sequences:
+    """For a stateless model: each row is one frame, so each becomes a sequence of one."""
+    return Sequences(tuple(frame[None] for frame in data.frames), data.labels)
+
+
+@dataclass(frozen=True)
+class _Export:
+    """One run of `export`, so that its stages need no long argument lists."""
+
+    source: Streamable
+    data: Sequences
+    labelled: Sequences | None
+    about: About
+    watcher: Watcher
+    chosen: tuple[Target, ...]
+
+    def run(self, frame: torch.Tensor) -> Exported:
+        self.watcher.begin("tracing the step")
+        traced = trace(self.source, frame)
+        graph = traced.graph
+        spec = _model_spec(self.source, graph, self.about)
+        initial = tuple(value[0].numpy() for value in self.source.initial.values())
+        self._refuse_gaps(graph)
+        core = Core(spec, reference.open(graph.model, spec), initial, graph.sha256())
+        ladder = self._climb(Ladder(), self._torch_rungs(core))
+        frames = np.concatenate(self.data.frames)
+        golden = prove.make_golden(core, frames[:_GOLDEN_TICKS], spec.look_ahead)
+        contents = Contents(
+            model=spec,
+            step=graph.to_bytes(),
+            golden=golden,
+            targets=tuple(self._compiled(target, graph, spec) for target in self.chosen),
+            initial=_stored(spec, initial),
+            provenance={**_provenance(traced.fixed_batch_reason), **self.about.provenance},
+            options={"targets": [t.name for t in self.chosen], **self.about.options},
+        )
+        ladder = self._prove_bundle(contents, core, golden, frames, ladder)
+        report = {"ladder": ladder.to_json()}
+        return Exported(replace(contents, report=report), ladder)
+
+    def _refuse_gaps(self, graph: StepGraph) -> None:
+        for target in self.chosen:
+            refuse(targets.compile_half(target).gaps(graph, target), target.name)
+
+    def _torch_rungs(self, core: Core) -> list[Rung]:
+        rungs = []
+        if self.source.stateful:
+            self.watcher.begin("sequence form against step form")
+            rungs.append(prove.sequence_equals_step(self.source, self.data))
+        self.watcher.begin("step form against the reference")
+        frames = np.concatenate(self.data.frames[:4])[:128]
+        rungs.append(prove.step_equals_graph(self.source, core, frames))
+        return rungs
+
+    def _climb(self, ladder: Ladder, rungs: Sequence[Rung]) -> Ladder:
+        """Add rungs; a failed one ends the export."""
+        for rung in rungs:
+            self.watcher.climbed(rung)
+            ladder = Ladder((*ladder.rungs, rung))
+            if not rung.passed:
+                raise ProofFailed(
+                    f"rung failed: {rung.claim}",
+                    why=_why(rung),
+                    fix="nothing was written; make the two forms compute the same, then export again",
+                )
+        return ladder
+
+    def _compiled(
+        self, target: Target, graph: StepGraph, spec: ModelSpec
+    ) -> tuple[TargetSpec, Mapping[str, bytes]]:
+        self.watcher.begin(f"compiling for {target.name}")
+        made: Compiled = targets.compile_half(target).compile(graph, target)
+        files = (STEP,) if target.reads_step else ()
+        return (
+            TargetSpec(target.name, target.backend, files, made.tolerance, made.memory, made.machine),
+            made.files,
+        )
+
+    def _prove_bundle(
+        self, contents: Contents, core: Core, golden: Golden, frames: np.ndarray, ladder: Ladder
+    ) -> Ladder:
+        """Write the bundle aside, open it as a device would, and try every target in it."""
+        with tempfile.TemporaryDirectory(prefix="millstream-") as room:
+            path = os.path.join(room, "proof.mill")
+            package.write(path, contents)
+            models = [millstream_runtime.load(path, t.backend) for t, _ in contents.targets]
+            for model in models:
+                self.watcher.begin(f"proving {model.target.name}")
+                ladder = self._climb(ladder, self._backend_rungs(model, core, golden, frames))
+            if self.labelled is not None:
+                self.watcher.begin("predictions on labelled data")
+                rung = prove.same_predictions(self.source, models, self.labelled)
+                ladder = self._climb(ladder, [rung])
+        return ladder
+
+    def _backend_rungs(self, model: Model, core: Core, golden: Golden, frames: np.ndarray) -> list[Rung]:
+        rungs = [prove.backend_equals_reference(model, golden)]
+        if model.spec.batch in (None, 1):
+            rungs.append(prove.chunks_equal_frames(model, frames[:97]))
+        if self.source.stateful:
+            rungs.append(prove.long_run(model, core, frames, _LONG_RUN_TICKS))
+        return rungs
+
+
+def _why(rung: Rung) -> str:
+    if rung.difference is None or rung.bound is None:
+        return rung.detail
+    return f"largest difference {rung.difference:.3g}, allowed {rung.bound:.3g}; {rung.detail}"
+
+
+def _model_spec(source: Streamable, graph: StepGraph, about: About) -> ModelSpec:
+    inputs = tuple(_tensor_spec(t) for t in graph.inputs if t.name != VALID)
+    states = tuple(
+        StateSpec(pair.name, pair.next_name, _shape(t), t.dtype.name, _fill(source.initial[pair.name]))
+        for pair, t in zip(graph.states, graph.state_tensors, strict=True)
+    )
+    return ModelSpec(
+        name=about.name,
+        inputs=inputs,
+        outputs=tuple(_tensor_spec(t) for t in graph.outputs),
+        states=states,
+        batch=graph.batch,
+        look_ahead=source.look_ahead,
+        valid=VALID if source.look_ahead else "",
+        sample_rate=about.sample_rate,
+        framing=_framing(inputs[0], about.hop),
+        labels=about.labels,
+    )
+
+
+def _framing(frame: TensorSpec, hop: int | None) -> Framing | None:
+    if hop is None:
+        return None
+    if not frame.shape or not 1 <= hop <= frame.shape[0]:
+        raise DataInvalid(
+            f"a hop of {hop} samples does not fit frames of shape {frame.shape}",
+            why="the first axis of a frame counts its samples, and frames may overlap but not leave gaps",
+        )
+    return Framing(hop, frame.shape[0])
+
+
+def _tensor_spec(tensor: Tensor) -> TensorSpec:
+    return TensorSpec(tensor.name, _shape(tensor), tensor.dtype.name)
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(extent or 0 for extent in tensor.shape[1:])
+
+
+def _fill(initial: torch.Tensor) -> float | int | bool | None:
+    """The one value that an initial state holds everywhere, or None when it must be stored."""
+    values = initial.unique()
+    if values.numel() > 1:
+        return None
+    value = values.item() if values.numel() else 0
+    return value if math.isfinite(value) else None
+
+
+def _stored(spec: ModelSpec, initial: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Initial values that no fill can say."""
+    pairs = zip(spec.states, initial, strict=True)
+    return {state.name: value for state, value in pairs if state.fill is None}
+
+
+def _provenance(fixed_batch_reason: str) -> dict[str, Any]:
+    """What made the bundle: versions and machine; no time, so that the same model gives the same bytes."""
+    found: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("torch", "onnx", "onnxscript", "numpy", "apache-tvm", "numba", "onnxruntime"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    if fixed_batch_reason:
+        found["batch is fixed to 1 because"] = fixed_batch_reason
+    return found

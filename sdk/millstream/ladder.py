@@ -1,0 +1,55 @@
+"""The proof ladder: one rung per claim that two forms of a model give the same numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One claim. `difference` is the largest found, `bound` what is allowed; None where no number says it."""
+
+    claim: str
+    passed: bool
+    difference: float | None = None
+    bound: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Rungs from the bottom up."""
+
+    rungs: tuple[Rung, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """True when every rung holds."""
+        return all(rung.passed for rung in self.rungs)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Plain values for the report."""
+        return [asdict(rung) for rung in self.rungs]
+
+
+class Watcher(Protocol):
+    """Who wants to see the work going on, such as a terminal."""
+
+    def begin(self, what: str) -> None:
+        """A piece of work starts."""
+        ...
+
+    def climbed(self, rung: Rung) -> None:
+        """A rung was tried; it may have failed."""
+        ...
+
+
+class Silent:
+    """A watcher that shows nothing."""
+
+    def begin(self, what: str) -> None:
+        """Nothing to show."""
+
+    def climbed(self, rung: Rung) -> None:
+        """Nothing to show."""

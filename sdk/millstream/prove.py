@@ -1,0 +1,228 @@
+"""The rungs of the ladder: each function tries one claim on real frames and returns a Rung."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from millstream.ladder import Rung
+from millstream.protocol import Streamable, outputs_of
+from millstream.sequences import Sequences
+from millstream_runtime.core import Core
+from millstream_runtime.golden import Golden
+from millstream_runtime.model import Model
+from millstream_runtime.nonfinite import propagate
+from millstream_runtime.registers import Registers
+from millstream_runtime.replay import Difference, compare, poison, replay
+from millstream_runtime.spec import Tolerance
+from millstream_runtime.stream import Result, Stream
+
+#: The sequence form may sum in another order than the step form (FFT, chunks, prefix sums), so hundreds
+#: of float32 roundings of 6e-8 meet.
+SEQUENCE_TOLERANCE = Tolerance(1e-4, 1e-5, "parallel forms sum in another order than the step")
+
+#: The reference accumulates in float64; torch in float32, in its own order.
+GRAPH_TOLERANCE = Tolerance(1e-5, 1e-6, "torch sums in float32, the reference in float64")
+
+_LENGTHS = (1, 2, 3, 5, 8, 13)
+_CHUNKS = (1, 2, 3, 7)
+_PROVED_SEQUENCES = 16
+_LONGEST_PROOF = 512
+
+
+def torch_outputs(source: Streamable, frames: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Step form in torch over one sequence (T, ...): outputs (T, ...), look-ahead drained."""
+    state, results = source.initial_state(1), []
+    x = torch.from_numpy(frames)
+    with torch.no_grad():
+        for t in range(len(frames) + source.look_ahead):
+            real = t < len(frames)
+            frame = x[t : t + 1] if real else torch.zeros_like(x[:1])
+            outputs, state = source.step(frame, state, valid=real)
+            if t >= source.look_ahead:
+                results.append([y[0].numpy() for y in outputs])
+    return tuple(np.stack(column) for column in zip(*results, strict=True))
+
+
+def sequence_outputs(source: Streamable, frames: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Sequence form in torch over one sequence (T, ...): outputs (T, ...)."""
+    with torch.no_grad():
+        return tuple(y[0].numpy() for y in outputs_of(source.module(torch.from_numpy(frames)[None])))
+
+
+def sequence_equals_step(source: Streamable, data: Sequences) -> Rung:
+    """`forward` over whole sequences, cut to odd lengths as well, gives what stepping gives."""
+    differences: list[Difference] = []
+    cuts = 0
+    for frames in data.frames[:_PROVED_SEQUENCES]:
+        frames = frames[:_LONGEST_PROOF]
+        lengths = {n for n in _LENGTHS if n < len(frames)} | {len(frames)}
+        for length in sorted(lengths) if cuts == 0 else [len(frames)]:
+            want = sequence_outputs(source, frames[:length])
+            got = torch_outputs(source, frames[:length])
+            differences += _compared(got, want, SEQUENCE_TOLERANCE)
+            cuts += 1
+    detail = f"{cuts} sequences, lengths from 1 frame"
+    return _rung("sequence form (torch) = step form (torch)", differences, detail)
+
+
+def step_equals_graph(source: Streamable, reference: Core, frames: np.ndarray) -> Rung:
+    """Every output and every state of the graph, at every tick, is what the torch step gives."""
+    registers = Registers(reference, reference.spec.batch or 1)
+    state, differences = source.initial_state(1), []
+    x = torch.from_numpy(frames)
+    ticks = len(frames) + source.look_ahead
+    for t in range(ticks):
+        real = t < len(frames)
+        frame = x[t : t + 1] if real else torch.zeros_like(x[:1])
+        with torch.no_grad():
+            outputs, state = source.step(frame, state, valid=real)
+        _feed(registers, frame.numpy(), real)
+        registers.tick()
+        want = [value.numpy() for value in (*outputs, *state.values())]
+        differences += _compared((*registers.outputs, *registers.states), want, GRAPH_TOLERANCE)
+    detail = f"{ticks} ticks, every output and state"
+    return _rung("step form (torch) = step.onnx (reference)", differences, detail)
+
+
+def make_golden(reference: Core, frames: np.ndarray, drain: int) -> Golden:
+    """Run frames (T, ...) and `drain` ticks after them through the reference, and keep what it gives."""
+    registers = Registers(reference, reference.spec.batch or 1)
+    inputs: list[tuple[np.ndarray, ...]] = []
+    outputs: list[tuple[np.ndarray, ...]] = []
+    for t in range(len(frames) + drain):
+        real = t < len(frames)
+        _feed(registers, frames[t] if real else np.zeros_like(frames[0]), real)
+        registers.tick()
+        inputs.append(tuple(array[0].copy() for array in registers.inputs))
+        outputs.append(tuple(array[0].copy() for array in registers.outputs))
+    return Golden(
+        inputs=tuple(np.stack(column) for column in zip(*inputs, strict=True)),
+        outputs=tuple(np.stack(column) for column in zip(*outputs, strict=True)),
+        final_states=tuple(array[0].copy() for array in registers.states),
+    )
+
+
+def backend_equals_reference(model: Model, golden: Golden) -> Rung:
+    """The golden sequence through a backend, every buffer poisoned before each tick."""
+    result = replay(model.core, golden, model.target.tolerance)
+    claim = f"step.onnx (reference) = {model.target.name}"
+    return _rung(claim, result.differences, f"{result.ticks} golden ticks, outputs and final states")
+
+
+def chunks_equal_frames(model: Model, frames: np.ndarray) -> Rung:
+    """`push` in chunks of several lengths gives bit for bit what frame-by-frame stepping gives."""
+    samples, frames = _samples(model.core, frames)
+    want = stepped(model.core, frames)
+    exact = Tolerance(0.0, 0.0, "the same step runs on the same frames")
+    differences: list[Difference] = []
+    lengths = (*_CHUNKS, len(samples))
+    for length in lengths:
+        differences += _compared(_pushed(model.core, samples, length), want, exact)
+    claim = f"{model.target.name}: push in any chunks = step by step"
+    return _rung(claim, differences, f"chunks of {', '.join(map(str, lengths))}")
+
+
+def long_run(model: Model, reference: Core, frames: np.ndarray, ticks: int) -> Rung:
+    """Frames repeated without reset: every state stays with the reference's, and stays finite."""
+    ours, theirs = (Registers(core, core.spec.batch or 1) for core in (model.core, reference))
+    differences: list[Difference] = []
+    for t in range(ticks):
+        for registers in (ours, theirs):
+            _feed(registers, frames[t % len(frames)], True)
+        for buffer in (*ours.outputs, *ours.next_states):
+            poison(buffer)
+        ours.tick()
+        theirs.tick()
+        if t == ticks - 1 or t % 50 == 0:
+            differences += _compared(ours.states, theirs.states, model.target.tolerance)
+    return _rung(f"{model.target.name}: no state drifts", differences, f"{ticks} ticks without reset")
+
+
+def same_predictions(source: Streamable, models: Sequence[Model], data: Sequences) -> Rung:
+    """Each backend, streaming, gives the class that torch gives over the whole sequence.
+
+    A prediction is the largest value of the last output. `data` has labels.
+    """
+    if data.labels is None:
+        return Rung("predictions agree", True, detail="no labels were given")
+    whole = sequence_outputs if source.stateful else torch_outputs
+    wanted = np.array([_prediction(whole(source, frames)) for frames in data.frames])
+    parts, agree = [f"torch {_percent(wanted, data.labels)}"], True
+    for model in models:
+        found = np.array([_prediction(stepped(model.core, frames)) for frames in data.frames])
+        agree = agree and bool((found == wanted).all())
+        parts.append(f"{model.target.name} {_percent(found, data.labels)}")
+    return Rung(f"predictions agree on {len(data.frames)} labelled sequences", agree, detail=", ".join(parts))
+
+
+def _prediction(outputs: tuple[np.ndarray, ...]) -> int:
+    return int(np.argmax(outputs[0][-1]))
+
+
+def _percent(found: np.ndarray, labels: np.ndarray) -> str:
+    return f"{100 * float((found == labels).mean()):.2f} %"
+
+
+def stepped(core: Core, frames: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Outputs (T, ...) of a stream that takes the frames one by one, and is flushed."""
+    with Stream(core, propagate) as stream:
+        results = []
+        for frame in frames:
+            result = stream.step(np.ascontiguousarray(frame))
+            if result is not None:
+                results.append(_copied(result))
+        results += stream.flush()
+    return _stacked(results)
+
+
+def _pushed(core: Core, samples: np.ndarray, length: int) -> tuple[np.ndarray, ...]:
+    """Outputs (T, ...) of a stream that takes the samples in chunks of `length`, and is flushed."""
+    with Stream(core, propagate) as stream:
+        results = []
+        for start in range(0, len(samples), length):
+            results += stream.push(samples[start : start + length])
+        results += stream.flush()
+    return _stacked(results)
+
+
+def _samples(core: Core, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `push` takes, and the frames that it must cut from it."""
+    framing = core.spec.framing
+    if framing is None:
+        return frames, frames
+    samples = frames.reshape(-1, *frames.shape[2:])
+    starts = range(0, len(samples) - framing.length + 1, framing.hop)
+    return samples, np.stack([samples[start : start + framing.length] for start in starts])
+
+
+def _copied(result: Result) -> Result:
+    return tuple(item.copy() for item in result) if isinstance(result, tuple) else result.copy()
+
+
+def _stacked(results: Sequence[Result]) -> tuple[np.ndarray, ...]:
+    """One array (T, ...) per output."""
+    rows = [result if isinstance(result, tuple) else (result,) for result in results]
+    return tuple(np.stack(column) for column in zip(*rows, strict=True))
+
+
+def _feed(registers: Registers, frame: np.ndarray, real: bool) -> None:
+    registers.inputs[0][...] = frame
+    for flag in registers.inputs[1:]:
+        flag[...] = real
+
+
+def _compared(
+    got: Sequence[np.ndarray], want: Sequence[np.ndarray], tolerance: Tolerance
+) -> list[Difference]:
+    return [compare("", g, w, tolerance) for g, w in zip(got, want, strict=True)]
+
+
+def _rung(claim: str, differences: Sequence[Difference], detail: str) -> Rung:
+    """The rung of many differences: it shows the one that comes nearest to its bound, or passes it."""
+    if not differences:
+        return Rung(claim, False, detail="nothing was compared")
+    worst = max(differences, key=lambda d: (not d.within, d.largest / d.bound if d.bound else d.largest))
+    return Rung(claim, all(d.within for d in differences), worst.largest, worst.bound, detail)

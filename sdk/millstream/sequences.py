@@ -1,0 +1,116 @@
+"""Example and labelled data: real frames for the proof, labels for the metric.
+
+A data file is an `.npz` with `x` (N, T, ...) holding N sequences of frames, or (N, ...) holding N frames
+of a stateless model; optionally `lengths` (N,) when sequences end before T, and `y` (N,) integer labels.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from millstream.errors import DataInvalid
+
+#: What `sequences` accepts: one array (N, T, ...), or a list of arrays (T_i, ...). Tensors work as well.
+Example = object
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences (T_i, *frame) of one dtype and frame shape; labels (N,) int64, or None."""
+
+    frames: tuple[np.ndarray, ...]
+    labels: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of one frame."""
+        return self.frames[0].shape[1:]
+
+    def flattened(self) -> Sequences:
+        """Every frame of every sequence as one sequence."""
+        return Sequences((np.concatenate(self.frames),))
+
+
+def sequences(example: Example, labels: object = None) -> Sequences:
+    """Read an example given in Python. Raises DataInvalid.
+
+    An array or tensor (N, T, ...) is what `forward` takes; a list or tuple holds sequences (T_i, ...) of
+    different lengths.
+    """
+    items = example if isinstance(example, (list, tuple)) else list(_array(example))
+    frames = tuple(np.ascontiguousarray(_array(item)) for item in items)
+    return Sequences(frames, None if labels is None else _array(labels).astype(np.int64))
+
+
+def read(path: str | os.PathLike[str]) -> Sequences:
+    """Read a data file, or `noise:TxAxB...`: T frames of shape (A, B, ...) of seeded Gaussian noise.
+
+    Raises DataInvalid.
+    """
+    text = os.fspath(path)
+    if text.startswith("noise:"):
+        return _noise(text.removeprefix("noise:"))
+    try:
+        with np.load(text, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files} if hasattr(archive, "files") else {}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataInvalid("the data cannot be read", where=text, why=str(error), fix=_FORMAT) from error
+    if "x" not in arrays:
+        raise DataInvalid("no array x", where=text, why=f"it holds {sorted(arrays) or 'none'}", fix=_FORMAT)
+    x = arrays["x"]
+    lengths = arrays.get("lengths")
+    if lengths is not None and (lengths.shape != x.shape[:1] or lengths.max(initial=0) > x.shape[1]):
+        raise DataInvalid("lengths do not fit x", where=text, why=f"{lengths.shape} beside {x.shape}")
+    items = list(x) if lengths is None else [row[:n] for row, n in zip(x, lengths, strict=True)]
+    return sequences(items, arrays.get("y"))
+
+
+def random_sequences(count: int, frames: int, shape: Sequence[int]) -> Sequences:
+    """Seeded Gaussian noise, for shapes and speed only."""
+    generator = np.random.default_rng(0)
+    items = generator.standard_normal((count, frames, *shape)).astype(np.float32)
+    return Sequences(tuple(items))
+
+
+_FORMAT = "save it with np.savez(path, x=frames) where x is (N, T, ...), optionally lengths and y (N,)"
+
+
+def _noise(text: str) -> Sequences:
+    try:
+        frames, *shape = (int(part) for part in text.split("x"))
+    except ValueError as error:
+        raise DataInvalid(
+            f"noise:{text} is no size", fix="write noise:TxA, for example noise:64x40"
+        ) from error
+    return random_sequences(3, frames, shape)
+
+
+def _array(value: object) -> np.ndarray:
+    """A NumPy array of an array, tensor or list of numbers."""
+    detach = getattr(value, "detach", None)
+    return np.asarray(detach().cpu().numpy() if detach else value)
+
+
+def _check(data: Sequences) -> None:
+    if not data.frames or any(item.ndim == 0 or len(item) == 0 for item in data.frames):
+        raise DataInvalid("no frames", why="there is no sequence, or an empty one", fix=_FORMAT)
+    kinds = {(item.shape[1:], str(item.dtype)) for item in data.frames}
+    if len(kinds) > 1:
+        raise DataInvalid("sequences of different frame shapes or dtypes", why=str(sorted(kinds)))
+    dtype = data.frames[0].dtype
+    if dtype.kind == "f" and not all(np.isfinite(item).all() for item in data.frames):
+        raise DataInvalid(
+            "example frames hold NaN or infinity", fix="give frames as the device will see them"
+        )
+    if dtype.kind not in "fiub":
+        raise DataInvalid(f"frames of dtype {dtype}", fix="use numbers")
+    if data.labels is not None and data.labels.shape != (len(data.frames),):
+        raise DataInvalid(f"{data.labels.shape} labels for {len(data.frames)} sequences")
