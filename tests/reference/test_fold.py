@@ -105,11 +105,13 @@ def test_copies_that_outputs_need_stay() -> None:
         oh.make_node("Identity", ["x"], ["input_passed_on"]),
         oh.make_node("Relu", ["x"], ["y"]),
         oh.make_node("Identity", ["y"], ["y_again"]),
-        oh.make_node("Dropout", ["y"], ["z", "mask"]),
+        oh.make_node("Exp", ["x"], ["e"]),
+        oh.make_node("Dropout", ["e"], ["d", "mask"]),
+        oh.make_node("Neg", ["d"], ["z"]),
     ]
     whole = model(nodes, _X, ["input_passed_on", "y", "y_again", "z", "mask"])
     folded = fold_constants(whole)
-    assert _operators(folded) == ["Identity", "Relu", "Identity", "Dropout"]
+    assert _operators(folded) == ["Identity", "Relu", "Identity", "Exp", "Dropout", "Neg"]
     _same_values(whole, folded)
 
 

@@ -87,8 +87,9 @@ def test_an_output_that_nothing_computes_is_named() -> None:
 
 
 def test_a_prepared_model_is_not_changed_by_its_callers() -> None:
-    weight = {"w": np.ones(3, np.float32)}
-    run = reference.prepare(model([oh.make_node("Identity", ["w"], ["y"])], {}, ["y"], weight))
+    whole = model([oh.make_node("Identity", ["w"], ["y"])], {}, ["y"])
+    whole.graph.initializer.append(oh.make_tensor("w", onnx.TensorProto.FLOAT, [3], [1, 1, 1]))
+    run = reference.prepare(whole)
     with pytest.raises(ValueError, match="read-only"):
         run({})["y"][0] = 7
     np.testing.assert_array_equal(run({})["y"], 1)

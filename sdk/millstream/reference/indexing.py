@@ -31,13 +31,8 @@ def slice_(
     strides = [1] * len(starts) if steps is None else steps
     cut = [slice(None)] * x.ndim
     for axis, start, end, step in zip(chosen, starts, ends, strides, strict=True):
-        cut[int(axis)] = slice(int(start), _slice_end(int(end), int(step), x.shape[int(axis)]), int(step))
+        cut[int(axis)] = slice(int(start), int(end), int(step))
     return x[tuple(cut)]
-
-
-def _slice_end(end: int, step: int, extent: int) -> int | None:
-    # Python has no number for "before the first element" that a backward slice ends at.
-    return None if step < 0 and end < -extent else end
 
 
 def gather(x: np.ndarray, indices: np.ndarray, axis: int = 0) -> np.ndarray:
