@@ -67,7 +67,7 @@ _FLOAT = {
     **_ARITHMETIC,
     "divide": "({} / {})",
     "floor_mod": "floor_mod_floats({}, {})",
-    "truncated_mod": "math.fmod({}, {})",
+    "truncated_mod": "np.fmod({}, {})",
     "power": "math.pow({}, {})",
     "sign": "sign_of_float({}, {dtype}(1))",
     "floor": "np.floor({})",

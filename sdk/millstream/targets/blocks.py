@@ -1,0 +1,244 @@
+"""Cut a program's sums into blocks of vector lanes, and lay its weights out in the order they are read.
+
+A rewrite from program to program, checked like any other by executing both. A sum whose terms may be
+computed side by side for the points of one axis gets that axis last, cut into a few widths:
+
+    y[n] = sum over k of w[n, k] * x[k]            for n < 200
+    y[b * 128 + l] = sum over k of v[b, k, l] * x[k]    for b < 1, l < 128, and the same for the rest of 72
+
+with v the weights repacked so that the loops read them from front to back. A printer then has vectors by
+taking the last axis as lanes (`is_blocked` says where it may).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from millstream.lower.expression import rewrite
+from millstream_runtime.program import (
+    Access,
+    AxisIndex,
+    Buffer,
+    Call,
+    Constant,
+    Expression,
+    Load,
+    Program,
+    Stage,
+    item_size,
+    walk,
+)
+
+#: Vector registers that one block fills, so that the sums of a block run independently of each other.
+REGISTERS = 8
+#: Fewer lanes than this are not worth a vector.
+MIN_LANES = 4
+_ALIGNMENT = 64
+_VECTOR_OPERATIONS = ("add", "subtract", "multiply")
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """The rewritten program and its weights."""
+
+    program: Program
+    weights: bytes
+
+
+def block(program: Program, weights: bytes, lanes: int) -> Blocked:
+    """Block every float32 sum that has an axis to do it on; `lanes` float32 fill one vector register."""
+    packer = _Packer(program, weights)
+    stages: list[Stage] = []
+    for stage in program.stages:
+        axis = _lane_axis(stage, packer.constants)
+        stages += [stage] if axis is None else _split(stage, axis, lanes, packer)
+    buffers, blob = packer.collect(stages)
+    return Blocked(
+        replace(program, buffers=buffers, stages=tuple(stages), weight_bytes=len(blob)), blob
+    )
+
+
+def chunks(extent: int, lanes: int, registers: int = REGISTERS) -> Iterator[tuple[int, int, int]]:
+    """Cut an axis into (start, count, width): full blocks, whole registers, then powers of two, then a
+    rest below `MIN_LANES`."""
+    start, full = 0, lanes * registers
+    while start < extent:
+        rest = extent - start
+        if rest >= full:
+            count, width = rest // full, full
+        elif rest >= lanes:
+            count, width = 1, rest // lanes * lanes
+        else:
+            count, width = 1, 1 << (rest.bit_length() - 1) if rest >= MIN_LANES else rest
+        yield start, count, width
+        start += count * width
+
+
+def is_vector_sum(stage: Stage) -> bool:
+    """True for a float32 sum whose terms are plain arithmetic on loads, with no data-dependent address."""
+    reduction = stage.reduction
+    if reduction is None or reduction.kind != "sum" or reduction.operand.dtype != "float32":
+        return False
+    return all(map(_is_plain, walk(reduction.operand)))
+
+
+def _is_plain(expression: Expression) -> bool:
+    match expression:
+        case Load():
+            return not expression.access.lookups
+        case Call():
+            return expression.operation in _VECTOR_OPERATIONS
+    return isinstance(expression, Constant)
+
+
+def loads(expression: Expression) -> list[Load]:
+    """Every load in an expression."""
+    return [part for part in walk(expression) if isinstance(part, Load)]
+
+
+def is_blocked(stage: Stage) -> bool:
+    """True when the last axis can be lanes: every term is read with stride 0 or 1 along it."""
+    if not is_vector_sum(stage) or not stage.extents or stage.extents[-1] < MIN_LANES:
+        return False
+    last = len(stage.extents) - 1
+    return all(load.access.strides[last] in (0, 1) for load in loads(stage.reduction.operand))
+
+
+def _lane_axis(stage: Stage, constants: dict[str, np.ndarray]) -> int | None:
+    """The longest axis of the stage on which weights can be repacked and all else is contiguous."""
+    if not is_vector_sum(stage):
+        return None
+    terms = loads(stage.reduction.operand)
+
+    def fits(axis: int) -> bool:
+        strides = [(load.access.buffer in constants, load.access.strides[axis]) for load in terms]
+        return any(stride for _, stride in strides) and all(
+            constant or stride in (0, 1) for constant, stride in strides
+        )
+
+    axes = [axis for axis, extent in enumerate(stage.extents) if extent >= MIN_LANES and fits(axis)]
+    return max(axes, key=lambda axis: stage.extents[axis], default=None)
+
+
+def _split(stage: Stage, axis: int, lanes: int, packer: _Packer) -> list[Stage]:
+    """One stage per width; their axes are the others, the blocks, the lanes, then the reduction's."""
+    return [
+        packer.pack(_part(stage, axis, start, count, width))
+        for start, count, width in chunks(stage.extents[axis], lanes)
+    ]
+
+
+def _part(stage: Stage, axis: int, start: int, count: int, width: int) -> Stage:
+    """The points `start` to `start + count * width` of one axis, cut in two and moved last."""
+    outer = len(stage.extents)
+
+    def place(access: Access) -> Access:
+        strides = list(access.strides)
+        stride = strides.pop(axis)
+        strides[outer - 1 : outer - 1] = [stride * width, stride]
+        return replace(access, offset=access.offset + stride * start, strides=tuple(strides))
+
+    def index(old: AxisIndex) -> Expression:
+        if old.axis == axis:
+            return _sum(_scaled(AxisIndex(outer - 1), width), AxisIndex(outer), start)
+        return AxisIndex(old.axis - (axis < old.axis < outer) + (old.axis >= outer))
+
+    extents = [extent for other, extent in enumerate(stage.extents) if other != axis]
+    reduction = stage.reduction and replace(
+        stage.reduction, operand=_move(stage.reduction.operand, place, index)
+    )
+    return replace(
+        stage,
+        extents=(*extents, count, width),
+        reduction=reduction,
+        value=_move(stage.value, place, index),
+        target=place(stage.target),
+    )
+
+
+def _move(
+    expression: Expression, place: Callable[[Access], Access], index: Callable[[AxisIndex], Expression]
+) -> Expression:
+    """Rewrite every address and every axis index."""
+
+    def visit(part: Expression) -> Expression | None:
+        match part:
+            case Load():
+                lookups = tuple(replace(x, index=rewrite(x.index, visit)) for x in part.access.lookups)
+                return replace(part, access=place(replace(part.access, lookups=lookups)))
+            case AxisIndex():
+                return index(part)
+        return None
+
+    return rewrite(expression, visit)
+
+
+def _scaled(index: AxisIndex, factor: int) -> Expression:
+    return Call("multiply", (index, Constant(factor, "int64")), "int64")
+
+
+def _sum(blocks: Expression, lane: AxisIndex, start: int) -> Expression:
+    within = Call("add", (blocks, lane), "int64")
+    return Call("add", (within, Constant(start, "int64")), "int64")
+
+
+class _Packer:
+    """The constants of a program, and those that its blocked stages read instead."""
+
+    def __init__(self, program: Program, weights: bytes) -> None:
+        self._buffers = program.buffers
+        self.constants = {
+            buffer.name: np.frombuffer(weights, buffer.dtype, buffer.size, buffer.offset)
+            for buffer in program.role("constant")
+        }
+
+    def pack(self, stage: Stage) -> Stage:
+        """The stage with its operand's weights laid out in the order that its loops read them."""
+        reduction = stage.reduction
+        if reduction is None:
+            return stage
+        outer = len(stage.extents)
+        inner = range(outer, outer + len(reduction.extents))
+        # Lanes innermost; too few for a vector, the sum itself is vectorised and its axes go innermost.
+        lanes_last = stage.extents[-1] >= MIN_LANES
+        order = [*range(outer - 1), *inner, outer - 1] if lanes_last else [*range(outer), *inner]
+
+        def visit(part: Expression) -> Expression | None:
+            if isinstance(part, Load) and part.access.buffer in self.constants:
+                return replace(part, access=self._repack(part.access, stage.extents + reduction.extents, order))
+            return None
+
+        return replace(stage, reduction=replace(reduction, operand=rewrite(reduction.operand, visit)))
+
+    def _repack(self, access: Access, extents: tuple[int, ...], order: list[int]) -> Access:
+        """A new constant holding exactly what `access` reads, in `order` of the axes."""
+        used = [axis for axis in order if access.strides[axis] and extents[axis] > 1]
+        address = np.array(access.offset)
+        for axis in used:
+            address = np.add.outer(address, np.arange(extents[axis]) * access.strides[axis])
+        name = f"{access.buffer}#{len(self.constants)}"
+        self.constants[name] = self.constants[access.buffer][address].ravel()
+        strides, stride = [0] * len(extents), 1
+        for axis in reversed(used):
+            strides[axis] = stride
+            stride *= extents[axis]
+        return Access(name, 0, tuple(strides))
+
+    def collect(self, stages: list[Stage]) -> tuple[tuple[Buffer, ...], bytes]:
+        """The buffers, with only those constants that are still read, and their bytes."""
+        read = {load.access.buffer for stage in stages for load in _all_loads(stage)}
+        buffers = [buffer for buffer in self._buffers if buffer.role != "constant"]
+        blob = b""
+        for name, values in self.constants.items():
+            if name in read:
+                blob += bytes(-len(blob) % _ALIGNMENT)
+                buffers.append(Buffer(name, "constant", values.dtype.name, values.size, len(blob)))
+                blob += values.tobytes()
+        return tuple(buffers), blob + bytes(-len(blob) % _ALIGNMENT)
+
+
+def _all_loads(stage: Stage) -> list[Load]:
+    return loads(stage.value) + (loads(stage.reduction.operand) if stage.reduction else [])
