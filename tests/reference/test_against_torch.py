@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -167,9 +169,11 @@ def test_normalizations() -> None:
         ("HardSwish", functional.hardswish),
     ],
 )
-def test_activations_keep_relative_precision_far_from_zero(operator: str, function: object) -> None:
+def test_activations_keep_relative_precision_far_from_zero(
+    operator: str, function: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
     x = np.linspace(-12, 12, 97, dtype=np.float32)
-    _same(run(operator, x)[0], function(_double(x)))  # type: ignore[operator]
+    _same(run(operator, x)[0], function(_double(x)))
 
 
 def _gates(tensors: list[torch.Tensor], order: list[int]) -> np.ndarray:

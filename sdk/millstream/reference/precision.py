@@ -6,16 +6,17 @@ is held against, so it has to be the more precise side. Integers are exact and s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 
 from millstream.errors import UnsupportedModel
 
-#: By name, because the 4-bit integers are not NumPy's own.
 _FLOATS = ("float16", "float32", "float64")
 _SIGNED = ("int4", "int8", "int16", "int32", "int64")
 _UNSIGNED = ("uint4", "uint8", "uint16", "uint32", "uint64")
+#: The dtypes of all operators, by name because the 4-bit integers are not NumPy's own.
 DTYPES = frozenset(("bool", *_FLOATS, *_SIGNED, *_UNSIGNED))
 
 Operator = Callable[..., np.ndarray | tuple[np.ndarray, ...]]
@@ -43,11 +44,10 @@ def rounded_once(function: Callable[..., np.ndarray]) -> Operator:
     Attributes (keywords) pass unchanged. The wrapped function keeps its name and signature.
     """
 
+    @functools.wraps(function)
     def operator(first: np.ndarray, *others: np.ndarray | None, **attributes: object) -> np.ndarray:
         widened = (None if x is None else wide(x) for x in others)
         result = function(wide(first), *widened, **attributes)
         return np.asarray(result).astype(first.dtype)
 
-    operator.__name__ = function.__name__
-    operator.__wrapped__ = function  # type: ignore[attr-defined]
     return operator

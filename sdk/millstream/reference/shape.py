@@ -6,6 +6,7 @@ Source of every definition: the ONNX operator specification, opset 21.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from millstream.errors import UnsupportedModel
 from millstream.reference.precision import Operator
 
 Integers = np.ndarray | Sequence[int]
+PadMode = Literal["constant", "reflect", "edge", "wrap"]
 
 
 def identity(x: np.ndarray) -> np.ndarray:
@@ -114,12 +116,9 @@ def pad(
     pads: Integers,
     constant_value: np.ndarray | None = None,
     axes: Integers | None = None,
-    mode: str = "constant",
+    mode: PadMode = "constant",
 ) -> np.ndarray:
-    """x padded by `pads` (all begins, then all ends) on the given axes; a negative pad crops.
-
-    `mode` is constant, reflect, edge or wrap.
-    """
+    """x padded by `pads` (all begins, then all ends) on the given axes; a negative pad crops."""
     chosen = range(x.ndim) if axes is None else [int(a) for a in axes]
     begins, ends = np.split(np.asarray(pads), 2)
     pairs = np.zeros((x.ndim, 2), int)
@@ -129,7 +128,7 @@ def pad(
     widths = np.maximum(pairs, 0)
     if mode == "constant":
         return np.pad(x[kept], widths, constant_values=0 if constant_value is None else constant_value.item())
-    return np.pad(x[kept], widths, mode=mode)  # type: ignore[call-overload]
+    return np.pad(x[kept], widths, mode=mode)
 
 
 def depth_to_space(x: np.ndarray, blocksize: int, mode: str = "DCR") -> np.ndarray:
