@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -85,8 +86,6 @@ def pack(members: Mapping[str, bytes]) -> Iterator[bytes]:
 
     Raises MemberUnsafe for a name that `unpack` would refuse, BundleTooLarge past 4 GiB.
     """
-    import zlib
-
     entries, offset = [], 0
     for name, data in members.items():
         check_name(name)
@@ -210,7 +209,10 @@ def _member(file: BinaryIO, entry: _Entry) -> bytes:
     header = _local_header(entry)
     if _read(file, entry.offset, len(header)) != header:
         raise MemberUnsafe("a member's header disagrees with the directory", where=entry.name)
-    return _read(file, entry.offset + len(header), entry.size)
+    data = _read(file, entry.offset + len(header), entry.size)
+    if zlib.crc32(data) != entry.checksum:  # what guards manifest.json, whose hash stands nowhere
+        raise MemberCorrupt("a member is damaged", where=entry.name, why="its CRC-32 differs")
+    return data
 
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:

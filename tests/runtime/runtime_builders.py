@@ -10,6 +10,7 @@ import numpy as np
 from onnx import TensorProto, checker, helper
 
 from millstream.package import Contents, write
+from millstream_runtime import Model, load
 from millstream_runtime.golden import Golden
 from millstream_runtime.spec import (
     Framing,
@@ -169,8 +170,7 @@ def two_inputs() -> Example:
         helper.make_node("Mul", ["a", "column"], ["y"]),
     ]
     axes = helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2])
-    nothing = lambda x: ()  # noqa: E731
-    return Example(spec, model_bytes(spec, nodes, [axes]), nothing, nothing)
+    return Example(spec, model_bytes(spec, nodes, [axes]), lambda x: (), lambda x: ())
 
 
 def golden(example: Example, frames: np.ndarray) -> Golden:
@@ -214,6 +214,10 @@ def with_target_file(given: Contents) -> Contents:
     """The same with a second target that has a file of its own and that no machine opens."""
     target = replace(ONNXRUNTIME, name="board", backend="imaginary", files=())
     return replace(given, targets=(*given.targets, (target, {"firmware.bin": bytes(range(100))})))
+
+
+def load_example(folder: Path, example: Example) -> Model:
+    return load(write_bundle(folder, example))
 
 
 def write_bundle(folder: Path, example: Example) -> Path:
