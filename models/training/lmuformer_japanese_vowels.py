@@ -22,7 +22,7 @@ from torch.nn import functional
 
 import millstream_models.lmuformer
 from millstream.datasets import japanese_vowels
-from millstream.datasets.japanese_vowels import Split
+from millstream.sequences import Sequences
 from millstream_models.lmuformer import CausalLMUFormer
 from millstream_models.lmuformer.factories import JAPANESE_VOWELS
 
@@ -59,7 +59,7 @@ def train_and_write(recipe: Recipe) -> None:
     """Train on the whole training split, report the test split, write the checkpoint."""
     model = train(japanese_vowels.train(), recipe)
     split = japanese_vowels.test()
-    parallel, streamed = predict(model, split.sequences), predict_streaming(model, split.sequences)
+    parallel, streamed = predict(model, split.frames), predict_streaming(model, split.frames)
     print(f"test accuracy {_share(parallel, split.labels)}, streamed {_share(streamed, split.labels)}")
     print(f"sequence and step form agree on {(parallel == streamed).sum()} of {len(parallel)} predictions")
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, WEIGHTS)
@@ -75,16 +75,16 @@ def cross_validate(recipe: Recipe) -> None:
         held_out = np.arange(len(split.labels)) % FOLDS == fold
         model = train(_select(split, ~held_out), recipe)
         part = _select(split, held_out)
-        right_here = predict(model, part.sequences) == part.labels
+        right_here = predict(model, part.frames) == part.labels
         print(f"fold {fold}: {right_here.sum()} of {len(right_here)}")
         right += right_here.sum()
     print(f"together: {right} of {len(split.labels)}, {right / len(split.labels):.2%}")
 
 
-def train(split: Split, recipe: Recipe) -> CausalLMUFormer:
+def train(split: Sequences, recipe: Recipe) -> CausalLMUFormer:
     """A model trained on `split`, in evaluation mode."""
     torch.manual_seed(recipe.seed)
-    frames = torch.from_numpy(np.concatenate(split.sequences))
+    frames = torch.from_numpy(np.concatenate(split.frames))
     deviation = frames.std(dim=0)
     model = CausalLMUFormer(JAPANESE_VOWELS)
     model.normalize.load_state_dict({"mean": frames.mean(dim=0), "scale": 1 / deviation})
@@ -100,18 +100,18 @@ def train(split: Split, recipe: Recipe) -> CausalLMUFormer:
     return model.eval()
 
 
-def _batches(split: Split, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(split: Sequences, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch in batches of similar length, each utterance cut at random to the shortest of its batch.
 
     No frame of padding comes in, which would otherwise count in the statistics of the norms.
     """
-    lengths = torch.tensor([len(s) for s in split.sequences], dtype=torch.float32)
+    lengths = torch.tensor([len(s) for s in split.frames], dtype=torch.float32)
     order = torch.argsort(lengths + 3 * torch.randn(len(lengths)))
     groups = order.split(recipe.batch)
     for index in torch.randperm(len(groups)).tolist():
         group = groups[index].tolist()
-        length = min(len(split.sequences[i]) for i in group)
-        frames = torch.stack([_cut(split.sequences[i], length) for i in group])
+        length = min(len(split.frames[i]) for i in group)
+        frames = torch.stack([_cut(split.frames[i], length) for i in group])
         yield frames, torch.from_numpy(split.labels[group])
 
 
@@ -158,9 +158,9 @@ def predict_streaming(model: CausalLMUFormer, sequences: tuple[np.ndarray, ...])
     return np.array(classes)
 
 
-def _select(split: Split, keep: np.ndarray) -> Split:
+def _select(split: Sequences, keep: np.ndarray) -> Sequences:
     chosen = np.flatnonzero(keep)
-    return Split(tuple(split.sequences[i] for i in chosen), split.labels[chosen])
+    return Sequences(tuple(split.frames[i] for i in chosen), split.labels[chosen])
 
 
 def _share(predicted: np.ndarray, labels: np.ndarray) -> str:

@@ -218,6 +218,8 @@ class _Export:
         rungs = [prove.backend_equals_reference(model, golden)]
         if model.spec.batch in (None, 1):
             rungs.append(prove.chunks_equal_frames(model, frames[:97]))
+        if model.spec.batch is None and len(frames) > model.spec.look_ahead:
+            rungs.append(prove.batch_equals_streams(model, frames[:33]))
         if self.source.stateful:
             rungs.append(prove.long_run(model, core, frames, _LONG_RUN_TICKS))
         return rungs

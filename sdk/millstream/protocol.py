@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -60,14 +60,15 @@ class Streamable:
 
 def outputs_of(y: object) -> tuple[Tensor, ...]:
     """A model's result as a tuple of tensors. Raises NotStreamable for anything else."""
-    found = y if isinstance(y, (tuple, list)) else (y,)
-    if not found or not all(isinstance(item, Tensor) for item in found):
+    items = y if isinstance(y, (tuple, list)) else (y,)
+    found = tuple(item for item in items if isinstance(item, Tensor))
+    if not found or len(found) < len(items):
         raise NotStreamable(
             "the model returns something that is no tensor",
             why=f"it returned {type(y).__name__}",
             fix="return a tensor, or a tuple of tensors",
         )
-    return tuple(found)
+    return found
 
 
 def streamable(module: nn.Module, frame: Tensor) -> Streamable:
@@ -108,8 +109,8 @@ def _look_ahead(module: nn.Module) -> int:
 
 def _initial_state(module: nn.Module) -> dict[str, Tensor]:
     """State of one stream, checked: flat, named, with a leading batch dimension, alike for every stream."""
-    make = getattr(module, "initial_state", None)
-    if not callable(make):
+    make: Callable[[int], Mapping[str, Tensor]] | None = getattr(module, "initial_state", None)
+    if make is None or not callable(make):
         raise NotStreamable("step without initial_state", fix="write initial_state(batch) -> state")
     one, two = make(1), make(2)
     for state in (one, two):

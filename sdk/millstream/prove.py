@@ -14,6 +14,7 @@ from millstream_runtime.core import Core
 from millstream_runtime.golden import Golden
 from millstream_runtime.model import Model
 from millstream_runtime.nonfinite import propagate
+from millstream_runtime.pool import Pool
 from millstream_runtime.registers import Registers
 from millstream_runtime.replay import Difference, compare, poison, replay
 from millstream_runtime.spec import Tolerance
@@ -28,6 +29,7 @@ GRAPH_TOLERANCE = Tolerance(1e-5, 1e-6, "torch sums in float32, the reference in
 
 _LENGTHS = (1, 2, 3, 5, 8, 13)
 _CHUNKS = (1, 2, 3, 7)
+_BATCH = 3
 _PROVED_SEQUENCES = 16
 _LONGEST_PROOF = 512
 
@@ -125,6 +127,25 @@ def chunks_equal_frames(model: Model, frames: np.ndarray) -> Rung:
     return _rung(claim, differences, f"chunks of {', '.join(map(str, lengths))}")
 
 
+def batch_equals_streams(model: Model, frames: np.ndarray) -> Rung:
+    """Streams stepped together, each on its own frames, give what each gives alone."""
+    shifted = [np.roll(frames, shift, axis=0) for shift in range(_BATCH)]
+    with Pool(model.core, _BATCH, propagate) as pool:
+        rows = []
+        for t in range(len(frames)):
+            result = pool.step(np.stack([own[t] for own in shifted]))
+            rows.append(_copied(result))
+    together = _stacked(rows)
+    differences: list[Difference] = []
+    warm = model.spec.look_ahead
+    for row, own in enumerate(shifted):
+        alone = stepped(model.core, own)
+        got = [array[warm:, row] for array in together]
+        differences += _compared(got, [array[: len(own) - warm] for array in alone], model.target.tolerance)
+    claim = f"{model.target.name}: streams in one batch = streams alone"
+    return _rung(claim, differences, f"{_BATCH} streams, {len(frames)} ticks")
+
+
 def long_run(model: Model, reference: Core, frames: np.ndarray, ticks: int) -> Rung:
     """Frames repeated without reset: every state stays with the reference's, and stays finite."""
     ours, theirs = (Registers(core, core.spec.batch or 1) for core in (model.core, reference))
@@ -146,7 +167,7 @@ def same_predictions(source: Streamable, models: Sequence[Model], data: Sequence
 
     A prediction is the largest value of the last output. `data` has labels.
     """
-    if data.labels is None:
+    if not data.labels.size:
         return Rung("predictions agree", True, detail="no labels were given")
     whole = sequence_outputs if source.stateful else torch_outputs
     wanted = np.array([_prediction(whole(source, frames)) for frames in data.frames])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,25 +21,16 @@ Example = object
 
 @dataclass(frozen=True)
 class Sequences:
-    """Sequences (T_i, *frame) of one dtype and frame shape; labels (N,) int64, or None."""
+    """Sequences (T_i, *frame) of one dtype and frame shape; labels (N,) int64, empty when there are none."""
 
     frames: tuple[np.ndarray, ...]
-    labels: np.ndarray | None = None
+    labels: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
         _check(self)
 
-    @property
-    def frame_shape(self) -> tuple[int, ...]:
-        """Shape of one frame."""
-        return self.frames[0].shape[1:]
 
-    def flattened(self) -> Sequences:
-        """Every frame of every sequence as one sequence."""
-        return Sequences((np.concatenate(self.frames),))
-
-
-def sequences(example: Example, labels: object = None) -> Sequences:
+def sequences(example: Example, labels: object = ()) -> Sequences:
     """Read an example given in Python. Raises DataInvalid.
 
     An array or tensor (N, T, ...) is what `forward` takes; a list or tuple holds sequences (T_i, ...) of
@@ -47,7 +38,7 @@ def sequences(example: Example, labels: object = None) -> Sequences:
     """
     items = example if isinstance(example, (list, tuple)) else list(_array(example))
     frames = tuple(np.ascontiguousarray(_array(item)) for item in items)
-    return Sequences(frames, None if labels is None else _array(labels).astype(np.int64))
+    return Sequences(frames, _array(labels).astype(np.int64))
 
 
 def read(path: str | os.PathLike[str]) -> Sequences:
@@ -70,7 +61,7 @@ def read(path: str | os.PathLike[str]) -> Sequences:
     if lengths is not None and (lengths.shape != x.shape[:1] or lengths.max(initial=0) > x.shape[1]):
         raise DataInvalid("lengths do not fit x", where=text, why=f"{lengths.shape} beside {x.shape}")
     items = list(x) if lengths is None else [row[:n] for row, n in zip(x, lengths, strict=True)]
-    return sequences(items, arrays.get("y"))
+    return sequences(items, arrays.get("y", ()))
 
 
 def random_sequences(count: int, frames: int, shape: Sequence[int]) -> Sequences:
@@ -112,5 +103,5 @@ def _check(data: Sequences) -> None:
         )
     if dtype.kind not in "fiub":
         raise DataInvalid(f"frames of dtype {dtype}", fix="use numbers")
-    if data.labels is not None and data.labels.shape != (len(data.frames),):
+    if data.labels.shape not in ((0,), (len(data.frames),)):
         raise DataInvalid(f"{data.labels.shape} labels for {len(data.frames)} sequences")

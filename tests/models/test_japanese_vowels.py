@@ -21,7 +21,7 @@ FIRST_FRAME = (
 def test_the_training_split_is_the_published_one():
     split = japanese_vowels.train()
     assert np.bincount(split.labels).tolist() == [30] * 9
-    np.testing.assert_array_equal(split.sequences[0][0], np.float32(FIRST_FRAME))
+    np.testing.assert_array_equal(split.frames[0][0], np.float32(FIRST_FRAME))
 
 
 def test_the_test_split_is_the_published_one():
@@ -33,8 +33,8 @@ def test_the_test_split_is_the_published_one():
 def test_every_utterance_is_a_read_only_contiguous_array_of_frames(read):
     split = read()
     assert split.labels.dtype == np.int64
-    assert len(split.sequences) == len(split.labels)
-    for frames in split.sequences:
+    assert len(split.frames) == len(split.labels)
+    for frames in split.frames:
         assert frames.dtype == np.float32
         assert frames.shape[1:] == (12,)
         assert 7 <= len(frames) <= 29

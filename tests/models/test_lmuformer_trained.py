@@ -31,15 +31,15 @@ def trained():
 @pytest.fixture(scope="module")
 def sequence_logits(trained, split):
     """Every utterance alone, through the sequence form: the logits at its last frame."""
-    return torch.cat([trained(torch.tensor(frames)[None])[:, -1] for frames in split.sequences])
+    return torch.cat([trained(torch.tensor(frames)[None])[:, -1] for frames in split.frames])
 
 
 @pytest.fixture(scope="module")
 def streamed_logits(trained, split):
     """All utterances as one batch of streams; each is read when its own last frame has gone in."""
-    lengths = torch.tensor([len(frames) for frames in split.sequences])
+    lengths = torch.tensor([len(frames) for frames in split.frames])
     padded = torch.nn.utils.rnn.pad_sequence(
-        [torch.tensor(frames) for frames in split.sequences], batch_first=True
+        [torch.tensor(frames) for frames in split.frames], batch_first=True
     )
     state, last = trained.initial_state(len(lengths)), torch.full((len(lengths), 9), torch.nan)
     for tick, frames in enumerate(padded.unbind(1)):
@@ -65,7 +65,7 @@ def test_both_forms_agree_on_every_prediction(sequence_logits, streamed_logits):
 
 
 def test_the_model_normalizes_raw_frames(trained):
-    frames = torch.from_numpy(np.concatenate(japanese_vowels.train().sequences))
+    frames = torch.from_numpy(np.concatenate(japanese_vowels.train().frames))
     normalized = trained.normalize(frames)
     torch.testing.assert_close(normalized.mean(0), torch.zeros(12), rtol=0, atol=1e-4)
     torch.testing.assert_close(normalized.std(0), torch.ones(12), rtol=0, atol=1e-4)

@@ -8,13 +8,13 @@ the `aeon` package, which is never imported: it pulls in numba, and only two tex
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from millstream.errors import DataInvalid, ToolMissing
+from millstream.sequences import Sequences
 
 CHANNELS = 12
 FRAME_RATE = 1 / 0.0064
@@ -23,21 +23,13 @@ SPEAKERS = tuple(f"speaker {i}" for i in range(1, 10))
 _FOLDER = Path("datasets", "data", "JapaneseVowels")
 
 
-@dataclass(frozen=True)
-class Split:
-    """Utterances of different lengths, each float32 (T, 12), and the speaker of each, int64 (N,), 0..8."""
-
-    sequences: tuple[NDArray[np.float32], ...]
-    labels: NDArray[np.int64]
-
-
-def train() -> Split:
-    """The 270 training utterances, 30 of each speaker. Raises ToolMissing, DataInvalid."""
+def train() -> Sequences:
+    """The 270 training utterances (T, 12), 30 of each speaker, labels 0..8. Raises ToolMissing, DataInvalid."""
     return _read(_folder() / "JapaneseVowels_TRAIN.ts")
 
 
-def test() -> Split:
-    """The 370 test utterances. Raises ToolMissing, DataInvalid."""
+def test() -> Sequences:
+    """The 370 test utterances (T, 12). Raises ToolMissing, DataInvalid."""
     return _read(_folder() / "JapaneseVowels_TEST.ts")
 
 
@@ -53,7 +45,7 @@ def _folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / _FOLDER
 
 
-def _read(path: Path) -> Split:
+def _read(path: Path) -> Sequences:
     """Parse a `.ts` file: after `@data`, one utterance a line, as channel:...:channel:label."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -63,8 +55,8 @@ def _read(path: Path) -> Split:
     utterances = [_parse(line, path) for line in body.splitlines() if line.strip()]
     if not marker or not utterances:
         raise _invalid(path, "no line of data after @data")
-    return Split(
-        sequences=tuple(frames for frames, _ in utterances),
+    return Sequences(
+        frames=tuple(frames for frames, _ in utterances),
         labels=np.array([speaker for _, speaker in utterances], dtype=np.int64),
     )
 

@@ -16,6 +16,12 @@ def _identity(builder: Builder, node: Node) -> View:
     return node.view(0)
 
 
+def _dropout(builder: Builder, node: Node) -> View:
+    if node.outputs > 1:
+        raise Untranslatable("the mask of Dropout", "call eval() before export")
+    return node.view(0)
+
+
 def _reshape(builder: Builder, node: Node) -> View:
     view = node.view(0)
     wanted = [int(extent) for extent in node.known(1)]
@@ -29,7 +35,8 @@ def _reshape(builder: Builder, node: Node) -> View:
 
 def _flatten(builder: Builder, node: Node) -> View:
     view = node.view(0)
-    axis = node.attributes.get("axis", 1) % (len(view.shape) + 1)
+    axis = node.attributes.get("axis", 1)
+    axis += len(view.shape) if axis < 0 else 0
     outer = int(np.prod(view.shape[:axis]))
     return builder.reshape(view, (outer, view.size // outer if outer else 0))
 
@@ -236,7 +243,7 @@ def _space_to_depth(builder: Builder, node: Node) -> View:
 
 OPERATORS: dict[str, Callable[[Builder, Node], View | list[View]]] = {
     "Identity": _identity,
-    "Dropout": _identity,
+    "Dropout": _dropout,
     "Reshape": _reshape,
     "Flatten": _flatten,
     "Transpose": _transpose,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,23 +31,36 @@ def _batch_normalization(builder: Builder, node: Node) -> View:
     return builder.map(x.shape, add(multiply(builder.read(x), reads[0]), reads[1]))
 
 
-def standardize(builder: Builder, x: View, axes: Sequence[int], epsilon: float) -> View:
+@dataclass(frozen=True)
+class Standardized:
+    """(x - mean) * inverse, and the two statistics with their reduced axes kept at extent 1."""
+
+    result: View
+    mean: View
+    inverse: View
+
+
+def standardize(builder: Builder, x: View, axes: Sequence[int], epsilon: float) -> Standardized:
     """(x - mean) / sqrt(variance + epsilon), mean and variance over `axes`."""
     count = math.prod(x.shape[axis] for axis in axes)
     mean = reduce_axes(builder, x, axes, "sum", identity, lambda s: divide(s, like(count, s)))
     element = builder.read(x)
     centred = builder.map(x.shape, subtract(element, builder.read(mean.expand(x.shape))))
-    return _by_root_mean_square(builder, centred, axes, epsilon)
+    inverse = _inverse_root_mean_square(builder, centred, axes, epsilon)
+    return Standardized(_scaled(builder, centred, inverse), mean, inverse)
 
 
-def _by_root_mean_square(builder: Builder, x: View, axes: Sequence[int], epsilon: float) -> View:
+def _inverse_root_mean_square(builder: Builder, x: View, axes: Sequence[int], epsilon: float) -> View:
     count = math.prod(x.shape[axis] for axis in axes)
 
     def inverse_root(s: Expression) -> Expression:
         return divide(like(1, s), call("sqrt", add(divide(s, like(count, s)), like(epsilon, s))))
 
-    inverse = reduce_axes(builder, x, axes, "sum", square, inverse_root)
-    return builder.map(x.shape, multiply(builder.read(x), builder.read(inverse.expand(x.shape))))
+    return reduce_axes(builder, x, axes, "sum", square, inverse_root)
+
+
+def _scaled(builder: Builder, x: View, factor: View) -> View:
+    return builder.map(x.shape, multiply(builder.read(x), builder.read(factor.expand(x.shape))))
 
 
 def _affine(builder: Builder, x: View, gain: View, bias: View | None) -> View:
@@ -60,27 +74,25 @@ def _last_axes(node: Node, rank: int) -> range:
     return range(node.attributes.get("axis", -1) % rank, rank)
 
 
-def _layer_normalization(builder: Builder, node: Node) -> View:
-    if node.outputs > 1:
-        raise Untranslatable("the mean and deviation outputs of LayerNormalization")
+def _layer_normalization(builder: Builder, node: Node) -> list[View]:
     x = node.view(0)
     axes = _last_axes(node, len(x.shape))
-    standard = standardize(builder, x, axes, node.attributes.get("epsilon", 1e-5))
-    return _affine(builder, standard, node.view(1), node.optional(2))
+    found = standardize(builder, x, axes, node.attributes.get("epsilon", 1e-5))
+    return [_affine(builder, found.result, node.view(1), node.optional(2)), found.mean, found.inverse]
 
 
 def _rms_normalization(builder: Builder, node: Node) -> View:
     x = node.view(0)
     axes = _last_axes(node, len(x.shape))
-    scaled = _by_root_mean_square(builder, x, axes, node.attributes.get("epsilon", 1e-5))
-    return _affine(builder, scaled, node.view(1), None)
+    inverse = _inverse_root_mean_square(builder, x, axes, node.attributes.get("epsilon", 1e-5))
+    return _affine(builder, _scaled(builder, x, inverse), node.view(1), None)
 
 
 def _instance_normalization(builder: Builder, node: Node) -> View:
     x = node.view(0)
     axes = range(2, len(x.shape))
     standard = standardize(builder, x, axes, node.attributes.get("epsilon", 1e-5))
-    return _affine(builder, standard, *_per_channel(node, len(axes)))
+    return _affine(builder, standard.result, *_per_channel(node, len(axes)))
 
 
 def _group_normalization(builder: Builder, node: Node) -> View:
@@ -90,7 +102,7 @@ def _group_normalization(builder: Builder, node: Node) -> View:
     grouped = builder.reshape(x, (batch, groups, channels // groups, *spatial))
     axes = range(2, len(grouped.shape))
     standard = standardize(builder, grouped, axes, node.attributes.get("epsilon", 1e-5))
-    return _affine(builder, builder.reshape(standard, x.shape), *_per_channel(node, len(spatial)))
+    return _affine(builder, builder.reshape(standard.result, x.shape), *_per_channel(node, len(spatial)))
 
 
 def _per_channel(node: Node, spatial: int) -> tuple[View, View]:
@@ -136,7 +148,7 @@ def _log_softmax(builder: Builder, node: Node) -> View:
     return builder.map(x.shape, subtract(builder.read(shifted), builder.read(total.expand(x.shape))))
 
 
-OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
+OPERATORS: dict[str, Callable[[Builder, Node], View | list[View]]] = {
     "BatchNormalization": _batch_normalization,
     "LayerNormalization": _layer_normalization,
     "RMSNormalization": _rms_normalization,

@@ -1,0 +1,32 @@
+# Two commands set up everything: `make demo` runs the main job, `make test` passes the tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+READY := $(VENV)/.ready
+
+.PHONY: demo test smoke lint clean
+
+demo: $(READY)
+	$(BIN)/python examples/japanese_vowels_demo.py
+
+test: $(READY) lint
+	$(BIN)/python -m pytest
+
+smoke: $(READY)
+	$(BIN)/python -m pytest -m smoke
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# aeon is wanted for its data files alone; its dependencies would hold numba back.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt --editable '.[all,dev]'
+	$(PIP) install --constraint constraints.txt --no-deps aeon
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

@@ -1,0 +1,126 @@
+"""Every pass keeps a program sound and its numbers the same, on steps that torch traced."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+from small_models import STREAMING, ConvNet, frames, seeded
+from torch import nn
+
+import millstream_models.lmuformer as lmuformer
+from millstream.graph import StepGraph
+from millstream.lower import fuse, gaps, lower
+from millstream.lower.draft import Draft
+from millstream.lower.execute import execute
+from millstream.lower.memory import assign
+from millstream.lower.passes import FINAL, FUSION
+from millstream.lower.passes.prune import prune
+from millstream.lower.soundness import check_dataflow
+from millstream.lower.translate import translate
+from millstream.protocol import streamable
+from millstream.reference import prepare
+from millstream.trace import trace
+from millstream_runtime import plan
+from millstream_runtime.program import check
+
+#: Fused float32 arithmetic against the reference's float64 sums, values of order 1.
+_BOUND = 5e-6
+
+
+def _lmuformer() -> nn.Module:
+    return lmuformer.lmuformer_jv()
+
+
+_MODELS = (*STREAMING, ConvNet, _lmuformer)
+
+
+@functools.cache
+def _graph(make: type[nn.Module]) -> StepGraph:
+    if make is _lmuformer:
+        module, frame = make(), frames(ConvNet, 12)[:, 0, 0, :12][:1]
+    else:
+        module, frame = seeded(make), frames(make, 1)
+    return trace(streamable(module, frame), frame).graph
+
+
+def _inputs(graph: StepGraph) -> list[np.ndarray]:
+    generator = np.random.default_rng(2)
+    values = []
+    for tensor in (*graph.inputs, *graph.state_tensors):
+        shape = (1, *tensor.shape[1:])
+        normal = generator.standard_normal(shape)
+        values.append(
+            normal.astype(tensor.dtype) if tensor.dtype.kind == "f" else np.ones(shape, tensor.dtype)
+        )
+    return values
+
+
+def _agrees(graph: StepGraph, draft: Draft) -> None:
+    check_dataflow(draft)
+    program, weights = assign(prune(draft))
+    check(program)
+    values = _inputs(graph)
+    names = [value.name for value in graph.model.graph.input]
+    want = prepare(graph.model)(dict(zip(names, values, strict=True)))
+    count = len(graph.inputs)
+    outputs, states = execute(program, weights, values[:count], values[count:])
+    for value, got in zip(graph.model.graph.output, [*outputs, *states], strict=True):
+        expected = want[value.name].ravel()
+        if expected.dtype.kind == "f":
+            np.testing.assert_allclose(got, expected, rtol=_BOUND, atol=_BOUND)
+        else:
+            np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("make", _MODELS, ids=lambda make: make.__name__)
+def test_each_pass_keeps_the_numbers(make: type[nn.Module]) -> None:
+    graph = _graph(make)
+    draft = translate(graph).draft
+    _agrees(graph, draft)
+    for run in (*FUSION, *FUSION, *FINAL):
+        draft = run(draft)
+        _agrees(graph, draft)
+
+
+@pytest.mark.parametrize("make", _MODELS, ids=lambda make: make.__name__)
+def test_fusion_ends_and_removes_stages(make: type[nn.Module]) -> None:
+    draft = translate(_graph(make)).draft
+    fused = fuse(draft)
+    assert fuse(fused).stages == fused.stages
+    assert len(fused.stages) < len(draft.stages)
+
+
+def test_lmuformer_becomes_few_stages_and_stores_states_directly() -> None:
+    lowered = lower(_graph(_lmuformer))
+    copies = [
+        stage
+        for stage in lowered.program.stages
+        if stage.reduction is None and type(stage.value).__name__ == "Load"
+    ]
+    # What is left to copy are the rings: the past and the newest column of each of the five.
+    assert len(copies) <= 3 * 5
+    assert len(lowered.program.stages) <= 30
+
+
+def test_lowering_is_deterministic_and_its_plan_reads_back() -> None:
+    graph = _graph(_lmuformer)
+    first, second = lower(graph), lower(graph)
+    assert plan.dump(first.program) == plan.dump(second.program)
+    assert first.weights == second.weights
+    assert plan.load(plan.dump(first.program)) == first.program
+
+
+def test_scratch_of_disjoint_lifetimes_is_shared() -> None:
+    program = lower(_graph(_lmuformer)).program
+    apart = sum(buffer.size * np.dtype(buffer.dtype).itemsize for buffer in program.role("scratch"))
+    assert program.scratch_bytes < apart
+
+
+def test_gaps_name_every_operator_and_where_it_comes_from() -> None:
+    from small_models import UsesSort
+
+    found = gaps(_graph(UsesSort))
+    assert len(found) == 2
+    assert {gap.origin for gap in found} == {"first", "second"}
