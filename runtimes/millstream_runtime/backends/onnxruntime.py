@@ -36,14 +36,14 @@ def missing() -> str:
 
 def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> OnnxruntimeStep:
     """Open `step.onnx`. Raises BackendMissing, BackendRefused."""
-    session = _session(bytes(files[STEP]))
+    opened = session(bytes(files[STEP]))
     inputs = [(t.name, t.shape, t.dtype) for t in spec.graph_inputs]
     outputs = [(t.name, t.shape, t.dtype) for t in spec.outputs]
     inputs += [(s.name, s.shape, s.dtype) for s in spec.states]
     outputs += [(s.next_name, s.shape, s.dtype) for s in spec.states]
-    _check("inputs", session.get_inputs(), inputs)
-    _check("outputs", session.get_outputs(), outputs)
-    return OnnxruntimeStep(session, tuple(n for n, _, _ in inputs), tuple(n for n, _, _ in outputs))
+    _check("inputs", opened.get_inputs(), inputs)
+    _check("outputs", opened.get_outputs(), outputs)
+    return OnnxruntimeStep(opened, tuple(n for n, _, _ in inputs), tuple(n for n, _, _ in outputs))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class OnnxruntimeStep:
         return call
 
 
-def _session(step: bytes) -> InferenceSession:
+def session(step: bytes) -> InferenceSession:
+    """A session on one thread. Raises BackendMissing, or BackendRefused with onnxruntime's own words."""
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as codes  # pyright: ignore

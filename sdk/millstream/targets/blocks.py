@@ -28,7 +28,6 @@ from millstream_runtime.program import (
     Load,
     Program,
     Stage,
-    item_size,
     walk,
 )
 
@@ -48,6 +47,13 @@ class Blocked:
     weights: bytes
 
 
+def rows(program: Program, weights: bytes) -> Blocked:
+    """Only lay the weights of every float32 sum out in the order of its loops, the summed axes innermost."""
+    packer = _Packer(program, weights)
+    stages = [packer.pack(stage, False) if is_vector_sum(stage) else stage for stage in program.stages]
+    return _blocked(program, stages, packer)
+
+
 def block(program: Program, weights: bytes, lanes: int) -> Blocked:
     """Block every float32 sum that has an axis to do it on; `lanes` float32 fill one vector register."""
     packer = _Packer(program, weights)
@@ -55,10 +61,12 @@ def block(program: Program, weights: bytes, lanes: int) -> Blocked:
     for stage in program.stages:
         axis = _lane_axis(stage, packer.constants)
         stages += [stage] if axis is None else _split(stage, axis, lanes, packer)
+    return _blocked(program, stages, packer)
+
+
+def _blocked(program: Program, stages: list[Stage], packer: _Packer) -> Blocked:
     buffers, blob = packer.collect(stages)
-    return Blocked(
-        replace(program, buffers=buffers, stages=tuple(stages), weight_bytes=len(blob)), blob
-    )
+    return Blocked(replace(program, buffers=buffers, stages=tuple(stages), weight_bytes=len(blob)), blob)
 
 
 def chunks(extent: int, lanes: int, registers: int = REGISTERS) -> Iterator[tuple[int, int, int]]:
@@ -126,7 +134,8 @@ def _lane_axis(stage: Stage, constants: dict[str, np.ndarray]) -> int | None:
 def _split(stage: Stage, axis: int, lanes: int, packer: _Packer) -> list[Stage]:
     """One stage per width; their axes are the others, the blocks, the lanes, then the reduction's."""
     return [
-        packer.pack(_part(stage, axis, start, count, width))
+        # Too few lanes for a vector, and it is the sum that gets vectorised.
+        packer.pack(_part(stage, axis, start, count, width), lanes_last=width >= MIN_LANES)
         for start, count, width in chunks(stage.extents[axis], lanes)
     ]
 
@@ -190,20 +199,23 @@ class _Packer:
 
     def __init__(self, program: Program, weights: bytes) -> None:
         self._buffers = program.buffers
+        self._packed: dict[tuple[str, bytes], str] = {}
         self.constants = {
             buffer.name: np.frombuffer(weights, buffer.dtype, buffer.size, buffer.offset)
             for buffer in program.role("constant")
         }
 
-    def pack(self, stage: Stage) -> Stage:
-        """The stage with its operand's weights laid out in the order that its loops read them."""
+    def pack(self, stage: Stage, lanes_last: bool) -> Stage:
+        """The stage with its operand's weights in the order that its loops read them.
+
+        The stage's axes are the outer loops and the reduction's the inner ones, but for the last axis of
+        the stage, which is innermost when it is the lanes.
+        """
         reduction = stage.reduction
         if reduction is None:
             return stage
         outer = len(stage.extents)
         inner = range(outer, outer + len(reduction.extents))
-        # Lanes innermost; too few for a vector, the sum itself is vectorised and its axes go innermost.
-        lanes_last = stage.extents[-1] >= MIN_LANES
         order = [*range(outer - 1), *inner, outer - 1] if lanes_last else [*range(outer), *inner]
 
         def visit(part: Expression) -> Expression | None:
@@ -219,13 +231,20 @@ class _Packer:
         address = np.array(access.offset)
         for axis in used:
             address = np.add.outer(address, np.arange(extents[axis]) * access.strides[axis])
-        name = f"{access.buffer}#{len(self.constants)}"
-        self.constants[name] = self.constants[access.buffer][address].ravel()
+        name = self._name(access.buffer, address)
         strides, stride = [0] * len(extents), 1
         for axis in reversed(used):
             strides[axis] = stride
             stride *= extents[axis]
         return Access(name, 0, tuple(strides))
+
+    def _name(self, source: str, address: np.ndarray) -> str:
+        """The constant holding those elements of `source`; stages that read the same share it."""
+        key = (source, address.tobytes())
+        if key not in self._packed:
+            self._packed[key] = f"{source}#{len(self._packed)}"
+            self.constants[self._packed[key]] = self.constants[source][address].ravel()
+        return self._packed[key]
 
     def collect(self, stages: list[Stage]) -> tuple[tuple[Buffer, ...], bytes]:
         """The buffers, with only those constants that are still read, and their bytes."""

@@ -156,7 +156,7 @@ class _Printer:
     def _accumulators(self, width: int) -> int:
         """Sets of sums that keep the adders busy when one block alone does not."""
         innermost = self.extents[-1]
-        return next(n for n in (8, 4, 2, 1) if n * width <= 8 * self.lanes and innermost % n == 0 or n == 1)
+        return next(n for n in (8, 4, 2, 1) if (n * width <= 8 * self.lanes and innermost % n == 0) or n == 1)
 
     def _nest_by(self, step: int, body: list[str]) -> Iterator[str]:
         """Loops over the reduction, the innermost in steps."""

@@ -1,0 +1,83 @@
+"""What Millstream compiles for: the table of targets, and the compile half of each backend.
+
+A target names what the user wants ("cpu": this machine); its backend is how (TVM). There is no base class
+and no registration: `TARGETS` is the whole list, and a compile half is imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from millstream.errors import UnknownTarget
+from millstream.gap import Gap
+from millstream.graph import StepGraph
+from millstream_runtime.backends import load_backend
+from millstream_runtime.spec import Machine, Memory, Tolerance
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of machine and the backend that serves it.
+
+    `reads_step` is true for a backend that opens `step.onnx` itself and needs no files of its own.
+    """
+
+    name: str
+    backend: str
+    summary: str
+    reads_step: bool = False
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a compile half makes: `files` are keyed by name relative to the target's folder."""
+
+    files: Mapping[str, bytes]
+    memory: Memory
+    tolerance: Tolerance
+    machine: Machine = Machine()
+
+
+class CompileHalf(Protocol):
+    """What the module of a compile half offers."""
+
+    def missing(self) -> tuple[str, ...]:
+        """The lines that install what compiling needs and this host lacks; empty when it is complete."""
+        ...
+
+    def gaps(self, graph: StepGraph, target: Target) -> list[Gap]:
+        """Every node of the graph that the target cannot run."""
+        ...
+
+    def compile(self, graph: StepGraph, target: Target) -> Compiled:
+        """Compile a graph without gaps; the same graph gives the same bytes. Raises ToolMissing."""
+        ...
+
+
+_ALL = (
+    Target("cpu", "tvm", "native code for CPUs like this host's"),
+    Target("numba", "numba", "any machine with numba, compiled there when it is first opened"),
+    Target("onnxruntime", "onnxruntime", "any machine with onnxruntime", reads_step=True),
+)
+TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}
+
+
+def target(name: str) -> Target:
+    """The target of that name. Raises UnknownTarget naming those that exist."""
+    if name not in TARGETS:
+        raise UnknownTarget(f"no target is called {name!r}", fix="use one of " + ", ".join(TARGETS))
+    return TARGETS[name]
+
+
+def compile_half(target: Target) -> CompileHalf:
+    """The compile half of the target's backend."""
+    return cast(CompileHalf, importlib.import_module(f"millstream.targets.{target.backend}"))
+
+
+def missing(target: Target) -> tuple[str, ...]:
+    """The lines that install what this host lacks to compile for the target and to run it here."""
+    run_half = load_backend(target.backend).missing()
+    return (*compile_half(target).missing(), *([run_half] if run_half else []))

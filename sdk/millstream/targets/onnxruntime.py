@@ -1,0 +1,40 @@
+"""Compile half of onnxruntime: nothing to compile, its run half opens `step.onnx` as it is."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+
+from millstream.gap import Gap
+from millstream.graph import StepGraph, initializers
+from millstream.targets import Compiled, Target
+from millstream_runtime.spec import Memory, Tolerance
+
+_INSTALL = "pip install 'millstream[onnxruntime]'"
+_TOLERANCE = Tolerance(
+    relative=1e-5, absolute=1e-7, reason="float32 sums in another order and approximated functions"
+)
+
+
+def missing() -> tuple[str, ...]:
+    """The line that installs onnxruntime, when it is not here to say what it refuses."""
+    return () if importlib.util.find_spec("onnxruntime") else (_INSTALL,)
+
+
+def gaps(graph: StepGraph, target: Target) -> list[Gap]:
+    """What onnxruntime says when it refuses the graph; it names one node at a time."""
+    from millstream_runtime.backends import onnxruntime as run_half
+    from millstream_runtime.errors import BackendRefused
+    try:
+        run_half.session(graph.to_bytes())
+    except BackendRefused as refusal:
+        return [Gap("graph", "step.onnx", "", refusal.why)]
+    return []
+
+
+def compile(graph: StepGraph, target: Target) -> Compiled:
+    """No files. Scratch is onnxruntime's own and unknown to us: it counts as 0."""
+    weights = sum(array.nbytes for array in initializers(graph.model).values())
+    state = sum(int(np.prod(t.shape[1:])) * t.dtype.itemsize for t in graph.state_tensors)
+    return Compiled({}, Memory(weights=weights, state=state, scratch=0), _TOLERANCE)

@@ -1,0 +1,120 @@
+"""Compile half of the TVM backend: the lowered program as a shared library for CPUs like this host's.
+
+Three files: `step.so`, which needs nothing but libtvm_ffi, libm and libc; `weights.bin`, packed for exactly
+this library; `layout.json`, the parameters of the step in order as [name, role, dtype, size].
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from millstream import lower
+from millstream.errors import ToolMissing
+from millstream.gap import Gap
+from millstream.graph import StepGraph
+from millstream.targets import Compiled, Target
+from millstream.targets.blocks import block
+from millstream.targets.tvm_script import parameters, print_program
+from millstream_runtime import machine
+from millstream_runtime.program import Program, item_size
+from millstream_runtime.spec import Machine, Memory, Tolerance
+
+_TOLERANCE = Tolerance(
+    relative=1e-5,
+    absolute=1e-7,
+    reason="float32 sums in another order and fused multiply-adds; exp, tanh and erf to a few ulp",
+)
+# The order of members and their dates are fixed by the linker already; a build id is a hash of temporary names.
+_LINK_OPTIONS = ("-s", "-Wl,--build-id=none", "-lm")
+_LINKERS = ("cc", "gcc", "clang")
+
+
+@dataclass(frozen=True)
+class Level:
+    """A class of CPUs: LLVM's name, float32 lanes of a vector register, and the features it needs, in the
+    words of `millstream_runtime.machine`."""
+
+    mcpu: str
+    lanes: int
+    features: tuple[str, ...]
+
+
+_V2 = ("cx16", "popcnt", "sse4_1", "sse4_2", "ssse3")
+_V3 = (*_V2, "abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe")
+_V4 = (*_V3, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
+#: The levels of the x86-64 psABI, best first. Four lanes are in every 64-bit CPU.
+_X86_64 = (Level("x86-64-v4", 16, _V4), Level("x86-64-v3", 8, _V3), Level("x86-64-v2", 4, _V2))
+_ANY = Level("generic", 4, ())
+
+
+def missing() -> tuple[str, ...]:
+    """The lines that install TVM and a linker, where they lack."""
+    lines = []
+    if not importlib.util.find_spec("tvm"):
+        lines.append("pip install 'millstream[export]'")
+    if not _linker():
+        lines.append("apt install gcc")
+    return tuple(lines)
+
+
+def gaps(graph: StepGraph, target: Target) -> list[Gap]:
+    """Every node that the lowering cannot express."""
+    return lower.gaps(graph)
+
+
+def compile(graph: StepGraph, target: Target) -> Compiled:
+    """Compile for the level of this host's CPU. Raises ToolMissing without TVM or a linker."""
+    lowered = lower.lower(graph)
+    return compile_program(lowered.program, lowered.weights)
+
+
+def compile_program(program: Program, weights: bytes) -> Compiled:
+    """The files of a lowered program."""
+    if missing():
+        raise ToolMissing("the CPU target cannot be compiled here", fix="; ".join(missing()))
+    here = machine.here()
+    level = _level(here)
+    blocked = block(program, weights, level.lanes)
+    taken = parameters(blocked.program)
+    sizes = {role: 0 for role in ("state", "scratch")}
+    for buffer in taken:
+        if buffer.role in sizes:
+            sizes[buffer.role] += buffer.size * item_size(buffer.dtype)
+    layout = json.dumps([[b.name, b.role, b.dtype, b.size] for b in taken]).encode()
+    library = _build(print_program(blocked.program, level.lanes), level)
+    return Compiled(
+        files={"step.so": library, "weights.bin": blocked.weights, "layout.json": layout},
+        memory=Memory(weights=len(blocked.weights), **sizes),
+        tolerance=_TOLERANCE,
+        machine=Machine(here.system, here.arch, level.features),
+    )
+
+
+def _level(here: Machine) -> Level:
+    """The best level that this CPU has."""
+    levels = _X86_64 if here.arch == "x86_64" else ()
+    return next((level for level in levels if set(level.features) <= set(here.features)), _ANY)
+
+
+def _build(source: str, level: Level) -> bytes:
+    """TVMScript to the bytes of a shared library."""
+    import tvm
+    import tvm.script
+
+    step = tvm.script.from_source(source)
+    target = tvm.target.Target({"kind": "llvm", **({"mcpu": level.mcpu} if level is not _ANY else {})})
+    compiled = tvm.compile(tvm.IRModule({"step": step}), target=target)
+    with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
+        path = Path(folder) / "step.so"
+        compiled.export_library(str(path), cc=_linker(), options=list(_LINK_OPTIONS))
+        return path.read_bytes()
+
+
+def _linker() -> str:
+    """The C compiler that links, or an empty text."""
+    return next((name for name in _LINKERS if shutil.which(name)), "")
