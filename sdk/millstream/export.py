@@ -101,7 +101,7 @@ def export(
     watcher = watcher or Silent()
     chosen = _targets(target)
     data = example if isinstance(example, Sequences) else sequences.sequences(example)
-    first = torch.from_numpy(data.frames[0][:1] if hasattr(model, "step") else _one_frame(data))
+    first = torch.tensor(data.frames[0][:1] if hasattr(model, "step") else _one_frame(data))
     source = streamable(model, first)
     if not source.stateful:
         data, labelled = _as_frames(data), labelled and _as_frames(labelled)

@@ -168,7 +168,11 @@ def set_origin(node: onnx.NodeProto, path: str) -> None:
 
 
 def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
-    return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    """Shapes of every value. Raises GraphInvalid when they contradict each other or cannot be inferred."""
+    try:
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise GraphInvalid("the shapes of the graph cannot be inferred", why=str(error)) from error
 
 
 def _breaches(graph: StepGraph) -> Iterator[str]:

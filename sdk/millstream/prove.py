@@ -37,7 +37,7 @@ _LONGEST_PROOF = 512
 def torch_outputs(source: Streamable, frames: np.ndarray) -> tuple[np.ndarray, ...]:
     """Step form in torch over one sequence (T, ...): outputs (T, ...), look-ahead drained."""
     state, results = source.initial_state(1), []
-    x = torch.from_numpy(frames)
+    x = torch.tensor(frames)
     with torch.no_grad():
         for t in range(len(frames) + source.look_ahead):
             real = t < len(frames)
@@ -51,7 +51,7 @@ def torch_outputs(source: Streamable, frames: np.ndarray) -> tuple[np.ndarray, .
 def sequence_outputs(source: Streamable, frames: np.ndarray) -> tuple[np.ndarray, ...]:
     """Sequence form in torch over one sequence (T, ...): outputs (T, ...)."""
     with torch.no_grad():
-        return tuple(y[0].numpy() for y in outputs_of(source.module(torch.from_numpy(frames)[None])))
+        return tuple(y[0].numpy() for y in outputs_of(source.module(torch.tensor(frames)[None])))
 
 
 def sequence_equals_step(source: Streamable, data: Sequences) -> Rung:
@@ -74,7 +74,7 @@ def step_equals_graph(source: Streamable, reference: Core, frames: np.ndarray) -
     """Every output and every state of the graph, at every tick, is what the torch step gives."""
     registers = Registers(reference, reference.spec.batch or 1)
     state, differences = source.initial_state(1), []
-    x = torch.from_numpy(frames)
+    x = torch.tensor(frames)
     ticks = len(frames) + source.look_ahead
     for t in range(ticks):
         real = t < len(frames)
