@@ -163,6 +163,13 @@ def test_gap_between_members(raw, tmp_path):
     refused(tmp_path, raw[:start] + bytes(64) + raw[start : start + size] + end, errors.MemberUnsafe)
 
 
+def test_directory_with_something_after_its_entries(raw, tmp_path):
+    """Four bytes more in the directory, its size made to fit."""
+    size, start = struct.unpack_from("<II", raw, len(raw) - END + 12)
+    end = raw[-END:-10] + struct.pack("<I", size + 4) + raw[-6:]
+    refused(tmp_path, raw[: start + size] + b"more" + end, errors.NotABundle)
+
+
 def test_overlap_that_a_gap_makes_up_for(tmp_path):
     """A member inside another one, and as many bytes of nobody: every sum is right."""
     hidden = archive._Entry("hidden", zlib.crc32(b"x"), 1, 64)

@@ -114,6 +114,9 @@ def test_the_callers_frame_is_not_touched_and_may_be_strided(models):
     frame.flags.writeable = False
     np.testing.assert_array_equal(stream.step(frame), [1, 0, 3])
     np.testing.assert_array_equal(frame, [1, np.nan, 3])
+    chunk = np.array([[1, np.nan, 3]], np.float32)
+    np.testing.assert_array_equal(stream.push(chunk), [[2, 0, 6]])
+    np.testing.assert_array_equal(chunk, [[1, np.nan, 3]])
 
 
 BAD = {
