@@ -55,7 +55,7 @@ FLOORS = (
     {"fold", "trace"},
     {"lower"},
     {"targets", "prove", "loading"},
-    {"exporting", "export"},
+    {"exporting"},
     {"cli"},
 )
 
