@@ -98,7 +98,9 @@ def _library(code: bytes) -> ctypes.CDLL:
             library = ctypes.CDLL(str(path))
             library[_SYMBOL].restype = ctypes.c_int
         except (OSError, AttributeError) as error:
-            raise BackendRefused("the compiled step cannot be loaded", where="step.so", why=str(error)) from error
+            raise BackendRefused(
+                "the compiled step cannot be loaded", where="step.so", why=str(error)
+            ) from error
     return library
 
 

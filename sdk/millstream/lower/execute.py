@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,8 @@ from millstream_runtime.program import (
     Stage,
 )
 
-Array = NDArray[np.generic]
+#: Of any dtype: what is allowed on it is the program's affair.
+Array = NDArray[Any]
 
 
 def execute(
@@ -128,7 +130,7 @@ def _cast(x: Array, dtype: np.dtype) -> Array:
     if dtype == bool or x.dtype.kind != "f" or dtype.kind == "f":
         return x.astype(dtype)
     limits = np.iinfo(dtype)
-    whole = np.trunc(np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
+    whole = np.trunc(np.where(np.isnan(x), 0.0, x.astype(np.float64)))
     inside = (whole >= float(limits.min)) & (whole < float(limits.max) + (limits.bits < 64))
     exact = np.where(inside, whole, 0.0).astype(dtype)
     return np.where(inside, exact, np.where(whole > 0, limits.max, limits.min).astype(dtype))

@@ -79,5 +79,5 @@ def compile_half(target: Target) -> CompileHalf:
 
 def missing(target: Target) -> tuple[str, ...]:
     """The lines that install what this host lacks to compile for the target and to run it here."""
-    run_half = load_backend(target.backend).missing()
-    return (*compile_half(target).missing(), *([run_half] if run_half else []))
+    lines = (*compile_half(target).missing(), load_backend(target.backend).missing())
+    return tuple(dict.fromkeys(line for line in lines if line))

@@ -50,7 +50,7 @@ class Blocked:
 def rows(program: Program, weights: bytes) -> Blocked:
     """Only lay the weights of every float32 sum out in the order of its loops, the summed axes innermost."""
     packer = _Packer(program, weights)
-    stages = [packer.pack(stage, False) if is_vector_sum(stage) else stage for stage in program.stages]
+    stages = [packer.pack(stage, False) if vector_operand(stage) else stage for stage in program.stages]
     return _blocked(program, stages, packer)
 
 
@@ -85,12 +85,12 @@ def chunks(extent: int, lanes: int, registers: int = REGISTERS) -> Iterator[tupl
         start += count * width
 
 
-def is_vector_sum(stage: Stage) -> bool:
-    """True for a float32 sum whose terms are plain arithmetic on loads, with no data-dependent address."""
+def vector_operand(stage: Stage) -> Expression | None:
+    """The terms of a float32 sum when they are plain arithmetic on loads at addresses known beforehand."""
     reduction = stage.reduction
     if reduction is None or reduction.kind != "sum" or reduction.operand.dtype != "float32":
-        return False
-    return all(map(_is_plain, walk(reduction.operand)))
+        return None
+    return reduction.operand if all(map(_is_plain, walk(reduction.operand))) else None
 
 
 def _is_plain(expression: Expression) -> bool:
@@ -109,17 +109,18 @@ def loads(expression: Expression) -> list[Load]:
 
 def is_blocked(stage: Stage) -> bool:
     """True when the last axis can be lanes: every term is read with stride 0 or 1 along it."""
-    if not is_vector_sum(stage) or not stage.extents or stage.extents[-1] < MIN_LANES:
+    operand = vector_operand(stage)
+    if operand is None or not stage.extents or stage.extents[-1] < MIN_LANES:
         return False
-    last = len(stage.extents) - 1
-    return all(load.access.strides[last] in (0, 1) for load in loads(stage.reduction.operand))
+    return all(load.access.strides[len(stage.extents) - 1] in (0, 1) for load in loads(operand))
 
 
 def _lane_axis(stage: Stage, constants: dict[str, np.ndarray]) -> int | None:
     """The longest axis of the stage on which weights can be repacked and all else is contiguous."""
-    if not is_vector_sum(stage):
+    operand = vector_operand(stage)
+    if operand is None:
         return None
-    terms = loads(stage.reduction.operand)
+    terms = loads(operand)
 
     def fits(axis: int) -> bool:
         strides = [(load.access.buffer in constants, load.access.strides[axis]) for load in terms]
@@ -214,13 +215,13 @@ class _Packer:
         reduction = stage.reduction
         if reduction is None:
             return stage
-        outer = len(stage.extents)
-        inner = range(outer, outer + len(reduction.extents))
+        extents, outer = stage.extents + reduction.extents, len(stage.extents)
+        inner = range(outer, len(extents))
         order = [*range(outer - 1), *inner, outer - 1] if lanes_last else [*range(outer), *inner]
 
         def visit(part: Expression) -> Expression | None:
             if isinstance(part, Load) and part.access.buffer in self.constants:
-                return replace(part, access=self._repack(part.access, stage.extents + reduction.extents, order))
+                return replace(part, access=self._repack(part.access, extents, order))
             return None
 
         return replace(stage, reduction=replace(reduction, operand=rewrite(reduction.operand, visit)))

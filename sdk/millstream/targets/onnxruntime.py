@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-
-import numpy as np
+import math
 
 from millstream.gap import Gap
 from millstream.graph import StepGraph, initializers
 from millstream.targets import Compiled, Target
+from millstream_runtime.backends import onnxruntime as run_half
+from millstream_runtime.errors import BackendRefused
 from millstream_runtime.spec import Memory, Tolerance
 
-_INSTALL = "pip install 'millstream[onnxruntime]'"
 _TOLERANCE = Tolerance(
     relative=1e-5, absolute=1e-7, reason="float32 sums in another order and approximated functions"
 )
@@ -19,13 +18,12 @@ _TOLERANCE = Tolerance(
 
 def missing() -> tuple[str, ...]:
     """The line that installs onnxruntime, when it is not here to say what it refuses."""
-    return () if importlib.util.find_spec("onnxruntime") else (_INSTALL,)
+    lacking = run_half.missing()
+    return (lacking,) if lacking else ()
 
 
 def gaps(graph: StepGraph, target: Target) -> list[Gap]:
     """What onnxruntime says when it refuses the graph; it names one node at a time."""
-    from millstream_runtime.backends import onnxruntime as run_half
-    from millstream_runtime.errors import BackendRefused
     try:
         run_half.session(graph.to_bytes())
     except BackendRefused as refusal:
@@ -36,5 +34,5 @@ def gaps(graph: StepGraph, target: Target) -> list[Gap]:
 def compile(graph: StepGraph, target: Target) -> Compiled:
     """No files. Scratch is onnxruntime's own and unknown to us: it counts as 0."""
     weights = sum(array.nbytes for array in initializers(graph.model).values())
-    state = sum(int(np.prod(t.shape[1:])) * t.dtype.itemsize for t in graph.state_tensors)
+    state = sum(math.prod(d or 1 for d in t.shape[1:]) * t.dtype.itemsize for t in graph.state_tensors)
     return Compiled({}, Memory(weights=weights, state=state, scratch=0), _TOLERANCE)

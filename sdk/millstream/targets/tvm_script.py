@@ -11,8 +11,9 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from millstream.targets.blocks import MIN_LANES, chunks, is_blocked, is_vector_sum, loads
-from millstream.targets.tvm_scalar import Scalars, limits, literal
+from millstream.targets.blocks import MIN_LANES, chunks, is_blocked, loads, vector_operand
+from millstream.targets.tvm_literal import limits, literal
+from millstream.targets.tvm_scalar import Scalars
 from millstream_runtime.program import (
     Access,
     Accumulated,
@@ -112,10 +113,11 @@ class _Printer:
 
     def lines(self) -> Iterator[str]:
         """The whole loop nest, in the form that suits the stage."""
-        if is_blocked(self.stage):
-            yield from self._nest(range(self.outer - 1), self._block())
-        elif is_vector_sum(self.stage) and (axis := self._sum_axis()) is not None:
-            yield from self._nest(range(self.outer), [*self._sum_over_lanes(axis), *self._store()])
+        operand = vector_operand(self.stage)
+        if operand is not None and is_blocked(self.stage):
+            yield from self._nest(range(self.outer - 1), self._block(operand))
+        elif operand is not None and (axis := self._sum_axis(operand)) is not None:
+            yield from self._nest(range(self.outer), [*self._sum_over_lanes(axis, operand), *self._store()])
         else:
             yield from self._nest(range(self.outer), [*self._serial_reduction(), *self._store()])
 
@@ -137,9 +139,7 @@ class _Printer:
             value = f"T.Cast('uint8', {value})"
         yield f"{self._place(self.stage.target, scalars)} = {value}"
 
-    # Sums with the last axis of the stage as lanes.
-
-    def _block(self) -> Iterator[str]:
+    def _block(self, operand: Expression) -> Iterator[str]:
         """All lanes of the last axis at once, then the value of each in turn."""
         axis, width = self.outer - 1, self.extents[self.outer - 1]
         sets = self._accumulators(width)
@@ -147,7 +147,8 @@ class _Printer:
         for total in totals:
             yield f"{total} = T.alloc_buffer(({width},), 'float32')"
             yield f"{total}[{_ramp('0', width)}] = {_splat(literal(0, 'float32'), width)}"
-        yield from self._nest_by(sets, self._terms(_Vector(axis, width, "0"), totals))
+        terms = self._terms(operand, _Vector(axis, width, "0"), totals)
+        yield from self._nest(range(self.outer, len(self.extents) - 1), self._innermost(sets, terms))
         self.total = f"{totals[0]}[{self.index[axis]}]"
         for other in totals[1:]:
             yield _add(totals[0], f"{other}[{_ramp('0', width)}]", width)
@@ -158,37 +159,30 @@ class _Printer:
         innermost = self.extents[-1]
         return next(n for n in (8, 4, 2, 1) if (n * width <= 8 * self.lanes and innermost % n == 0) or n == 1)
 
-    def _nest_by(self, step: int, body: list[str]) -> Iterator[str]:
-        """Loops over the reduction, the innermost in steps."""
-        last = len(self.extents) - 1
-        outer = self._nest(range(self.outer, last), self._innermost(step, body))
-        yield from outer
-
     def _innermost(self, step: int, body: list[str]) -> Iterator[str]:
+        """The last loop of the reduction, `step` points at a time."""
         yield f"for i{len(self.extents) - 1} in range({self.extents[-1] // step}):"
         yield from ("    " + line for line in body)
 
-    def _terms(self, vector: _Vector, totals: list[str]) -> list[str]:
+    def _terms(self, operand: Expression, vector: _Vector, totals: list[str]) -> list[str]:
         """One line per set of sums, each a step of the innermost reduction axis further."""
         last, lines = len(self.extents) - 1, []
         whole = self.index[last]
         for number, total in enumerate(totals):
             self.index[last] = f"(i{last} * {len(totals)} + {number})" if len(totals) > 1 else f"i{last}"
-            lines.append(_add(total, self._vector(self.stage.reduction.operand, vector), vector.width))
+            lines.append(_add(total, self._vector(operand, vector), vector.width))
         self.index[last] = whole
         return lines
 
-    # Sums that are themselves spread over lanes.
-
-    def _sum_axis(self) -> int | None:
+    def _sum_axis(self, operand: Expression) -> int | None:
         """The reduction axis that every term is read contiguously along."""
-        terms = loads(self.stage.reduction.operand)
+        terms = loads(operand)
         for axis in reversed(range(self.outer, len(self.extents))):
             if self.extents[axis] >= MIN_LANES and all(t.access.strides[axis] in (0, 1) for t in terms):
                 return axis
         return None
 
-    def _sum_over_lanes(self, axis: int) -> Iterator[str]:
+    def _sum_over_lanes(self, axis: int, operand: Expression) -> Iterator[str]:
         """Partial sums in lanes, halved until one is left."""
         parts = list(chunks(self.extents[axis], self.lanes, _SUM_REGISTERS))
         width = 1 << (min(self.extents[axis], self.lanes * _SUM_REGISTERS).bit_length() - 1)
@@ -202,14 +196,15 @@ class _Printer:
             yield f"{indent}for i{other} in range({self.extents[other]}):"
             indent += "    "
         for start, count, size in parts:
-            yield from (indent + line for line in self._sum_part(axis, total, start, count, size))
+            yield from (indent + line for line in self._sum_part(operand, axis, total, start, count, size))
         while width > 2:
             width //= 2
             yield _add(total, f"{total}[{_ramp(str(width), width)}]", width)
         yield f"{total}[0] = {total}[0] + {total}[1]"
 
-    def _sum_part(self, axis: int, total: str, start: int, count: int, width: int) -> Iterator[str]:
-        operand = self.stage.reduction.operand
+    def _sum_part(
+        self, operand: Expression, axis: int, total: str, start: int, count: int, width: int
+    ) -> Iterator[str]:
         yield f"for i{axis} in range({count}):"
         if width >= MIN_LANES:
             vector = _Vector(axis, width, f"(i{axis} * {width} + {start})")
@@ -220,8 +215,6 @@ class _Printer:
             self.index[axis] = f"(i{axis} * {width} + {start + lane})"
             yield f"    {total}[0] = {total}[0] + {self._scalar(operand, Scalars(self.counter.__next__))}"
         self.index[axis] = whole
-
-    # One point after the other.
 
     def _serial_reduction(self) -> Iterator[str]:
         reduction = self.stage.reduction
@@ -240,8 +233,6 @@ class _Printer:
         yield f"{total}[0] = {start}"
         body = [*scalars.lines, f"{total}[0] = {combined}"]
         yield from self._nest(range(self.outer, len(self.extents)), body)
-
-    # Expressions.
 
     def _scalar(self, expression: Expression, scalars: Scalars) -> str:
         match expression:

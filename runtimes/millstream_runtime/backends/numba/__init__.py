@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +21,10 @@ from millstream_runtime.errors import BackendMissing
 from millstream_runtime.program import Program
 from millstream_runtime.spec import ModelSpec, TargetSpec
 
-_INSTALL = 'pip install "millstream[numba]"'
+if TYPE_CHECKING:
+    from numba.core.ccallback import CFunc
+
+_INSTALL = "pip install 'millstream[numba]'"
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -43,7 +47,7 @@ def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Num
 class NumbaStep:
     """A compiled step; bound calls share its code and its weights."""
 
-    def __init__(self, program: Program, weights: np.ndarray, compiled: object) -> None:
+    def __init__(self, program: Program, weights: np.ndarray, compiled: CFunc) -> None:
         self._buffers = caller_buffers(program)
         self._scratch_bytes = program.scratch_bytes
         self._weights = weights
@@ -69,7 +73,7 @@ class _Bound:
 
     __slots__ = ("_address", "_function", "_kept")
 
-    def __init__(self, compiled: object, table: np.ndarray, memory: list[np.ndarray]) -> None:
+    def __init__(self, compiled: CFunc, table: np.ndarray, memory: list[np.ndarray]) -> None:
         self._function = _FUNCTION(compiled.address)
         self._address = table.ctypes.data
         self._kept = (compiled, table, memory)

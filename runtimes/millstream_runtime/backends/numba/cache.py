@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import math
 import os
 import tempfile
@@ -19,14 +20,16 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core.ccallback import CFunc
 
+from millstream_runtime import polynomials
 from millstream_runtime.backends.numba import functions, intrinsics
 
 _SIGNATURE = numba.types.void(numba.types.CPointer(numba.types.int64))
 
 
-def compile_source(source: str) -> Any:
-    """The compiled `step(table)`; its `address` is that of a C function."""
+def compile_source(source: str) -> CFunc:
+    """The compiled `step(table)`; its `address` is that of a C function, valid while it lives."""
     file = _cached_file(source)
     if file:
         # A cache that cannot be read, or filled because the disk is full, is worth no failure.
@@ -44,7 +47,7 @@ def _execute(source: str, file: str, name: str) -> Callable[..., None]:
     return step
 
 
-def _compile(step: Callable[..., None], cache: bool) -> Any:
+def _compile(step: Callable[..., None], cache: bool) -> CFunc:
     # NumPy's error model: division by zero gives infinity where Python would raise.
     return numba.cfunc(_SIGNATURE, cache=cache, error_model="numpy")(step)
 
@@ -76,15 +79,14 @@ def _cached_file(source: str) -> Path | None:
 def _key(source: str) -> str:
     """Hash of everything that the machine code is made from, but for the CPU, which Numba adds."""
     parts = [source.encode(), numba.__version__.encode(), np.__version__.encode()]
-    parts += [Path(module.__file__).read_bytes() for module in (intrinsics, functions)]
+    parts += [inspect.getsource(module).encode() for module in (intrinsics, functions, polynomials)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
 
 def _folder() -> Path:
     """The cache directory, made when missing. Raises OSError when others could write in it."""
-    home = os.environ.get("MILLSTREAM_CACHE")
-    base = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "millstream"
-    folder = base / "numba"
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get("MILLSTREAM_CACHE") or Path(caches, "millstream"), "numba")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = folder.stat()
     if hasattr(os, "getuid") and (facts.st_uid != os.getuid() or facts.st_mode & 0o022):

@@ -168,9 +168,7 @@ class _Stage:
                 return self.total
             case Call():
                 operands = [self._text(operand) for operand in expression.operands]
-                return _call(
-                    expression.operation, expression.operands[-1].dtype, expression.dtype, operands
-                )
+                return _call(expression.operation, expression.operands[-1].dtype, expression.dtype, operands)
 
     def _place(self, access: Access) -> str:
         terms = [str(access.offset)] if access.offset else []
