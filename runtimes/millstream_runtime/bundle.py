@@ -31,11 +31,16 @@ MAX_MANIFEST_BYTES = 2**24
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle: its manifest, and the bytes of the members that the manifest names."""
+    """A verified bundle: its manifest, and the bytes of the members that the manifest names.
+
+    `signature` is the member `manifest.sig` as it stands, None when there is none. It says nothing unless
+    the bundle was read with `trusted_keys`.
+    """
 
     path: str
     manifest: Manifest
     members: Mapping[str, bytes]
+    signature: bytes | None = None
 
     def initial(self) -> tuple[np.ndarray, ...]:
         """The initial value of each state, read-only, shape as in its StateSpec. Raises TensorsInvalid."""
@@ -66,7 +71,7 @@ def read(
         signature.verify(manifest_bytes, signed, trusted_keys)
     manifest = _manifest(manifest_bytes)
     _check_members(manifest, members)
-    return Bundle(path, manifest, members)
+    return Bundle(path, manifest, members, signed)
 
 
 def _members(path: str, limits: Limits) -> dict[str, bytes]:

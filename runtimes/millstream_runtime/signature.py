@@ -22,25 +22,33 @@ def verify(manifest: bytes, signature: bytes | None, trusted_keys: Collection[st
         raise SignatureMissing(
             "the bundle is not signed", fix="sign it, or open it without `trusted_keys` if you trust it"
         )
-    public_key, signed = _parse(signature)
-    if public_key.hex() not in {key.lower() for key in trusted_keys}:
-        raise SignatureInvalid("signed by a key that is not trusted", where=MEMBER, why=public_key.hex())
-    _check(manifest, public_key, signed)
+    key, signed = _parse(signature)
+    if key.hex() not in {trusted.lower() for trusted in trusted_keys}:
+        raise SignatureInvalid("signed by a key that is not trusted", where=MEMBER, why=key.hex())
+    _check(manifest, key, signed)
+
+
+def public_key(signature: bytes) -> str:
+    """The key (64 hex digits) that the member `manifest.sig` names; nothing is checked by it.
+
+    Raises SignatureInvalid when the member cannot be read.
+    """
+    return _parse(signature)[0].hex()
 
 
 def _parse(signature: bytes) -> tuple[bytes, bytes]:
     """The public key (32 bytes) and the signature (64 bytes)."""
     try:
         fields = strict_json.loads(signature)
-        public_key, signed = bytes.fromhex(fields["public_key"]), bytes.fromhex(fields["signature"])
+        key, signed = bytes.fromhex(fields["public_key"]), bytes.fromhex(fields["signature"])
     except (ValueError, KeyError, TypeError) as error:
         raise SignatureInvalid("the signature cannot be read", where=MEMBER, why=str(error)) from error
-    if (len(public_key), len(signed), len(fields)) != (32, 64, 2):
+    if (len(key), len(signed), len(fields)) != (32, 64, 2):
         raise SignatureInvalid("the signature has another form than Ed25519's", where=MEMBER)
-    return public_key, signed
+    return key, signed
 
 
-def _check(manifest: bytes, public_key: bytes, signed: bytes) -> None:
+def _check(manifest: bytes, key: bytes, signed: bytes) -> None:
     try:
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -51,6 +59,6 @@ def _check(manifest: bytes, public_key: bytes, signed: bytes) -> None:
             fix="pip install 'millstream[sign]'",
         ) from error
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signed, manifest)
+        Ed25519PublicKey.from_public_bytes(key).verify(signed, manifest)
     except (InvalidSignature, ValueError) as error:
         raise SignatureInvalid("the signature does not belong to this manifest", where=MEMBER) from error
