@@ -138,34 +138,29 @@ class TvmStep:
         given = iter(arrays)
         memory = [self._own(buffer) if buffer.role in _OWN else next(given) for buffer in self._layout]
         tensors = [_tensor(array, b.dtype) for array, b in zip(memory, self._layout, strict=True)]
-        return _Bound(self._library, batch, tensors, memory)
+        return _call(self._library, batch, tensors, memory)
 
     def _own(self, buffer: Buffer) -> np.ndarray:
         size = buffer.size * item_size(buffer.dtype)
         return self._weights[:size] if buffer.role == "constant" else aligned(size)
 
 
-class _Bound:
-    """The step with its arguments; it keeps alive whatever they point to."""
+def _call(
+    library: ctypes.CDLL, batch: int, tensors: list[_Tensor], memory: list[np.ndarray]
+) -> Callable[[], None]:
+    """The step with its arguments filled in."""
+    values = (_Value * (1 + len(tensors)))(_Value(_INTEGER, 0, batch))
+    for place, tensor in enumerate(tensors, start=1):
+        values[place] = _Value(_TENSOR, 0, ctypes.addressof(tensor))
+    result = _Value()
+    function = library[_SYMBOL]
+    arguments = (None, ctypes.byref(values), len(values), ctypes.byref(result))
 
-    __slots__ = ("_arguments", "_count", "_function", "_kept", "_result")
-
-    def __init__(
-        self, library: ctypes.CDLL, batch: int, tensors: list[_Tensor], memory: list[np.ndarray]
-    ) -> None:
-        values = (_Value * (1 + len(tensors)))(_Value(_INTEGER, 0, batch))
-        for place, tensor in enumerate(tensors, start=1):
-            values[place] = _Value(_TENSOR, 0, ctypes.addressof(tensor))
-        self._function = library[_SYMBOL]
-        self._count = len(values)
-        self._arguments = ctypes.c_void_p(ctypes.addressof(values))
-        result = _Value()
-        self._result = ctypes.c_void_p(ctypes.addressof(result))
-        self._kept = (library, tensors, memory, values, result)
-
-    def __call__(self) -> None:
-        if self._function(None, self._arguments, self._count, self._result):
+    def call(kept: object = (tensors, memory)) -> None:  # the arguments hold no more than addresses
+        if function(*arguments):
             raise BackendRefused("the compiled step refused its arguments", where="step.so")
+
+    return call
 
 
 def _tensor(array: np.ndarray, dtype: str) -> _Tensor:

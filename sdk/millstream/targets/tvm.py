@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from millstream import lower
 from millstream.errors import ToolMissing
@@ -23,6 +24,9 @@ from millstream.targets.tvm_script import parameters, print_program
 from millstream_runtime import machine
 from millstream_runtime.program import Program, item_size
 from millstream_runtime.spec import Machine, Memory, Tolerance
+
+if TYPE_CHECKING:
+    from tvm.ir.transform import Pass
 
 _TOLERANCE = Tolerance(
     relative=1e-5,
@@ -106,13 +110,41 @@ def _build(source: str, level: Level) -> bytes:
     import tvm
     import tvm.script
 
-    step = tvm.script.from_source(source)
     target = tvm.target.Target({"kind": "llvm", **({"mcpu": level.mcpu} if level is not _ANY else {})})
-    compiled = tvm.compile(tvm.IRModule({"step": step}), target=target)
+    module = tvm.IRModule({"step": tvm.script.from_source(source)})
+    module = tvm.tirx.transform.BindTarget(target.with_host(target))(module)
+    code = tvm.get_global_func("target.build.llvm")(_lowering()(module), target)
     with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
         path = Path(folder) / "step.so"
-        compiled.export_library(str(path), cc=_linker(), options=list(_LINK_OPTIONS))
+        code.export_library(str(path), cc=_linker(), options=list(_LINK_OPTIONS))
         return path.read_bytes()
+
+
+def _lowering() -> Pass:
+    """TVM's own pipeline for CPUs, cut down to what a printed step needs.
+
+    Left out on purpose are its simplifier and its common subexpressions: on floats they take x - x for 0
+    and not (x < y) for x >= y, which NaN and infinity break, they fold (x + c) - c, and they lift divisions
+    out of their guards. LLVM does the same work and keeps to the rules.
+    """
+    from tvm import s_tir, tirx
+    from tvm.ir.transform import Sequential
+
+    return Sequential(
+        [
+            s_tir.transform.LowerInitBlock(),
+            s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+            s_tir.transform.ConvertBlocksToOpaque(),
+            s_tir.transform.LowerOpaqueBlock(),
+            tirx.transform.FlattenBuffer(),
+            tirx.transform.NarrowDataType(32),
+            tirx.transform.VectorizeLoop(),
+            tirx.transform.AnnotateEntryFunc(),
+            tirx.transform.MakePackedAPI(),
+            tirx.transform.LowerTVMBuiltin(),
+            tirx.transform.LowerIntrin(),
+        ]
+    )
 
 
 def _linker() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from millstream_runtime.program import item_size
 
 
@@ -12,10 +14,17 @@ def limits(dtype: str) -> tuple[int, int]:
 
 
 def literal(value: float | int | bool, dtype: str) -> str:
-    """A constant of exactly that dtype."""
+    """A constant of exactly that dtype.
+
+    A float zero is hidden in its bits: TVM takes 0 times anything for 0, which NaN and infinity break.
+    """
     if dtype == "bool":
         return f"T.bool({bool(value)})"
     if dtype.startswith("float"):
+        if value == 0:
+            bits = dtype.replace("float", "int")
+            minus = f"T.reinterpret('{dtype}', T.{bits}({limits(bits)[0]}))"
+            return minus if math.copysign(1, value) < 0 else f"T.abs({minus})"
         text = repr(float(value))
         return f"T.{dtype}({text})" if text[-1].isdigit() else f"T.{dtype}('{text}')"
     if int(value) >= 2**63:

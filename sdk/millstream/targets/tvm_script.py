@@ -146,7 +146,7 @@ class _Printer:
         totals = [f"t{next(self.counter)}" for _ in range(sets)]
         for total in totals:
             yield f"{total} = T.alloc_buffer(({width},), 'float32')"
-            yield f"{total}[{_ramp('0', width)}] = {_splat(literal(0, 'float32'), width)}"
+            yield f"{total}[{_ramp('0', width)}] = {_splat('T.float32(0)', width)}"
         terms = self._terms(operand, _Vector(axis, width, "0"), totals)
         yield from self._nest(range(self.outer, len(self.extents) - 1), self._innermost(sets, terms))
         self.total = f"{totals[0]}[{self.index[axis]}]"
@@ -189,7 +189,7 @@ class _Printer:
         total = f"t{next(self.counter)}"
         self.total = f"{total}[0]"
         yield f"{total} = T.alloc_buffer(({width},), 'float32')"
-        yield f"{total}[{_ramp('0', width)}] = {_splat(literal(0, 'float32'), width)}"
+        yield f"{total}[{_ramp('0', width)}] = {_splat('T.float32(0)', width)}"
         others = [a for a in range(self.outer, len(self.extents)) if a != axis and self.extents[a] > 1]
         indent = ""
         for other in others:

@@ -65,18 +65,10 @@ class NumbaStep:
         batch = check_arrays(self._buffers, arrays)
         memory = [self._weights, aligned(self._scratch_bytes), *arrays]
         table = np.array([batch, *(array.ctypes.data for array in memory)], np.int64)
-        return _Bound(self._compiled, table, memory)
+        function = _FUNCTION(self._compiled.address)
+        address = table.ctypes.data
 
+        def call(kept: object = (self._compiled, table, memory)) -> None:  # an address keeps nothing alive
+            function(address)
 
-class _Bound:
-    """A C function with its one argument; it keeps alive whatever the addresses point to."""
-
-    __slots__ = ("_address", "_function", "_kept")
-
-    def __init__(self, compiled: CFunc, table: np.ndarray, memory: list[np.ndarray]) -> None:
-        self._function = _FUNCTION(compiled.address)
-        self._address = table.ctypes.data
-        self._kept = (compiled, table, memory)
-
-    def __call__(self) -> None:
-        self._function(self._address)
+        return call
