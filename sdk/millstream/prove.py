@@ -192,7 +192,7 @@ def stepped(core: Core, frames: np.ndarray) -> tuple[np.ndarray, ...]:
     with Stream(core, propagate) as stream:
         results = []
         for frame in frames:
-            result = stream.step(np.ascontiguousarray(frame))
+            result = stream.step(frame)
             if result is not None:
                 results.append(_copied(result))
         results += stream.flush()

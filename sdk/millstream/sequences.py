@@ -37,7 +37,7 @@ def sequences(example: Example, labels: object = ()) -> Sequences:
     different lengths.
     """
     items = example if isinstance(example, (list, tuple)) else list(_array(example))
-    frames = tuple(np.ascontiguousarray(_array(item)) for item in items)
+    frames = tuple(np.array(_array(item), order="C") for item in items)
     return Sequences(frames, _array(labels).astype(np.int64))
 
 

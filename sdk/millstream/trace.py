@@ -58,11 +58,13 @@ def trace(source: Streamable, frame: Tensor) -> Traced:
 
     Raises TraceFailed when torch cannot export it, MutatedBuffer when the trace shows hidden state.
     """
+    with torch.no_grad():
+        outputs = len(source.step(frame, source.initial_state(1), valid=True)[0])
     free = torch.export.Dim(BATCH, min=1, max=_LARGEST_BATCH)
     try:
-        return Traced(_graph(source, _arguments(source, frame, _TRACING_BATCH), free), "")
+        return Traced(_graph(source, _arguments(source, frame, _TRACING_BATCH), outputs, free), "")
     except TraceFailed as first:
-        graph = _graph(source, _arguments(source, frame, 1), None)
+        graph = _graph(source, _arguments(source, frame, 1), outputs, None)
         return Traced(graph, first.why.splitlines()[0])
 
 
@@ -72,9 +74,7 @@ def _arguments(source: Streamable, frame: Tensor, batch: int) -> tuple[Tensor, .
     return (x, *valid, *source.initial_state(batch).values())
 
 
-def _graph(source: Streamable, arguments: tuple[Tensor, ...], batch: Any) -> StepGraph:
-    with torch.no_grad():
-        outputs = len(_StepModule(source)(*arguments)) - len(source.initial)
+def _graph(source: Streamable, arguments: tuple[Tensor, ...], outputs: int, batch: Any) -> StepGraph:
     program = _exported(source, arguments, batch)
     inputs = [INPUT, *([VALID] if source.look_ahead else []), *source.initial]
     results = [OUTPUT] if outputs == 1 else [f"{OUTPUT}.{i}" for i in range(outputs)]
