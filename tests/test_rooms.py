@@ -54,9 +54,10 @@ FLOORS = (
     {"reference", "coarse", "protocol", "datasets"},
     {"fold", "trace"},
     {"lower"},
-    {"targets", "prove", "loading"},
-    {"exporting"},
+    {"targets", "prove", "loading", "opening", "cold_load"},
+    {"exporting", "verify", "bench"},
     {"cli"},
+    {"__main__"},
 )
 
 

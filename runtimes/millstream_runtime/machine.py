@@ -40,13 +40,23 @@ def _mismatch(what: str, why: str) -> MachineMismatch:
     )
 
 
+def cpu_name() -> str:
+    """What the CPU calls itself, or an empty text where the system does not say."""
+    return _cpuinfo("model name", "Model") or platform.processor()
+
+
 def _linux_features() -> tuple[str, ...]:
     """The feature words of the first CPU: `flags` on x86, `Features` on ARM, `isa` on RISC-V."""
+    return tuple(sorted(_cpuinfo("flags", "Features", "isa").split()))
+
+
+def _cpuinfo(*keys: str) -> str:
+    """The first value that the Linux kernel lists under one of the keys, or an empty text."""
     if not os.path.exists("/proc/cpuinfo"):
-        return ()
+        return ""
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            key, _, words = line.partition(":")
-            if key.strip() in ("flags", "Features", "isa"):
-                return tuple(sorted(words.split()))
-    return ()
+            key, _, value = line.partition(":")
+            if key.strip() in keys:
+                return value.strip()
+    return ""

@@ -67,7 +67,7 @@ def load(
     bundle = bundles.read(path, limits, trusted_keys)
     if backend is None:
         return _best(bundle)
-    return open_target(bundle, _target(bundle, backend))
+    return open_target(bundle, target_of(bundle, backend))
 
 
 def open_target(bundle: Bundle, target: TargetSpec) -> Model:
@@ -81,8 +81,8 @@ def open_target(bundle: Bundle, target: TargetSpec) -> Model:
     return Model(manifest, target, Core(manifest.model, step, bundle.initial(), manifest.model_sha256))
 
 
-def _target(bundle: Bundle, backend: str) -> TargetSpec:
-    """The bundle's first target for this backend."""
+def target_of(bundle: Bundle, backend: str) -> TargetSpec:
+    """The bundle's first target for this backend. Raises BackendUnknown."""
     load_backend(backend)
     targets = bundle.manifest.targets
     for target in targets:

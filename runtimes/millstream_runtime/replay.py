@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,11 @@ class Replay:
     @property
     def passed(self) -> bool:
         return all(d.within for d in self.differences)
+
+    @property
+    def worst(self) -> Difference:
+        """The difference that comes nearest to its bound, or passes it farthest."""
+        return worst(self.differences)
 
 
 def replay(core: Core, golden: Golden, tolerance: Tolerance) -> Replay:
@@ -84,6 +90,11 @@ def compare(name: str, got: np.ndarray, want: np.ndarray, tolerance: Tolerance) 
     # Integers beyond 2**53 may differ and yet agree in float64: what is not the same differs by something.
     gap = np.where(same, 0.0, np.where(np.isfinite(gap), np.maximum(gap, np.finfo(np.float64).tiny), np.inf))
     return Difference(name, float(gap.max()), _bound(want, tolerance))
+
+
+def worst(differences: Sequence[Difference]) -> Difference:
+    """Of one or more differences the one that comes nearest to its bound, or passes it farthest."""
+    return max(differences, key=lambda d: (not d.within, d.largest / d.bound if d.bound else d.largest))
 
 
 def poison(array: np.ndarray) -> None:

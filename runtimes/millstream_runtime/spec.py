@@ -83,7 +83,7 @@ class ModelSpec:
     The first `look_ahead` outputs of a stream belong to no frame. `valid` names the boolean input
     that says whether a frame is real (True) or drains the look-ahead at the end (False); it is
     empty when the model has no look-ahead. It is not counted among `inputs`, but stands after them
-    in the graph.
+    in the graph. `labels` name the elements of the last axis of the first output.
     """
 
     name: str
@@ -226,6 +226,11 @@ def _check_model(model: ModelSpec) -> None:
         )
     if model.framing:
         _check_framing(model.framing, model.inputs)
+    if model.labels and model.outputs[0].shape[-1:] != (len(model.labels),):
+        raise ManifestInvalid(
+            f"{len(model.labels)} labels for a first output of shape {model.outputs[0].shape}",
+            where=f"{where}.labels",
+        )
     for state in model.states:
         if state.fill is not None and not _fits(state.fill, state.dtype):
             raise ManifestInvalid(

@@ -10,10 +10,10 @@ Importing this package imports nothing heavy: torch, onnx and the rest come with
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from millstream import errors
     from millstream.exporting import About, Exported, export
     from millstream.ladder import Ladder, Rung, Watcher
@@ -35,8 +35,6 @@ __all__ = [
     "export",
 ]
 
-__version__ = version("millstream")
-
 _HOMES = {
     "About": "millstream.exporting",
     "Exported": "millstream.exporting",
@@ -52,6 +50,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for (PEP 562)."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("millstream")
     if name == "errors":
         return import_module("millstream.errors")
     if name not in _HOMES:

@@ -17,7 +17,7 @@ from torch import nn
 
 import millstream_runtime
 from millstream import package, prove, reference, sequences, targets
-from millstream.errors import DataInvalid, ProofFailed
+from millstream.errors import DataInvalid, ProofFailed, ToolMissing
 from millstream.gap import refuse
 from millstream.graph import StepGraph, Tensor
 from millstream.ladder import Ladder, Rung, Silent, Watcher
@@ -109,9 +109,16 @@ def export(
 
 
 def _targets(names: str | Sequence[str]) -> tuple[Target, ...]:
-    """The targets asked for, and onnxruntime; each once."""
+    """The targets asked for, and onnxruntime; each once. What one of them lacks here is told at once."""
     asked = [names] if isinstance(names, str) else list(names)
-    return tuple(targets.target(name) for name in dict.fromkeys([*asked, "onnxruntime"]))
+    chosen = tuple(targets.target(name) for name in dict.fromkeys([*asked, "onnxruntime"]))
+    lacking = {target.name: lines for target in chosen if (lines := targets.missing(target))}
+    if lacking:
+        raise ToolMissing(
+            f"{' and '.join(lacking)} cannot be compiled and proved here",
+            fix="; ".join(dict.fromkeys(line for lines in lacking.values() for line in lines)),
+        )
+    return chosen
 
 
 def _one_frame(data: Sequences) -> np.ndarray:
@@ -233,6 +240,8 @@ def _why(rung: Rung) -> str:
 
 def _model_spec(source: Streamable, graph: StepGraph, about: About) -> ModelSpec:
     inputs = tuple(_tensor_spec(t) for t in graph.inputs if t.name != VALID)
+    outputs = tuple(_tensor_spec(t) for t in graph.outputs)
+    _check_labels(about.labels, outputs[0])
     states = tuple(
         StateSpec(pair.name, pair.next_name, _shape(t), t.dtype.name, _fill(source.initial[pair.name]))
         for pair, t in zip(graph.states, graph.state_tensors, strict=True)
@@ -240,7 +249,7 @@ def _model_spec(source: Streamable, graph: StepGraph, about: About) -> ModelSpec
     return ModelSpec(
         name=about.name,
         inputs=inputs,
-        outputs=tuple(_tensor_spec(t) for t in graph.outputs),
+        outputs=outputs,
         states=states,
         batch=graph.batch,
         look_ahead=source.look_ahead,
@@ -249,6 +258,14 @@ def _model_spec(source: Streamable, graph: StepGraph, about: About) -> ModelSpec
         framing=_framing(inputs[0], about.hop),
         labels=about.labels,
     )
+
+
+def _check_labels(labels: tuple[str, ...], output: TensorSpec) -> None:
+    if labels and output.shape[-1:] != (len(labels),):
+        raise DataInvalid(
+            f"{len(labels)} labels for a first output of shape {output.shape}",
+            fix="give one label for each element of its last axis",
+        )
 
 
 def _framing(frame: TensorSpec, hop: int | None) -> Framing | None:

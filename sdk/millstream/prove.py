@@ -16,7 +16,7 @@ from millstream_runtime.model import Model
 from millstream_runtime.nonfinite import propagate
 from millstream_runtime.pool import Pool
 from millstream_runtime.registers import Registers
-from millstream_runtime.replay import Difference, compare, poison, replay
+from millstream_runtime.replay import Difference, compare, poison, replay, worst
 from millstream_runtime.spec import Tolerance
 from millstream_runtime.stream import Result, Stream
 
@@ -245,5 +245,5 @@ def _rung(claim: str, differences: Sequence[Difference], detail: str) -> Rung:
     """The rung of many differences: it shows the one that comes nearest to its bound, or passes it."""
     if not differences:
         return Rung(claim, False, detail="nothing was compared")
-    worst = max(differences, key=lambda d: (not d.within, d.largest / d.bound if d.bound else d.largest))
-    return Rung(claim, all(d.within for d in differences), worst.largest, worst.bound, detail)
+    shown = worst(differences)
+    return Rung(claim, all(d.within for d in differences), shown.largest, shown.bound, detail)

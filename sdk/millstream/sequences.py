@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,19 +49,35 @@ def read(path: str | os.PathLike[str]) -> Sequences:
     text = os.fspath(path)
     if text.startswith("noise:"):
         return _noise(text.removeprefix("noise:"))
+    arrays = load_arrays(text)
+    return sequences(cut(arrays, text), arrays.get("y", ()))
+
+
+def load_arrays(path: str) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz`, x among them. Raises DataInvalid."""
     try:
-        with np.load(text, allow_pickle=False) as archive:
+        with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files} if hasattr(archive, "files") else {}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataInvalid("the data cannot be read", where=text, why=str(error), fix=_FORMAT) from error
+        raise DataInvalid("the data cannot be read", where=path, why=str(error), fix=_FORMAT) from error
     if "x" not in arrays:
-        raise DataInvalid("no array x", where=text, why=f"it holds {sorted(arrays) or 'none'}", fix=_FORMAT)
-    x = arrays["x"]
-    lengths = arrays.get("lengths")
-    if lengths is not None and (lengths.shape != x.shape[:1] or lengths.max(initial=0) > x.shape[1]):
-        raise DataInvalid("lengths do not fit x", where=text, why=f"{lengths.shape} beside {x.shape}")
-    items = list(x) if lengths is None else [row[:n] for row, n in zip(x, lengths, strict=True)]
-    return sequences(items, arrays.get("y", ()))
+        raise DataInvalid("no array x", where=path, why=f"it holds {sorted(arrays) or 'none'}", fix=_FORMAT)
+    return arrays
+
+
+def cut(arrays: Mapping[str, np.ndarray], where: str) -> list[np.ndarray]:
+    """The rows of x, each cut to its length where lengths are given. Raises DataInvalid."""
+    x, lengths = arrays["x"], arrays.get("lengths")
+    if lengths is None:
+        return list(x)
+    if x.ndim < 2 or lengths.shape != x.shape[:1] or not _counts(lengths, x.shape[1]):
+        raise DataInvalid("lengths do not fit x", where=where, why=f"{lengths.shape} beside {x.shape}")
+    return [row[:n] for row, n in zip(x, lengths, strict=True)]
+
+
+def _counts(lengths: np.ndarray, most: int) -> bool:
+    """Whether all are whole numbers from 0 to `most`."""
+    return lengths.dtype.kind in "iu" and bool(((lengths >= 0) & (lengths <= most)).all())
 
 
 def random_sequences(count: int, frames: int, shape: Sequence[int]) -> Sequences:

@@ -61,7 +61,7 @@ def missing() -> tuple[str, ...]:
     lines = []
     if not importlib.util.find_spec("tvm"):
         lines.append("pip install 'millstream[export]'")
-    if not _linker():
+    if not linker():
         lines.append("apt install gcc")
     return tuple(lines)
 
@@ -116,7 +116,7 @@ def _build(source: str, level: Level) -> bytes:
     code = tvm.get_global_func("target.build.llvm")(_lowering()(module), target)
     with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
         path = Path(folder) / "step.so"
-        code.export_library(str(path), cc=_linker(), options=list(_LINK_OPTIONS))
+        code.export_library(str(path), cc=linker(), options=list(_LINK_OPTIONS))
         return path.read_bytes()
 
 
@@ -147,6 +147,6 @@ def _lowering() -> Pass:
     )
 
 
-def _linker() -> str:
+def linker() -> str:
     """The C compiler that links, or an empty text."""
     return next((name for name in _LINKERS if shutil.which(name)), "")

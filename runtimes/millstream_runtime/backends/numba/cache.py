@@ -24,6 +24,7 @@ from numba.core.ccallback import CFunc
 
 from millstream_runtime import polynomials
 from millstream_runtime.backends.numba import functions, intrinsics
+from millstream_runtime.cache_folder import cache_folder
 
 _SIGNATURE = numba.types.void(numba.types.CPointer(numba.types.int64))
 
@@ -85,8 +86,7 @@ def _key(source: str) -> str:
 
 def _folder() -> Path:
     """The cache directory, made when missing. Raises OSError when others could write in it."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("MILLSTREAM_CACHE") or Path(caches, "millstream"), "numba")
+    folder = cache_folder() / "numba"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = folder.stat()
     if hasattr(os, "getuid") and (facts.st_uid != os.getuid() or facts.st_mode & 0o022):
