@@ -167,8 +167,7 @@ class _Export:
         return Exported(replace(contents, report=report), ladder)
 
     def _refuse_gaps(self, graph: StepGraph) -> None:
-        for target in self.chosen:
-            refuse(targets.compile_half(target).gaps(graph, target), target.name)
+        refuse({t.name: targets.compile_half(t).gaps(graph, t) for t in self.chosen})
 
     def _torch_rungs(self, core: Core) -> list[Rung]:
         rungs = []
@@ -214,21 +213,22 @@ class _Export:
             models = [millstream_runtime.load(path, t.backend) for t, _ in contents.targets]
             for model in models:
                 self.watcher.begin(f"proving {model.target.name}")
-                ladder = self._climb(ladder, self._backend_rungs(model, core, golden, frames))
-            if self.labelled is not None:
+                ladder = self._climb(ladder, self._backend_rungs(model, golden, frames))
+            if self.source.stateful:
+                self.watcher.begin(f"{_LONG_RUN_TICKS} ticks without reset")
+                ladder = self._climb(ladder, prove.long_run(models, core, frames, _LONG_RUN_TICKS))
+            if self.labelled is not None and self.labelled.labels.size:
                 self.watcher.begin("predictions on labelled data")
                 rung = prove.same_predictions(self.source, models, self.labelled)
                 ladder = self._climb(ladder, [rung])
         return ladder
 
-    def _backend_rungs(self, model: Model, core: Core, golden: Golden, frames: np.ndarray) -> list[Rung]:
+    def _backend_rungs(self, model: Model, golden: Golden, frames: np.ndarray) -> list[Rung]:
         rungs = [prove.backend_equals_reference(model, golden)]
         if model.spec.batch in (None, 1):
             rungs.append(prove.chunks_equal_frames(model, frames[:97]))
         if model.spec.batch is None and len(frames) > model.spec.look_ahead:
             rungs.append(prove.batch_equals_streams(model, frames[:33]))
-        if self.source.stateful:
-            rungs.append(prove.long_run(model, core, frames, _LONG_RUN_TICKS))
         return rungs
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from millstream.errors import UnsupportedOperators
@@ -24,13 +24,14 @@ class Gap:
         return f"{self.operator} at node {self.node}{place}: {self.why}{remedy}"
 
 
-def refuse(gaps: Sequence[Gap], target: str) -> None:
-    """Raise UnsupportedOperators listing every gap; do nothing when there is none."""
-    if not gaps:
+def refuse(gaps: Mapping[str, Sequence[Gap]]) -> None:
+    """Raise UnsupportedOperators listing every gap of every target; do nothing when there is none."""
+    lines = [f"\n  - {target}: {gap}" for target, found in gaps.items() for gap in found]
+    if not lines:
         return
-    listing = "".join(f"\n  - {gap}" for gap in gaps)
+    lacking = ", ".join(target for target, found in gaps.items() if found)
     raise UnsupportedOperators(
-        f"target {target} cannot run {len(gaps)} node{'s' if len(gaps) > 1 else ''} of this graph",
-        why=listing,
+        f"the graph has operators that {lacking} cannot run",
+        why="".join(lines),
         fix="choose another target, or change these operations in the model",
     )

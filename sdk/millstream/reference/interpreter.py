@@ -48,7 +48,7 @@ def evaluate(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> dict[s
 
 def prepare(model: onnx.ModelProto) -> Prepared:
     """`evaluate` for many calls: attributes and initialisers are read once. Raises UnsupportedOperators."""
-    refuse(unsupported(model), "reference")
+    refuse({"reference": unsupported(model)})
     functions = {_key(f.domain, f.name, f.overload): f for f in model.functions}
     calls = _calls(model.graph.node, functions, {})
     constants = {item.name: _read_only(item) for item in model.graph.initializer}
