@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from millstream import lower
 from millstream.errors import ToolMissing
 from millstream.gap import Gap
 from millstream.graph import StepGraph
+from millstream.linker import INSTALL, linker
 from millstream.targets import Compiled, Target
 from millstream.targets.blocks import block
 from millstream.targets.tvm_script import parameters, print_program
@@ -35,7 +35,6 @@ _TOLERANCE = Tolerance(
 )
 # The order of members and their dates are fixed by the linker already; a build id is a hash of temporary names.
 _LINK_OPTIONS = ("-s", "-Wl,--build-id=none", "-lm")
-_LINKERS = ("cc", "gcc", "clang")
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def missing() -> tuple[str, ...]:
     if not importlib.util.find_spec("tvm"):
         lines.append("pip install 'millstream[export]'")
     if not linker():
-        lines.append("apt install gcc")
+        lines.append(INSTALL)
     return tuple(lines)
 
 
@@ -145,8 +144,3 @@ def _lowering() -> Pass:
             tirx.transform.LowerIntrin(),
         ]
     )
-
-
-def linker() -> str:
-    """The C compiler that links, or an empty text."""
-    return next((name for name in _LINKERS if shutil.which(name)), "")
