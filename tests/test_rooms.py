@@ -48,7 +48,7 @@ EXTRA = {
 
 #: The floors of the toolchain, bottom to top: a module may import from its own floor and below.
 FLOORS = (
-    {"errors", "_version"},
+    {"errors", "linker"},
     {"gap", "ladder", "sequences", "signing"},
     {"graph", "package"},
     {"reference", "coarse", "protocol", "datasets"},

@@ -1,0 +1,84 @@
+"""How fast a bundle runs here, one stream in one thread, and how much memory it takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+import numpy as np
+
+from millstream.opening import Opened, open_all
+from millstream_runtime.bundle import Bundle
+from millstream_runtime.golden import Golden, load
+from millstream_runtime.model import Model
+from millstream_runtime.spec import GOLDEN, Memory
+
+_WARM_UP = 100
+#: Libraries that spread one step over threads would measure the machine, not the step.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Microseconds per `Stream.step`, and milliseconds from a bare process with NumPy to the first output."""
+
+    median_us: float
+    p99_us: float
+    cold_load_ms: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One target: its memory as the compiler knows it, its speed or why it does not open here."""
+
+    target: str
+    backend: str
+    memory: Memory
+    speed: Speed | None
+    why: str = ""
+
+
+def bench(bundle: Bundle, frames: int, backend: str | None = None) -> tuple[Measured, ...]:
+    """Measure every target that opens, or the one of `backend`, over `frames` steps on golden frames.
+
+    A backend that compiles on the device has done so before: its cold load reads the cache.
+    Raises NoBackendOpens, BatchFixed, a BackendError for the backend asked for.
+    """
+    golden = load(bundle.members[GOLDEN], bundle.manifest.model)
+    return tuple(_measured(bundle, one, golden, frames) for one in open_all(bundle, backend))
+
+
+def _measured(bundle: Bundle, opened: Opened, golden: Golden, frames: int) -> Measured:
+    target, speed = opened.target, None
+    if opened.model is not None:
+        times = step_times(opened.model, golden, frames)
+        median, p99 = np.percentile(times, [50, 99])
+        speed = Speed(float(median), float(p99), _cold_load(bundle.path, target.backend))
+    return Measured(target.name, target.backend, target.memory, speed, opened.why)
+
+
+def step_times(model: Model, golden: Golden, count: int) -> np.ndarray:
+    """Microseconds (count,) of single steps of one stream, the golden frames over and over."""
+    real = golden.ticks - model.spec.look_ahead
+    columns: Sequence[np.ndarray] = golden.inputs[: len(model.spec.inputs)]
+    rows = [tuple(np.array(column[t]) for column in columns) for t in range(real)]
+    times = np.empty(_WARM_UP + count)
+    with model.stream() as stream:
+        for place, row in enumerate(islice(cycle(rows), len(times))):
+            start = time.perf_counter_ns()
+            stream.step(*row)
+            times[place] = time.perf_counter_ns() - start
+    return times[_WARM_UP:] / 1e3
+
+
+def _cold_load(path: str, backend: str) -> float:
+    command = [sys.executable, "-m", "millstream.cold_load", path, backend]
+    done = subprocess.run(
+        command, env=os.environ | _ONE_THREAD, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return float(done.stdout)

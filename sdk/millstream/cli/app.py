@@ -1,0 +1,58 @@
+"""All commands as one typer application."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import millstream
+from millstream.cli.bench import bench
+from millstream.cli.doctor import doctor
+from millstream.cli.export import export
+from millstream.cli.failure import guarded
+from millstream.cli.inspect import inspect
+from millstream.cli.keygen import keygen
+from millstream.cli.models import models
+from millstream.cli.run import run
+from millstream.cli.targets import targets
+from millstream.cli.verify import verify
+
+_EPILOG = (
+    "Exit codes: 0 ok, 1 a check failed, 2 usage, 3 a tool is missing, 4 unsupported model, 70 internal. "
+    "Every command takes --json and --debug."
+)
+
+#: Heading in the help, and the commands under it.
+_PANELS = {
+    "See what is there": (models, targets, doctor),
+    "Make a bundle": (export, keygen),
+    "Use a bundle": (inspect, verify, run, bench),
+}
+
+app = typer.Typer(
+    name="millstream",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(guarded(_command))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"millstream {millstream.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _application(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Take a PyTorch sequence model to a device and run it there frame by frame, with the same numbers."""

@@ -1,0 +1,186 @@
+"""`millstream export`: from a PyTorch model to a proved bundle."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from millstream.cli.arguments import Json
+from millstream.cli.output import console, facts, print_json
+from millstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from millstream.cli.export_options import ExportOptions
+    from millstream.exporting import Exported
+    from millstream.ladder import Watcher
+
+
+def export(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="package.module:factory, file.py:factory, or a reference model's name."
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(metavar="T", help="A target; repeat it for more. Without: cpu and numba."),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="Without: NAME.mill. A folder if it ends with /."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Weights, .safetensors with every name of the module.")
+    ] = None,
+    example: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA", help="Real frames: an .npz with x (N, T, ...), or noise:TxA of that size."
+        ),
+    ] = None,
+    labelled: Annotated[
+        str | None, typer.Option(metavar="DATA", help="An .npz with x and labels y (N,), for the metric.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The name in the bundle.")] = None,
+    sample_rate: Annotated[
+        float | None, typer.Option(metavar="HZ", help="Samples per second; frames, without --hop.")
+    ] = None,
+    hop: Annotated[
+        int | None, typer.Option(metavar="N", help="Samples from frame to frame: streams then take samples.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="L", help="Name of an output element; repeat it for all.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(metavar="FILE", help="The labels, one a line.")] = None,
+    sign: Annotated[
+        str | None, typer.Option(metavar="KEY.PEM", help="Sign with this key (millstream keygen).")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="TOML", help="Options under [export], named as the flags are.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Export MODEL to a bundle, after proving that all its forms give the same numbers.
+
+    Nothing is written when a proof fails. A model's file is a program: it is run.
+    """
+    from millstream.cli.export_options import resolve
+
+    flags = {
+        **{"model": model, "target": target, "output": output, "checkpoint": checkpoint, "example": example},
+        **{"labelled": labelled, "name": name, "sample_rate": sample_rate, "hop": hop, "label": label},
+        **{"labels": labels, "sign": sign},
+    }
+    options = resolve(config, flags)
+    if as_json:
+        # What a model's file prints must not stand beside the document.
+        with contextlib.redirect_stdout(sys.stderr):
+            document = _document(*_run(options, as_json))
+        print_json(document)
+    else:
+        exported, path, key = _run(options, as_json)
+        _show(exported, path, key)
+
+
+def _run(options: ExportOptions, quiet: bool) -> tuple[Exported, str, str]:
+    """Export and write; the export, where it lies, and the public key that signed it or an empty text."""
+    from millstream import signing
+    from millstream.cli.progress import Progress
+    from millstream.ladder import Silent
+
+    if options.output:
+        _check_place(options.output)
+    key = signing.load(options.sign) if options.sign else None
+    with contextlib.ExitStack() as stack:
+        watcher = Silent() if quiet else stack.enter_context(Progress(console()))
+        exported = _export(options, watcher)
+        path = options.output or f"{exported.contents.model.name}.mill"
+        _check_place(path)
+        watcher.begin(f"writing {path}")
+        exported.save(path, key)
+    return exported, path, key.public_key if key else ""
+
+
+def _export(options: ExportOptions, watcher: Watcher) -> Exported:
+    """Load what the options name and export it."""
+    from millstream import targets
+
+    for each in options.target:
+        targets.target(each)  # before torch is imported, which takes seconds
+    watcher.begin("loading the model")
+    from millstream.cli.export_data import read_example, read_labelled, read_labels
+    from millstream.exporting import About, export
+    from millstream.loading import load
+
+    loaded = load(options.model, options.checkpoint)
+    reference = loaded.reference
+    example, labelled = read_example(options, reference), read_labelled(options, reference)
+    stored: dict[str, Any] = {**options.stored(), "example": example.origin}
+    if labelled:
+        stored["labelled"] = labelled.origin
+    about = About(
+        name=options.name or loaded.name,
+        sample_rate=options.sample_rate or (reference.sample_rate if reference else None),
+        hop=options.hop,
+        labels=read_labels(options, reference),
+        options=stored,
+    )
+    test = labelled.data if labelled else None
+    return export(loaded.module, example.data, options.target, labelled=test, about=about, watcher=watcher)
+
+
+def _check_place(path: str) -> None:
+    """Refuse early what could not be written after minutes of proving. Raises UsageError."""
+    parent = os.path.dirname(path.rstrip("/" + os.sep)) or "."
+    if not os.path.isdir(parent):
+        raise UsageError("the folder does not exist", where=parent, fix=f"mkdir -p {parent}")
+    if os.path.isdir(path) and not path.endswith(("/", os.sep)):
+        raise UsageError(
+            "that is a folder", where=path, fix=f"end it with / to write the bundle as a folder: {path}/"
+        )
+
+
+def _document(exported: Exported, path: str, key: str) -> dict[str, Any]:
+    contents = exported.contents
+    return {
+        "path": path,
+        "bytes": _size(path),
+        "name": contents.model.name,
+        "targets": [target.name for target, _ in contents.targets],
+        "options": contents.options,
+        "ladder": exported.ladder.to_json(),
+        "signed_by": key,
+    }
+
+
+def _show(exported: Exported, path: str, key: str) -> None:
+    document = _document(exported, path, key)
+    options = document["options"]
+    summary = {
+        "bundle": path,
+        "bytes": document["bytes"],
+        "targets": ", ".join(document["targets"]),
+        "example": options["example"],
+        "labelled": options.get("labelled", ""),
+        "signed by": key,
+        "look inside": f"millstream inspect {path}",
+    }
+    out = console()
+    out.print()
+    out.print(facts(summary))
+
+
+def _size(path: str) -> int:
+    """Bytes of a bundle, a file or a folder."""
+    if os.path.isfile(path):
+        return os.path.getsize(path)
+    return sum(
+        os.path.getsize(os.path.join(room, file)) for room, _, files in os.walk(path) for file in files
+    )

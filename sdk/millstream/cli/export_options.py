@@ -1,0 +1,78 @@
+"""The options of an export, from flags and a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from millstream.errors import UsageError
+
+_SECTION = "export"
+#: Where the file goes and who signs it is not part of what it is; targets are stored as they resolve.
+_NOT_STORED = {"output", "sign", "target"}
+
+
+class ExportOptions(BaseModel):
+    """Named as the flags are; see `millstream export --help` for what each means."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=lambda name: name.replace("_", "-"),
+        protected_namespaces=(),
+    )
+
+    model: Annotated[str, Field(min_length=1)]
+    target: Annotated[tuple[str, ...], Field(min_length=1)] = ("cpu", "numba")
+    output: str | None = None
+    checkpoint: str = ""
+    example: str | None = None
+    labelled: str | None = None
+    name: Annotated[str | None, Field(min_length=1)] = None
+    sample_rate: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    hop: Annotated[int | None, Field(ge=1)] = None
+    label: tuple[str, ...] = ()
+    labels: str | None = None
+    sign: str | None = None
+
+    def stored(self) -> dict[str, Any]:
+        """What the manifest keeps: the options that were set and that shape the bundle."""
+        return self.model_dump(mode="json", by_alias=True, exclude=_NOT_STORED, exclude_defaults=True)
+
+
+def resolve(config: str | None, flags: Mapping[str, Any]) -> ExportOptions:
+    """The file's options with the flags that were given (not None, not empty) put over them.
+
+    Raises UsageError.
+    """
+    given = {name.replace("_", "-"): value for name, value in flags.items() if value not in (None, [])}
+    try:
+        options = ExportOptions.model_validate({**(_section(config) if config else {}), **given})
+    except ValidationError as error:
+        raise UsageError("the options make no sense", where=config or "", why=_reasons(error)) from error
+    if options.label and options.labels:
+        raise UsageError("labels are given twice", fix="use --label for each, or --labels for a file of them")
+    return options
+
+
+def _section(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            document = tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError("the configuration cannot be read", where=path, why=str(error)) from error
+    section = document.get(_SECTION)
+    if not isinstance(section, dict):
+        raise UsageError(f"no table [{_SECTION}]", where=path, fix=f"put the options under [{_SECTION}]")
+    return section
+
+
+def _reasons(error: ValidationError) -> str:
+    """Every complaint of pydantic, as `option: what is wrong`."""
+    told = {"extra_forbidden": "no such option", "missing": "is needed"}
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc']))}: {told.get(one['type'], one['msg'])}" for one in error.errors()
+    )
