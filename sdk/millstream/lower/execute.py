@@ -127,7 +127,7 @@ def _evaluate(
 
 def _cast(x: Array, dtype: np.dtype) -> Array:
     """C's conversion, with float to integer closed: saturating, and NaN to 0."""
-    if dtype == bool or x.dtype.kind != "f" or dtype.kind == "f":
+    if dtype.kind == "b" or x.dtype.kind != "f" or dtype.kind == "f":
         return x.astype(dtype)
     limits = np.iinfo(dtype)
     whole = np.trunc(np.where(np.isnan(x), 0.0, x.astype(np.float64)))

@@ -17,6 +17,8 @@ from millstream.graph import StepGraph
 from millstream_runtime.backends import load_backend
 from millstream_runtime.spec import Machine, Memory, Tolerance
 
+ANY_MACHINE = Machine()
+
 
 @dataclass(frozen=True)
 class Target:
@@ -38,7 +40,7 @@ class Compiled:
     files: Mapping[str, bytes]
     memory: Memory
     tolerance: Tolerance
-    machine: Machine = Machine()
+    machine: Machine = ANY_MACHINE
 
 
 class CompileHalf(Protocol):

@@ -33,7 +33,7 @@ _TOLERANCE = Tolerance(
     absolute=1e-7,
     reason="float32 sums in another order and fused multiply-adds; exp, tanh and erf to a few ulp",
 )
-# The order of members and their dates are fixed by the linker already; a build id is a hash of temporary names.
+# Symbols and a build id would carry the names of temporary files, and make equal programs differ.
 _LINK_OPTIONS = ("-s", "-Wl,--build-id=none", "-lm")
 
 
@@ -84,7 +84,7 @@ def compile_program(program: Program, weights: bytes) -> Compiled:
     level = _level(here)
     blocked = block(program, weights, level.lanes)
     taken = parameters(blocked.program)
-    sizes = {role: 0 for role in ("state", "scratch")}
+    sizes = {"state": 0, "scratch": 0}
     for buffer in taken:
         if buffer.role in sizes:
             sizes[buffer.role] += buffer.size * item_size(buffer.dtype)

@@ -60,9 +60,7 @@ _SIGNED = {
     "absolute": "T.Select({0} < {zero}, T.Cast('{dtype}', T.int64(0) - T.Cast('int64', {0})), {0})",
     "sign": "T.Select({0} > {zero}, {one}, T.Select({0} < {zero}, {minus_one}, {zero}))",
 }
-_LIBM = ("exp", "log", "log1p", "erf", "sin", "cos", "tan", "sinh", "cosh", "tanh") + (
-    *("asin", "acos", "atan", "asinh", "acosh", "atanh"),
-)
+_LIBM = ("exp", "log", "log1p", "erf", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "atan")
 _FLOAT = {
     **_COMMON,
     "not_equal": "T.Or(T.Or(T.isnan({0}), T.isnan({1})), {0} != {1})",
@@ -82,7 +80,10 @@ _FLOAT = {
     "sign": "T.Select({0} > {zero}, {one}, T.Select({0} < {zero}, {minus_one}, {0}))",
     "power": "T.call_pure_extern('{dtype}', 'pow{f}', {0}, {1})",
     "truncated_mod": "T.call_pure_extern('{dtype}', 'fmod{f}', {0}, {1})",
-    **{name: f"T.call_pure_extern('{{dtype}}', '{name}{{f}}', {{0}})" for name in _LIBM},
+    **{
+        name: f"T.call_pure_extern('{{dtype}}', '{name}{{f}}', {{0}})"
+        for name in (*_LIBM, "asinh", "acosh", "atanh")
+    },
 }
 
 

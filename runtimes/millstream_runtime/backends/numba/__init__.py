@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from millstream_runtime.backends.numba.printer import caller_buffers, print_prog
 from millstream_runtime.errors import BackendMissing
 from millstream_runtime.program import Program
 from millstream_runtime.spec import ModelSpec, TargetSpec
-
-if TYPE_CHECKING:
-    from numba.core.ccallback import CFunc
 
 _INSTALL = "pip install 'millstream[numba]'"
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -47,7 +44,7 @@ def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Num
 class NumbaStep:
     """A compiled step; bound calls share its code and its weights."""
 
-    def __init__(self, program: Program, weights: np.ndarray, compiled: CFunc) -> None:
+    def __init__(self, program: Program, weights: np.ndarray, compiled: Any) -> None:
         self._buffers = caller_buffers(program)
         self._scratch_bytes = program.scratch_bytes
         self._weights = weights

@@ -7,13 +7,16 @@ Importing this module imports numba: do so only once a plan is opened.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from millstream_runtime import polynomials
-from millstream_runtime.backends.numba.intrinsics import power_of_two
+from millstream_runtime.backends.numba import intrinsics
 
+#: An intrinsic is called with its operand alone; its other parameter is the typing context.
+_power_of_two: Any = intrinsics.power_of_two
 _f = np.float32
 # Numba would take a Python float for a float64, and the arithmetic with it.
 _ZERO, _ONE, _TWO = _f(0), _f(1), _f(2)
@@ -94,7 +97,7 @@ def exp_float32(x):
     fraction = p * r * r + r + _ONE
     # Two factors, because 2^n alone may be beyond float32 where the product is not.
     half = np.int32(np.int32(n) >> 1)
-    power = fraction * power_of_two(half) * power_of_two(np.int32(np.int32(n) - half))
+    power = fraction * _power_of_two(half) * _power_of_two(np.int32(np.int32(n) - half))
     return power if x == x else x
 
 

@@ -109,7 +109,7 @@ def truncated_mod_integers(typing, x, y):
     """Remainder with the sign of the dividend; 0 for a divisor of 0."""
 
     def generate(context, builder, signature, arguments):
-        return _remainder(builder, *arguments, x.signed)
+        return _remainder(builder, arguments[0], arguments[1], x.signed)
 
     return x(x, x), generate
 
@@ -119,7 +119,7 @@ def floor_mod_integers(typing, x, y):
     """Remainder with the sign of the divisor; 0 for a divisor of 0."""
 
     def generate(context, builder, signature, arguments):
-        remainder = _remainder(builder, *arguments, x.signed)
+        remainder = _remainder(builder, arguments[0], arguments[1], x.signed)
         if not x.signed:
             return remainder
         zero = remainder.type(0)

@@ -1,0 +1,85 @@
+"""Cutting sums into lanes and repacking weights changes no meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from backend_programs import Case, F, Weights, differences, expected, matrix_vectors
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millstream.targets.blocks import MIN_LANES, Blocked, block, chunks, is_blocked, rows
+from millstream_runtime.program import (
+    Access,
+    Accumulated,
+    AxisIndex,
+    Buffer,
+    Call,
+    Load,
+    Program,
+    Reduction,
+    Stage,
+    check,
+)
+
+Rewrite = Callable[[Program, bytes], Blocked]
+
+
+@given(st.integers(1, 2000), st.sampled_from([4, 8, 16]), st.sampled_from([1, 2, 4, 8]))
+def test_chunks_cover_an_axis_once(extent: int, lanes: int, registers: int) -> None:
+    points = [
+        start + number
+        for start, count, width in chunks(extent, lanes, registers)
+        for number in range(count * width)
+    ]
+    assert points == list(range(extent))
+    for _, _, width in chunks(extent, lanes, registers):
+        assert width < MIN_LANES or (width & (width - 1) == 0 and width <= lanes * registers)
+
+
+def _grouped() -> Case:
+    """A grouped two-axis sum whose value reads the index of each axis, with weights stored inside out."""
+    rng = np.random.default_rng(3)
+    weights = Weights()
+    weights.add("w", rng.standard_normal(3 * 21 * 4 * 2).astype(F))
+    # w[k, n, j, g] and x[g, k, j] to y[n, g].
+    product = Call(
+        "multiply",
+        (Load(Access("w", 0, (1, 8, 168, 2)), F), Load(Access("x", 0, (12, 0, 4, 1)), F)),
+        F,
+    )
+    index = Call("add", (AxisIndex(0), Call("multiply", (AxisIndex(1), AxisIndex(1)), "int64")), "int64")
+    value = Call("add", (Accumulated(F), Call("cast", (index,), F)), F)
+    stage = Stage("g", (2, 21), Reduction("sum", (3, 4), product), value, Access("y", 0, (1, 2)))
+    buffers = (Buffer("x", "input", F, 24), Buffer("y", "output", F, 42), *weights.buffers)
+    x = rng.standard_normal((2, 24)).astype(F)
+    return Case(Program(buffers, (stage,), 0, len(weights.blob)), weights.blob, (x,))
+
+
+@pytest.mark.parametrize("rewrite", [rows, lambda p, w: block(p, w, 16), lambda p, w: block(p, w, 4)])
+@pytest.mark.parametrize(
+    "make", [_grouped, lambda: matrix_vectors([(37, 5), (3, 9)], np.random.default_rng(0), 2)]
+)
+def test_the_meaning_stays(rewrite: Rewrite, make: Callable[[], Case]) -> None:
+    case = make()
+    made = rewrite(case.program, case.weights)
+    check(made.program)
+    changed = Case(made.program, made.weights, case.inputs)
+    # NumPy may add the same terms in another order once the weights lie in another one.
+    assert differences(case, expected(changed)[0], expected(case)[0], 1e-6) == []
+
+
+def test_blocked_weights_are_read_front_to_back() -> None:
+    case = _grouped()
+    made = block(case.program, case.weights, 8)
+    assert [stage.extents[-1] for stage in made.program.stages] == [16, 4, 1]
+    assert [is_blocked(stage) for stage in made.program.stages] == [True, True, False]
+    first = made.program.stages[0].reduction
+    assert first is not None
+    assert isinstance(first.operand, Call)
+    weight = first.operand.operands[0]
+    assert isinstance(weight, Load)
+    # Axes: group, block, lane, then the two summed axes; lanes innermost, the group outermost.
+    assert weight.access.strides == (3 * 4 * 16, 0, 1, 4 * 16, 16)
