@@ -8,6 +8,7 @@ Every backend classifies the official test split frame by frame; torch runs the 
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -17,12 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 import millstream_runtime
 from millstream import loading, reference
+from millstream.cli import output
+from millstream.cli.progress import rung_line
 from millstream.datasets import japanese_vowels
+from millstream.ladder import Rung
 from millstream.sequences import Sequences
 from millstream_runtime import nonfinite
 from millstream_runtime.bundle import read
@@ -44,8 +47,8 @@ class Row:
 
 
 def main() -> None:
-    console = Console()
-    export_by_command()
+    console = output.console()
+    ladder = export_by_command()
     test = japanese_vowels.test()
     with console.status("running torch over the whole sequences"):
         wanted = torch_logits(test)
@@ -54,16 +57,27 @@ def main() -> None:
         with console.status(f"streaming {len(test.frames)} recordings through {name}"):
             rows.append(measure(name, core, test, wanted))
     console.print(table(rows, len(test.frames), accuracy(wanted, test.labels)))
-    subprocess.run([sys.executable, "-m", "millstream", "verify", str(BUNDLE)], check=True)
+    console.print("\nThe proof ladder")
+    for rung in ladder:
+        console.print(rung_line(rung))
     console.print(f"\nThe bundle: {BUNDLE} ({BUNDLE.stat().st_size:,} bytes)")
+    console.print(f"Look inside: millstream inspect {BUNDLE}")
 
 
-def export_by_command() -> None:
-    """The one command; it prints the proof ladder and refuses to write when a rung fails."""
+def export_by_command() -> list[Rung]:
+    """The one command. It refuses to write when a rung of the ladder fails, and the demo ends with it."""
     BUNDLE.parent.mkdir(exist_ok=True)
     command = ["export", "lmuformer_jv", "--target", "cpu", "--target", "numba", "-o", str(BUNDLE)]
     print("$ millstream", *command, flush=True)
-    subprocess.run([sys.executable, "-m", "millstream", *command], check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "millstream", *command, "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(done.returncode)
+    return [Rung(**rung) for rung in json.loads(done.stdout)["ladder"]]
 
 
 def torch_logits(test: Sequences) -> np.ndarray:
@@ -116,19 +130,14 @@ def state_bytes(core: Core) -> int:
 
 
 def table(rows: Sequence[Row], recordings: int, torch_accuracy: float) -> Table:
-    shown = Table(title=f"JapaneseVowels, official test split: {recordings} recordings, frame by frame")
-    for column in ("backend", "accuracy", "largest difference from torch", "us per frame", "bytes of state"):
-        shown.add_column(column, justify="left" if column == "backend" else "right")
-    shown.add_row("torch (whole sequences)", f"{torch_accuracy:.2%}", "", "", "")
+    """One row per backend, torch first."""
+    columns = ("backend", "accuracy", "largest difference from torch", "us per frame", "bytes of state")
+    cells: list[tuple[object, ...]] = [("torch, whole sequences", f"{torch_accuracy:.2%}", "", "", "")]
     for row in rows:
-        shown.add_row(
-            row.backend,
-            f"{row.accuracy:.2%}",
-            f"{row.difference:.1e}",
-            f"{row.microseconds:.1f}",
-            f"{row.state_bytes:,}",
-        )
-    return shown
+        difference, microseconds = f"{row.difference:.1e}", f"{row.microseconds:.1f}"
+        cells.append((row.backend, f"{row.accuracy:.2%}", difference, microseconds, f"{row.state_bytes:,}"))
+    title = f"JapaneseVowels, official test split: {recordings} recordings, frame by frame"
+    return output.table(columns, cells, title)
 
 
 if __name__ == "__main__":
