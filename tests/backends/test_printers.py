@@ -97,6 +97,20 @@ def test_every_operation_of_every_dtype(opener: Opener, dtype: str) -> None:
     assert differences(case, run(opener, case)[0], expected(case)[0], FUNCTION_BOUND) == []
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint32"])
+def test_integers_wrap_in_the_middle_of_an_expression(opener: Opener, dtype: str) -> None:
+    """A wider intermediate result would come out right only if nothing but its low bits counted."""
+    a, b, two = load("a", dtype), load("b", dtype), Constant(2, dtype)
+    expressions = [
+        Call("divide", (Call(name, (a, b), dtype), two), dtype) for name in ("add", "subtract", "multiply")
+    ]
+    expressions += [
+        Call("divide", (Call(name, (a,), dtype), two), dtype) for name in ("negative", "absolute")
+    ]
+    case = elementwise(expressions, _pairs(dtype))
+    assert differences(case, run(opener, case)[0], expected(case)[0], 0.0) == []
+
+
 @pytest.mark.parametrize("name", ["exp", "sigmoid", "tanh", "erf"])
 def test_approximations_are_good_over_their_whole_range(opener: Opener, name: str) -> None:
     x = np.concatenate([np.linspace(-120, 100, 4001), np.geomspace(1e-38, 1, 500)]).astype(F)[None]

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backend_programs import SPEC, Case, cascade, expected
+from backend_programs import SPEC, Case, cascade, differences, expected, matrix_vectors, run
 
 from millstream.targets import Compiled
 from millstream.targets import tvm as compile_half
-from millstream_runtime import plan
+from millstream_runtime import machine, plan
+from millstream_runtime.backends import Step
 from millstream_runtime.backends import tvm as run_half
 from millstream_runtime.errors import BackendRefused, MachineMismatch, PlanInvalid
+from millstream_runtime.program import Program
 from millstream_runtime.spec import Machine, TargetSpec
 
 
@@ -132,3 +134,22 @@ def test_a_layout_of_another_step_is_refused_by_the_library(case: Case, compiled
     call = run_half.open(files, SPEC, _target(compiled)).bind(case.inputs, case.states, [y], [state])
     with pytest.raises(BackendRefused):
         call()
+
+
+@pytest.mark.parametrize("level", [*compile_half._X86_64, compile_half._ANY], ids=lambda level: level.mcpu)
+def test_each_level_of_cpu_gives_the_same_numbers(
+    level: compile_half.Level, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A level that this CPU lacks must be refused here; the others must be right."""
+    monkeypatch.setattr(compile_half, "_level", lambda here: level)
+    case = matrix_vectors([(37, 96), (2, 37)], np.random.default_rng(0), 1)
+    compiled = compile_half.compile_program(case.program, case.weights)
+    if not set(level.features) <= set(machine.here().features):
+        with pytest.raises(MachineMismatch):
+            run_half.open(compiled.files, SPEC, _target(compiled))
+        return
+
+    def opener(program: Program, weights: bytes) -> Step:
+        return run_half.open(compiled.files, SPEC, _target(compiled))
+
+    assert differences(case, run(opener, case)[0], expected(case)[0], 1e-5) == []

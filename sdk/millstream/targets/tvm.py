@@ -33,7 +33,7 @@ _TOLERANCE = Tolerance(
     absolute=1e-7,
     reason="float32 sums in another order and fused multiply-adds; exp, tanh and erf to a few ulp",
 )
-# Symbols and a build id would carry the names of temporary files, and make equal programs differ.
+# Nothing of the build itself goes in, such as names of temporary files: the same program, the same bytes.
 _LINK_OPTIONS = ("-s", "-Wl,--build-id=none", "-lm")
 
 
