@@ -42,7 +42,9 @@ def sequences(example: Example, labels: object = ()) -> Sequences:
 
 
 def read(path: str | os.PathLike[str]) -> Sequences:
-    """Read a data file, or `noise:TxAxB...`: T frames of shape (A, B, ...) of seeded Gaussian noise.
+    """Read a data file, or make `noise:TxAxB...`: Gaussian noise, T frames of shape (A, B, ...).
+
+    The sizes are those of `forward`'s input without its batch; for a model without `step` there is no T.
 
     Raises DataInvalid.
     """

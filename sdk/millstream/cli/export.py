@@ -42,7 +42,8 @@ def export(
     example: Annotated[
         str | None,
         typer.Option(
-            metavar="DATA", help="Real frames: an .npz with x (N, T, ...), or noise:TxA of that size."
+            metavar="DATA",
+            help="Real frames: an .npz with x (N, T, ...); or noise:TxA, sizes of what forward takes.",
         ),
     ] = None,
     labelled: Annotated[

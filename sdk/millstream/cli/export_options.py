@@ -13,6 +13,8 @@ from millstream.errors import UsageError
 _SECTION = "export"
 #: Where the file goes and who signs it is not part of what it is; targets are stored as they resolve.
 _NOT_STORED = {"output", "sign", "target"}
+#: Two ways to say the same, so that a flag of the one overrides the file's other.
+_LABELS = {"label", "labels"}
 
 
 class ExportOptions(BaseModel):
@@ -49,12 +51,19 @@ def resolve(config: str | None, flags: Mapping[str, Any]) -> ExportOptions:
     Raises UsageError.
     """
     given = {name.replace("_", "-"): value for name, value in flags.items() if value not in (None, [])}
+    section = _section(config) if config else {}
+    if given.keys() & _LABELS:
+        section = {name: value for name, value in section.items() if name not in _LABELS}
     try:
-        options = ExportOptions.model_validate({**(_section(config) if config else {}), **given})
+        options = ExportOptions.model_validate({**section, **given})
     except ValidationError as error:
         raise UsageError("the options make no sense", where=config or "", why=_reasons(error)) from error
     if options.label and options.labels:
-        raise UsageError("labels are given twice", fix="use --label for each, or --labels for a file of them")
+        raise UsageError(
+            "labels are given twice",
+            where=config or "",
+            fix="use --label for each, or --labels for a file of them",
+        )
     return options
 
 

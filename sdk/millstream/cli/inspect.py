@@ -17,23 +17,22 @@ from millstream.errors import UsageError
 from millstream_runtime import plan, signature, strict_json
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.errors import LibraryMissing, SignatureInvalid
-from millstream_runtime.spec import REPORT, ModelSpec, StateSpec, TargetSpec
+from millstream_runtime.spec import REPORT, Machine, ModelSpec, StateSpec, TargetSpec
 
 
 def inspect(
     bundle: BundlePath,
     program: Annotated[
-        bool, typer.Option("--program", help="Print the lowered step, loop by loop, instead.")
+        bool, typer.Option("--program", help="Show the lowered step instead, loop by loop.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Show inputs, outputs, states, memory, targets, proofs and provenance of a bundle; check its hashes."""
     read = millstream_runtime.read(bundle)
-    if program:
-        listing = _program(read)
-        print_json({"program": listing}) if as_json else print(listing, end="")
-    elif as_json:
-        print_json(_document(read))
+    if as_json:
+        print_json({"program": _program(read)} if program else _document(read))
+    elif program:
+        print(_program(read), end="")
     else:
         console().print(*_sections(read), sep="\n\n")
 
@@ -70,6 +69,9 @@ def _sections(bundle: Bundle) -> Iterator[RenderableType]:
     if model.states:
         yield _states(bundle)
     yield _targets(bundle)
+    yield facts(
+        {t.name: _machine(t.machine) for t in manifest.targets}, title="machine that each target needs"
+    )
     yield table(("member", "bytes"), ((name, member.size) for name, member in manifest.members.items()))
     yield _ladder(_report(bundle))
     yield facts(_texts(manifest.options), title="options")
@@ -119,16 +121,19 @@ def _initial(state: StateSpec, initial: np.ndarray) -> str:
 
 
 def _targets(bundle: Bundle) -> RenderableType:
-    columns = ("target", "backend", "machine", "tolerance", "weights B", "state B", "scratch B", "files B")
+    columns = ("target", "backend", "tolerance", "weights B", "state B", "scratch B", "files B")
     return table(columns, (_target(bundle, target) for target in bundle.manifest.targets))
 
 
 def _target(bundle: Bundle, target: TargetSpec) -> tuple[object, ...]:
-    needs, memory, allowed = target.machine, target.memory, target.tolerance
-    wanted = " ".join(filter(None, (needs.system, needs.arch, *needs.features))) or "any"
+    memory, allowed = target.memory, target.tolerance
     tolerance = f"{allowed.relative:g} of the largest + {allowed.absolute:g}"
     sizes = (memory.weights, memory.state, memory.scratch, _file_bytes(bundle, target))
-    return target.name, target.backend, wanted, tolerance, *sizes
+    return target.name, target.backend, tolerance, *sizes
+
+
+def _machine(machine: Machine) -> str:
+    return " ".join(filter(None, (machine.system, machine.arch, *machine.features))) or "any"
 
 
 def _file_bytes(bundle: Bundle, target: TargetSpec) -> int:
