@@ -19,6 +19,7 @@ from torch import nn
 
 import millstream_models
 from millstream.errors import CheckpointInvalid, FactoryFailed, ModelNotFound
+from millstream.user_code import guarded
 from millstream_models import CATALOGUE, ReferenceModel
 
 
@@ -126,13 +127,14 @@ def _made(factory: Callable[[], Any], text: str) -> nn.Module:
 
 def _run_user_code(run: Callable[[], Any], what: str) -> Any:
     """Run code that is not ours; what it raises is reported with the place where it was raised."""
-    try:
-        return run()
-    except Exception as error:
+
+    def refusal(error: Exception) -> FactoryFailed:
         last = traceback.extract_tb(error.__traceback__)[-1]
-        raise FactoryFailed(
+        return FactoryFailed(
             what,
             where=f"{last.filename}:{last.lineno}",
             why=f"{type(error).__name__}: {error}",
             fix="make it run by itself first: it is called without arguments",
-        ) from error
+        )
+
+    return guarded(run, refusal)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from millstream.errors import MutatedBuffer, NotStreamable
+from millstream.user_code import guarded, reason
 
 INPUT, OUTPUT, VALID = "input", "output", "valid"
 
@@ -86,10 +87,22 @@ def streamable(module: nn.Module, frame: Tensor) -> Streamable:
         raise NotStreamable("look_ahead without a step", fix="write step(x, state, valid)")
     initial = _initial_state(module) if stateful else {}
     found = Streamable(module, stateful, look_ahead, initial)
-    with torch.no_grad():
-        _try_step(found, frame)
-        _check_no_hidden_state(found, frame)
+
+    def trial() -> None:
+        with torch.no_grad():
+            _try_step(found, frame)
+            _check_no_hidden_state(found, frame)
+
+    guarded(trial, lambda error: _raised(error, frame))
     return found
+
+
+def _raised(error: Exception, frame: Tensor) -> NotStreamable:
+    return NotStreamable(
+        f"the model raised on a frame of shape {tuple(frame.shape)}, {frame.dtype}",
+        why=reason(error),
+        fix="the example must hold the frames that the model takes; see `millstream export --help`",
+    )
 
 
 def _check_cpu(module: nn.Module) -> None:

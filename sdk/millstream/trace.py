@@ -20,6 +20,7 @@ from millstream import coarse
 from millstream.errors import TraceFailed
 from millstream.graph import BATCH, OPSET, StatePair, StepGraph, build, set_origin
 from millstream.protocol import INPUT, OUTPUT, VALID, Streamable, refused_mutation
+from millstream.user_code import guarded, reason
 
 _TRACING_BATCH = 2
 _LARGEST_BATCH = 1 << 20
@@ -120,19 +121,8 @@ def _onnx(program: torch.export.ExportedProgram, inputs: list[str], outputs: lis
 
 def _attempt(what: str, run: Callable[[], Any]) -> Any:
     """Run a torch exporter; whatever it raises becomes TraceFailed with its first lines as the reason."""
-    try:
-        return run()
-    except Exception as error:  # exporters run user code, which may raise anything
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        lines = [line for line in str(cause).splitlines() if line.strip()]
-        reason = " ".join(lines[:3])[:600] or type(cause).__name__
-        raise TraceFailed(
-            what,
-            why=f"{type(cause).__name__}: {reason}",
-            fix="keep the step free of Python branches on tensor values; build shapes from x.shape[0] alone",
-        ) from error
+    advice = "keep the step free of Python branches on tensor values; build shapes from x.shape[0] alone"
+    return guarded(run, lambda error: TraceFailed(what, why=reason(error), fix=advice))
 
 
 def _translations() -> dict[Any, Callable[..., Any]]:
