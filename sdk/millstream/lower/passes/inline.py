@@ -76,7 +76,30 @@ def _worth(draft: Draft, writer: Stage, use: Use) -> bool:
 
 
 _SLOW = frozenset(
-    ["exp", "log", "log1p", "erf", "tanh", "sigmoid", "power", "sqrt", "divide", "floor_mod", "truncated_mod", "sin", "cos", "tan", "sinh", "cosh", "asin", "acos", "atan", "asinh", "acosh", "atanh"]
+    [
+        "exp",
+        "log",
+        "log1p",
+        "erf",
+        "tanh",
+        "sigmoid",
+        "power",
+        "sqrt",
+        "divide",
+        "floor_mod",
+        "truncated_mod",
+        "sin",
+        "cos",
+        "tan",
+        "sinh",
+        "cosh",
+        "asin",
+        "acos",
+        "atan",
+        "asinh",
+        "acosh",
+        "atanh",
+    ]
 )
 
 
