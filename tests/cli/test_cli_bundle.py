@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,15 +17,20 @@ from millstream_runtime.spec import GOLDEN, STEP
 
 
 @pytest.fixture
-def spoiled(bundle, tmp_path):
-    """The bundle with a golden output that is wrong by a thousandth, all hashes right."""
+def spoil(bundle, tmp_path):
+    """Write the bundle with golden outputs that are wrong by a thousandth, all hashes right."""
+    return lambda **tolerance: _spoiled(bundle, tmp_path / "spoiled.mill", tolerance)
+
+
+def _spoiled(bundle: Path, path: Path, tolerance: dict[str, float]) -> Path:
     read = millstream_runtime.read(bundle)
     spec = read.manifest.model
     right = golden.load(read.members[GOLDEN], spec)
     wrong = dataclasses.replace(right, outputs=tuple(output + np.float32(1e-3) for output in right.outputs))
-    targets = tuple((target, {}) for target in read.manifest.targets if target.backend == "onnxruntime")
-    write(tmp_path / "spoiled.mill", Contents(spec, read.members[STEP], wrong, targets))
-    return tmp_path / "spoiled.mill"
+    (target,) = (target for target in read.manifest.targets if target.backend == "onnxruntime")
+    changed = dataclasses.replace(target, tolerance=dataclasses.replace(target.tolerance, **tolerance))
+    write(path, Contents(spec, read.members[STEP], wrong, ((changed, {}),)))
+    return path
 
 
 def test_inspect_shows_the_whole_bundle(millstream, bundle, key):
@@ -112,7 +118,8 @@ def test_verify_replays_on_every_backend_and_the_reference(millstream, bundle):
     assert all(0 <= one["worst"]["largest"] <= one["worst"]["bound"] for one in document["backends"])
 
 
-def test_verify_fails_when_the_numbers_differ(millstream, spoiled):
+def test_verify_fails_when_the_numbers_differ(millstream, spoil):
+    spoiled = spoil()
     result = millstream("verify", spoiled)
     assert result.exit_code == 1
     assert result.stdout.count("FAILED") == 2
@@ -122,6 +129,13 @@ def test_verify_fails_when_the_numbers_differ(millstream, spoiled):
     assert document["passed"] is False
     # float32 near 1e-3 beside values of order 1: the sum is rounded by 6e-8 at most.
     assert document["backends"][0]["worst"]["largest"] == pytest.approx(1e-3, abs=2e-7)
+
+
+def test_verify_fails_when_one_backend_of_several_differs(millstream, spoil):
+    result = millstream("verify", spoil(absolute=0.1), "--json")
+    passed = {one["backend"]: one["passed"] for one in json.loads(result.stdout)["backends"]}
+    assert passed == {"reference": False, "onnxruntime": True}
+    assert result.exit_code == 1
 
 
 def test_verify_fails_on_a_flipped_byte(millstream, bundle, tmp_path):

@@ -109,6 +109,13 @@ def test_contradictions_are_refused(path, value):
         Manifest.from_json(changed(path, value))
 
 
+def test_labels_name_every_element_of_the_output():
+    spec = Manifest.from_json(changed(("model", "labels"), ["left", "right"])).model
+    assert spec.outputs[0].shape[-1] == len(spec.labels)
+    with pytest.raises(ManifestInvalid, match="3 labels"):
+        Manifest.from_json(changed(("model", "labels"), ["left", "right", "up"]))
+
+
 def test_framing_that_fits_is_taken():
     manifest, _ = assemble(contents(running_sum(4, framing=Framing(hop=2, length=4))))
     assert manifest.model.framing == Framing(2, 4)

@@ -64,7 +64,7 @@ def export(
         str | None, typer.Option(metavar="KEY.PEM", help="Sign with this key (millstream keygen).")
     ] = None,
     config: Annotated[
-        str | None, typer.Option(metavar="TOML", help="Options under [export], named as the flags are.")
+        str | None, typer.Option(metavar="TOML", help=r"Options under \[export], named as the flags are.")
     ] = None,
     as_json: Json = False,
 ) -> None:

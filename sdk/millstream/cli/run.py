@@ -36,8 +36,9 @@ def run(
 ) -> None:
     """Stream DATA frame by frame and print one line per output, as it comes.
 
-    A row of DATA is one frame, or one sample where the model cuts its frames itself. With --json each line
-    is an object; NaN and infinity are null in it.
+    A row of DATA is one frame, or one sample where the model cuts its frames.
+    A line begins with sequence and frame, both from 0. With --json it is an
+    object, where NaN and infinity are null.
     """
     model = millstream_runtime.load(bundle, backend)
     with model.stream(_POLICIES[nonfinite]) as stream:
