@@ -106,7 +106,7 @@ def _states(bundle: Bundle) -> RenderableType:
         for state, initial in zip(states, bundle.initial(), strict=True)
     ]
     total = sum(_bytes(state) for state in states)
-    title = f"{len(states)} states, {total:,} bytes per stream"
+    title = f"states: {total:,} bytes per stream"
     return table(("state", "shape", "dtype", "bytes", "initial"), rows, title)
 
 
