@@ -150,7 +150,8 @@ class GatedDeltaNet(_Loop):
         def linears(inside: int, outside: int) -> nn.ModuleList:
             return nn.ModuleList([nn.Linear(inside, outside, bias=False) for _ in range(layers)])
 
-        self.mix, self.gates, self.out = linears(width, 4 * width), linears(width, 2 * heads), linears(width, width)
+        self.mix, self.gates = linears(width, 4 * width), linears(width, 2 * heads)
+        self.out = linears(width, width)
         self.up, self.down = linears(width, hidden), linears(hidden, width)
         self.norm = nn.ModuleList([RMSNorm(width) for _ in range(2 * layers)])
         self.head_norm = nn.ModuleList([RMSNorm(self.head_width) for _ in range(layers)])

@@ -24,7 +24,7 @@ _FOLDER = Path("datasets", "data", "JapaneseVowels")
 
 
 def train() -> Sequences:
-    """The 270 training utterances (T, 12), 30 of each speaker, labels 0..8. Raises ToolMissing, DataInvalid."""
+    """The 270 training utterances (T, 12), 30 of each speaker. Raises ToolMissing, DataInvalid."""
     return _read(_folder() / "JapaneseVowels_TRAIN.ts")
 
 
