@@ -21,11 +21,12 @@ from millstream.errors import DataInvalid, ProofFailed, ToolMissing
 from millstream.gap import refuse
 from millstream.graph import StepGraph, Tensor
 from millstream.ladder import Ladder, Rung, Silent, Watcher
+from millstream.opening import open_here
 from millstream.package import Contents
 from millstream.protocol import VALID, Streamable, streamable
 from millstream.sequences import Example, Sequences
 from millstream.signing import SigningKey
-from millstream.targets import Compiled, Target
+from millstream.targets import Compiled, Contract, Target
 from millstream.trace import trace
 from millstream_runtime.core import Core
 from millstream_runtime.golden import Golden
@@ -150,6 +151,7 @@ class _Export:
         initial = tuple(value[0].numpy() for value in self.source.initial.values())
         self._refuse_gaps(graph)
         core = Core(spec, reference.open(graph.model, spec), initial, graph.sha256())
+        contract = Contract(spec, initial)
         ladder = self._climb(Ladder(), self._torch_rungs(core))
         frames = np.concatenate(self.data.frames)
         golden = prove.make_golden(core, frames[:_GOLDEN_TICKS], spec.look_ahead)
@@ -157,7 +159,7 @@ class _Export:
             model=spec,
             step=graph.to_bytes(),
             golden=golden,
-            targets=tuple(self._compiled(target, graph, spec) for target in self.chosen),
+            targets=tuple(self._compiled(target, graph, contract) for target in self.chosen),
             initial=_stored(spec, initial),
             provenance={**_provenance(traced.fixed_batch_reason), **self.about.provenance},
             options={"targets": [t.name for t in self.chosen], **self.about.options},
@@ -193,10 +195,10 @@ class _Export:
         return ladder
 
     def _compiled(
-        self, target: Target, graph: StepGraph, spec: ModelSpec
+        self, target: Target, graph: StepGraph, contract: Contract
     ) -> tuple[TargetSpec, Mapping[str, bytes]]:
         self.watcher.begin(f"compiling for {target.name}")
-        made: Compiled = targets.compile_half(target).compile(graph, target)
+        made: Compiled = targets.compile_half(target).compile(graph, target, contract)
         files = (STEP,) if target.reads_step else ()
         return (
             TargetSpec(target.name, target.backend, files, made.tolerance, made.memory, made.machine),
@@ -210,7 +212,8 @@ class _Export:
         with tempfile.TemporaryDirectory(prefix="millstream-") as room:
             path = os.path.join(room, "proof.mill")
             package.write(path, contents)
-            models = [millstream_runtime.load(path, t.backend) for t, _ in contents.targets]
+            bundle = millstream_runtime.read(path)
+            models = [open_here(bundle, target) for target in bundle.manifest.targets]
             for model in models:
                 self.watcher.begin(f"proving {model.target.name}")
                 ladder = self._climb(ladder, self._backend_rungs(model, golden, frames))

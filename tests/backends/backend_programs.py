@@ -1,4 +1,4 @@
-"""Small programs, data for them, and what they must give: shared by the tests of both printers."""
+"""Small programs, data for them, and what they must give: shared by the tests of all printers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from functools import cache
 import numpy as np
 
 from millstream.lower.execute import execute
-from millstream.targets import Compiled
+from millstream.targets import Compiled, Contract
+from millstream.targets import c as c_half
 from millstream.targets import numba as numba_half
 from millstream.targets import tvm as tvm_half
 from millstream_runtime.backends import Step
@@ -30,7 +31,7 @@ from millstream_runtime.program import (
     check,
     item_size,
 )
-from millstream_runtime.spec import ModelSpec, TargetSpec
+from millstream_runtime.spec import ModelSpec, StateSpec, TargetSpec, TensorSpec
 
 F = "float32"
 
@@ -62,11 +63,31 @@ def open_tvm(program: Program, weights: bytes) -> Step:
     return tvm_run.open(compiled.files, SPEC, _target("tvm", compiled))
 
 
+@cache
+def open_c(program: Program, weights: bytes) -> Step:
+    """Through the sources that a bundle would hold, and the host's compiler."""
+    contract = contract_of(program)
+    compiled = c_half.compile_program(program, weights, contract)
+    return c_half.open(compiled.files, contract.spec, _target("c", compiled))
+
+
+def contract_of(program: Program) -> Contract:
+    """What a model of this program would say of itself; states start from zero."""
+
+    def tensors(role: str) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(b.name, (b.size,), b.dtype) for b in program.role(role))
+
+    pairs = zip(program.role("state"), program.role("next_state"), strict=True)
+    states = tuple(StateSpec(s.name, n.name, (s.size,), s.dtype, 0) for s, n in pairs)
+    initial = tuple(np.zeros(s.size, s.dtype) for s in program.role("state"))
+    return Contract(ModelSpec("test", tensors("input"), tensors("output"), states), initial)
+
+
 def _target(name: str, compiled: Compiled) -> TargetSpec:
     return TargetSpec(name, name, (), compiled.tolerance, compiled.memory, compiled.machine)
 
 
-OPENERS: dict[str, Opener] = {"numba": open_numba, "tvm": open_tvm}
+OPENERS: dict[str, Opener] = {"numba": open_numba, "tvm": open_tvm, "c": open_c}
 #: The printers read shapes from their own files.
 SPEC = ModelSpec("test", (), (), ())
 

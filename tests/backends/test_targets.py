@@ -13,7 +13,6 @@ from millstream import targets
 from millstream.errors import ToolMissing, UnknownTarget
 from millstream.graph import IR_VERSION, OPSET, StatePair, StepGraph, build
 from millstream.targets import tvm as tvm_half
-from millstream_runtime.backends import load_backend
 from millstream_runtime.machine import here
 from millstream_runtime.spec import Machine, ModelSpec, StateSpec, TargetSpec, TensorSpec
 
@@ -52,27 +51,28 @@ def test_a_step_runs_on_every_target(graph: StepGraph, name: str) -> None:
     target = targets.target(name)
     half = targets.compile_half(target)
     assert half.gaps(graph, target) == []
-    made = half.compile(graph, target)
-    assert made == half.compile(graph, target)
-    assert made.memory.state == WIDTH * 4
-    files = {**made.files, **({"step.onnx": graph.to_bytes()} if target.reads_step else {})}
     spec = ModelSpec(
         "test",
         (TensorSpec("x", (WIDTH,), "float32"),),
         (TensorSpec("y", (WIDTH,), "float32"),),
         (StateSpec("s", "t", (WIDTH,), "float32", 0.0),),
     )
+    contract = targets.Contract(spec, (np.zeros(WIDTH, np.float32),))
+    made = half.compile(graph, target, contract)
+    assert made == half.compile(graph, target, contract)
+    assert made.memory.state == WIDTH * 4
+    files = {**made.files, **({"step.onnx": graph.to_bytes()} if target.reads_step else {})}
     compiled = TargetSpec(name, target.backend, (), made.tolerance, made.memory, made.machine)
     rng = np.random.default_rng(1)
     x, s = rng.standard_normal((2, 2, WIDTH)).astype(np.float32)
     y, t = np.full((2, 2, WIDTH), np.nan, np.float32)
-    load_backend(target.backend).open(files, spec, compiled).bind([x], [s], [y], [t])()
+    targets.open_step(files, spec, compiled).bind([x], [s], [y], [t])()
     want = x.astype(np.float64) @ onnx.numpy_helper.to_array(graph.model.graph.initializer[0]) + s
     np.testing.assert_allclose(t, want, rtol=0, atol=1e-5 * np.abs(want).max())
     np.testing.assert_allclose(y, np.tanh(want), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["cpu", "numba"])
+@pytest.mark.parametrize("name", ["cpu", "numba", "c"])
 def test_every_unsupported_operator_is_listed(name: str) -> None:
     nodes = (
         helper.make_node("Identity", ["s"], ["t"]),
@@ -98,7 +98,7 @@ def test_onnxruntime_says_itself_what_it_refuses() -> None:
 
 
 def test_an_unknown_target_names_the_known() -> None:
-    with pytest.raises(UnknownTarget, match="cpu, numba, onnxruntime"):
+    with pytest.raises(UnknownTarget, match="cpu, numba, c, onnxruntime"):
         targets.target("toaster")
 
 
@@ -108,7 +108,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("PATH", str(tmp_path))
     assert targets.missing(cpu) == ("apt install gcc libc6-dev",)
     with pytest.raises(ToolMissing):
-        tvm_half.compile(graph, cpu)
+        tvm_half.compile(graph, cpu, targets.Contract(ModelSpec("test", (), (), ()), ()))
 
 
 def test_the_level_of_a_cpu_follows_its_features() -> None:

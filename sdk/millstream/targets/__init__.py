@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+import numpy as np
+
 from millstream.errors import UnknownTarget
 from millstream.gap import Gap
 from millstream.graph import StepGraph
-from millstream_runtime.backends import load_backend
-from millstream_runtime.spec import Machine, Memory, Tolerance
+from millstream_runtime.backends import BACKENDS, Step, load_backend
+from millstream_runtime.spec import Machine, Memory, ModelSpec, TargetSpec, Tolerance
 
 ANY_MACHINE = Machine()
 
@@ -31,6 +33,15 @@ class Target:
     backend: str
     summary: str
     reads_step: bool = False
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What stands around the graph, for files that a person reads: names, shapes and units of the tensors,
+    and the initial value of each state, without batch dimension."""
+
+    spec: ModelSpec
+    initial: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
@@ -54,14 +65,23 @@ class CompileHalf(Protocol):
         """Every node of the graph that the target cannot run."""
         ...
 
-    def compile(self, graph: StepGraph, target: Target) -> Compiled:
+    def compile(self, graph: StepGraph, target: Target, contract: Contract) -> Compiled:
         """Compile a graph without gaps; the same graph gives the same bytes. Raises ToolMissing."""
+        ...
+
+
+class HostHalf(CompileHalf, Protocol):
+    """The compile half of a backend whose devices have no Python: it opens its files itself, on the host."""
+
+    def open(self, files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Step:
+        """As `millstream_runtime.backends.Backend.open`."""
         ...
 
 
 _ALL = (
     Target("cpu", "tvm", "native code for CPUs like this host's"),
     Target("numba", "numba", "any machine with numba, compiled there when it is first opened"),
+    Target("c", "c", "C11 sources for any machine, without Python; proved here with the host's compiler"),
     Target("onnxruntime", "onnxruntime", "any machine with onnxruntime", reads_step=True),
 )
 TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}
@@ -79,7 +99,25 @@ def compile_half(target: Target) -> CompileHalf:
     return cast(CompileHalf, importlib.import_module(f"millstream.targets.{target.backend}"))
 
 
+def runs_in_python(backend: str) -> bool:
+    """Whether the device runtime has a run half of that name."""
+    return backend in dict(BACKENDS)
+
+
 def missing(target: Target) -> tuple[str, ...]:
     """The lines that install what this host lacks to compile for the target and to run it here."""
-    lines = (*compile_half(target).missing(), load_backend(target.backend).missing())
+    lines = list(compile_half(target).missing())
+    if runs_in_python(target.backend):
+        lines.append(load_backend(target.backend).missing())
     return tuple(dict.fromkeys(line for line in lines if line))
+
+
+def open_step(files: Mapping[str, bytes], spec: ModelSpec, compiled: TargetSpec) -> Step:
+    """Open a compiled target on this host: with its run half, or where it has none with its compile half.
+
+    Raises a BackendError when it cannot run here, BackendUnknown for a backend that nobody knows.
+    """
+    known = next((t for t in TARGETS.values() if t.backend == compiled.backend), None)
+    if known is None or runs_in_python(compiled.backend):
+        return load_backend(compiled.backend).open(files, spec, compiled)
+    return cast(HostHalf, compile_half(known)).open(files, spec, compiled)

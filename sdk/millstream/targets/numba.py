@@ -5,7 +5,7 @@ from __future__ import annotations
 from millstream import lower
 from millstream.gap import Gap
 from millstream.graph import StepGraph
-from millstream.targets import Compiled, Target
+from millstream.targets import Compiled, Contract, Target
 from millstream.targets.blocks import rows
 from millstream_runtime import plan
 from millstream_runtime.program import Program, item_size
@@ -28,7 +28,7 @@ def gaps(graph: StepGraph, target: Target) -> list[Gap]:
     return lower.gaps(graph)
 
 
-def compile(graph: StepGraph, target: Target) -> Compiled:
+def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
     """`plan.json`, the program, and `weights.bin`, its constants."""
     lowered = lower.lower(graph)
     return compile_program(lowered.program, lowered.weights)

@@ -6,7 +6,7 @@ import math
 
 from millstream.gap import Gap
 from millstream.graph import StepGraph, initializers
-from millstream.targets import Compiled, Target
+from millstream.targets import Compiled, Contract, Target
 from millstream_runtime.backends import onnxruntime as run_half
 from millstream_runtime.errors import BackendRefused
 from millstream_runtime.spec import Memory, Tolerance
@@ -31,7 +31,7 @@ def gaps(graph: StepGraph, target: Target) -> list[Gap]:
     return []
 
 
-def compile(graph: StepGraph, target: Target) -> Compiled:
+def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
     """No files. Scratch is onnxruntime's own and unknown to us: it counts as 0."""
     weights = sum(array.nbytes for array in initializers(graph.model).values())
     state = sum(math.prod(d or 1 for d in t.shape[1:]) * t.dtype.itemsize for t in graph.state_tensors)

@@ -18,7 +18,7 @@ from millstream.errors import ToolMissing
 from millstream.gap import Gap
 from millstream.graph import StepGraph
 from millstream.linker import INSTALL, linker
-from millstream.targets import Compiled, Target
+from millstream.targets import Compiled, Contract, Target
 from millstream.targets.blocks import block
 from millstream.targets.tvm_script import parameters, print_program
 from millstream_runtime import machine
@@ -70,7 +70,7 @@ def gaps(graph: StepGraph, target: Target) -> list[Gap]:
     return lower.gaps(graph)
 
 
-def compile(graph: StepGraph, target: Target) -> Compiled:
+def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
     """Compile for the level of this host's CPU. Raises ToolMissing without TVM or a linker."""
     lowered = lower.lower(graph)
     return compile_program(lowered.program, lowered.weights)
