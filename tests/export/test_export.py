@@ -18,7 +18,7 @@ from small_models import (
     MixesStreams,
     MutatedBuffer,
     RunningMean,
-    UsesSort,
+    UsesPlaces,
     frames,
     seeded,
 )
@@ -84,14 +84,14 @@ def test_streams_that_see_each_other_fail_the_ladder() -> None:
 
 def test_every_unsupported_operator_is_reported_at_once_with_its_module() -> None:
     with pytest.raises(UnsupportedOperators) as caught:
-        millstream.export(seeded(UsesSort), frames(UsesSort, 2), target="numba")
+        millstream.export(seeded(UsesPlaces), frames(UsesPlaces, 2), target="numba")
     text = str(caught.value)
     assert "from first" in text
     assert "from second" in text
 
 
 def test_what_one_target_lacks_another_may_have() -> None:
-    exported = millstream.export(seeded(UsesSort), frames(UsesSort, 4), target="onnxruntime")
+    exported = millstream.export(seeded(UsesPlaces), frames(UsesPlaces, 4), target="onnxruntime")
     assert exported.ladder.passed
 
 

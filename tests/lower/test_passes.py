@@ -119,8 +119,9 @@ def test_scratch_of_disjoint_lifetimes_is_shared() -> None:
 
 
 def test_gaps_name_every_operator_and_where_it_comes_from() -> None:
-    from small_models import UsesSort
+    from small_models import UsesPlaces
 
-    found = gaps(_graph(UsesSort))
-    assert len(found) == 2
+    found = gaps(_graph(UsesPlaces))
+    # torch writes two poolings for each: one for the values, one to count the places from.
+    assert [gap.operator for gap in found] == ["MaxPool"] * 4
     assert {gap.origin for gap in found} == {"first", "second"}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from millstream.lower.expression import constant as literal
+from millstream.lower.expression import neutral, rewrite
 from millstream.lower.view import View, row_major
 from millstream_runtime.program import (
     DTYPES,
@@ -142,10 +143,10 @@ class Builder:
         `value` finishes each element and may read `Accumulated`; by default it is the result itself.
         """
         value = value or Accumulated(operand.dtype)
-        target = self.allocate(value.dtype, shape)
         if not all(inner):
-            raise Untranslatable("a reduction over nothing")
-        return self.store(target, value, Reduction(kind, tuple(inner), operand))
+            empty = literal(neutral(kind, operand.dtype), operand.dtype)
+            return self.map(shape, rewrite(value, lambda e: empty if isinstance(e, Accumulated) else None))
+        return self.store(self.allocate(value.dtype, shape), value, Reduction(kind, tuple(inner), operand))
 
 
 def replace_shape(view: View, shape: Sequence[int]) -> View:

@@ -13,8 +13,9 @@ from millstream.gap import Gap
 from millstream.graph import StepGraph, initializers, origin, tensor
 from millstream.lower.builder import Builder, Node, Untranslatable
 from millstream.lower.draft import Draft
-from millstream.lower.operators import OPERATORS
+from millstream.lower.operators import DYNAMIC, OPERATORS
 from millstream.lower.view import View
+from millstream_runtime.program import DTYPES
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,25 @@ class _Translator:
             results = self._results(node)
         except Untranslatable as error:
             self.gaps.append(Gap(node.op_type, node.name, where, str(error), error.help))
+            self._stand_in(node)
             return
         if results is not None:
             named = zip(node.output, results, strict=False)
             self.views.update((name, view) for name, view in named if name)
 
+    def _stand_in(self, node: onnx.NodeProto) -> None:
+        """Buffers for what a refused node would compute, so that the nodes behind it are looked at too."""
+        for value in self.body.value_info:
+            if value.name in node.output:
+                known = tensor(value)
+                if all(known.shape) and str(known.dtype) in DTYPES:
+                    self._declare(value.name, "scratch", known.dtype, known.shape)
+
     def _results(self, node: onnx.NodeProto) -> list[View] | None:
         """The node's outputs; None when an operand is missing because of an earlier gap."""
         function = OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if function is None and node.op_type in DYNAMIC:
+            raise Untranslatable("the shape of its result depends on data", DYNAMIC[node.op_type])
         if function is None:
             raise Untranslatable("the operator is not lowered")
         if any(name and not self._available(name) for name in node.input):

@@ -102,7 +102,7 @@ def quantized_matmul(
     """The product of two quantized matrices, quantized again."""
     product = matmul_integer(a, b, a_zero_point, b_zero_point)
     scale = _align(a_scale, product.ndim, -2) * _align(b_scale, product.ndim, -1) / y_scale
-    return _saturate(np.rint(product * scale), _integers(y_zero_point), y_zero_point.dtype)
+    return _requantize(product, scale, y_zero_point)
 
 
 def quantized_convolve(
@@ -120,7 +120,7 @@ def quantized_convolve(
     """The convolution of quantized x and w (per tensor or filter) with int32 bias b, quantized again."""
     sums = convolve(_centre(x, x_zero_point, 0), _centre(w, w_zero_point, 0), b, **attributes)
     scale = _align(x_scale * w_scale / y_scale, sums.ndim, 1)
-    return _saturate(np.rint(sums * scale), _integers(y_zero_point), y_zero_point.dtype)
+    return _requantize(sums, scale, y_zero_point)
 
 
 def _integers(x: np.ndarray) -> np.ndarray:
@@ -132,6 +132,13 @@ def _saturate(steps: np.ndarray, offset: np.ndarray | int, dtype: np.dtype) -> n
     """steps + offset kept within the range of an integer dtype; `steps` are whole floats."""
     limits = ml_dtypes.iinfo(dtype)
     return np.clip(steps.astype(np.float64) + offset, limits.min, limits.max).astype(dtype)
+
+
+def _requantize(sums: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+    """int32 sums times the scale; in float32 at least, because float16 does not reach as far as sums do."""
+    dtype = np.promote_types(scale.dtype, np.float32)
+    steps = np.rint(sums.astype(dtype) * scale.astype(dtype))
+    return _saturate(steps, _integers(zero_point), zero_point.dtype)
 
 
 def _centre(x: np.ndarray, zero_point: np.ndarray | None, axis: int) -> np.ndarray:

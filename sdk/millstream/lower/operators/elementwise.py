@@ -10,21 +10,18 @@ import onnx.helper
 
 from millstream.lower.builder import Builder, Node
 from millstream.lower.expression import (
-    add,
     call,
     cast,
-    clamp,
     constant,
     divide,
     like,
     multiply,
-    select,
-    subtract,
 )
 from millstream.lower.view import View
 from millstream_runtime.program import Expression
 
 Formula = Callable[..., Expression]
+Translator = Callable[[Builder, Node], View]
 
 
 def broadcast(builder: Builder, views: list[View], formula: Formula) -> View:
@@ -33,111 +30,22 @@ def broadcast(builder: Builder, views: list[View], formula: Formula) -> View:
     return builder.map(shape, formula(*(builder.read(view.expand(shape)) for view in views)))
 
 
-def _plain(operation: str) -> Formula:
+def _scalar(operation: str) -> Formula:
     return lambda *operands: call(operation, *operands)
 
 
-def _formula(formula: Formula) -> Callable[[Builder, Node], View]:
+def by_formula(formula: Formula) -> Translator:
     """The translator of an operator without attributes."""
     return lambda builder, node: broadcast(builder, [node.view(i) for i in range(len(node.inputs))], formula)
 
 
-def _with(**defaults: float) -> Callable[[Callable[..., Expression]], Callable[[Builder, Node], View]]:
-    """The translator of a one-operand operator whose formula takes these attributes."""
-
-    def decorate(formula: Callable[..., Expression]) -> Callable[[Builder, Node], View]:
-        def translate(builder: Builder, node: Node) -> View:
-            values = {name: node.attributes.get(name, default) for name, default in defaults.items()}
-            return broadcast(builder, [node.view(0)], lambda x: formula(x, **values))
-
-        return translate
-
-    return decorate
-
-
-def _relu(x: Expression) -> Expression:
-    return call("maximum", x, like(0, x))
-
-
-def _softplus(x: Expression) -> Expression:
-    """max(x, 0) + log1p(exp(-|x|)): exact in value, and never overflows."""
-    tail = call("log1p", call("exp", call("negative", call("absolute", x))))
-    return add(_relu(x), tail)
+def plain(operation: str) -> Translator:
+    """The translator of an operator that is one scalar operation."""
+    return by_formula(_scalar(operation))
 
 
 def _reciprocal(x: Expression) -> Expression:
     return divide(like(1, x), x)
-
-
-def _softsign(x: Expression) -> Expression:
-    return divide(x, add(like(1, x), call("absolute", x)))
-
-
-def _mish(x: Expression) -> Expression:
-    return multiply(x, call("tanh", _softplus(x)))
-
-
-@_with(alpha=0.01)
-def _leaky_relu(x: Expression, alpha: float) -> Expression:
-    return select(call("less", x, like(0, x)), multiply(like(alpha, x), x), x)
-
-
-def _expm1_scaled(x: Expression, scale: float) -> Expression:
-    return multiply(like(scale, x), subtract(call("exp", x), like(1, x)))
-
-
-@_with(alpha=1.0)
-def _elu(x: Expression, alpha: float) -> Expression:
-    return select(call("less", x, like(0, x)), _expm1_scaled(x, alpha), x)
-
-
-@_with(alpha=1.0)
-def _celu(x: Expression, alpha: float) -> Expression:
-    scaled = divide(x, like(alpha, x))
-    return select(call("less", x, like(0, x)), _expm1_scaled(scaled, alpha), x)
-
-
-@_with(alpha=1.67326319217681884765625, gamma=1.05070102214813232421875)
-def _selu(x: Expression, alpha: float, gamma: float) -> Expression:
-    inner = select(call("less_equal", x, like(0, x)), _expm1_scaled(x, alpha), x)
-    return multiply(like(gamma, x), inner)
-
-
-@_with(alpha=1.0)
-def _thresholded_relu(x: Expression, alpha: float) -> Expression:
-    return select(call("greater", x, like(alpha, x)), x, like(0, x))
-
-
-@_with(alpha=0.2, beta=0.5)
-def _hard_sigmoid(x: Expression, alpha: float, beta: float) -> Expression:
-    return clamp(add(multiply(like(alpha, x), x), like(beta, x)), 0, 1)
-
-
-def _hard_swish(x: Expression) -> Expression:
-    return multiply(x, clamp(add(multiply(like(1 / 6, x), x), like(0.5, x)), 0, 1))
-
-
-@_with(lambd=0.5, bias=0.0)
-def _shrink(x: Expression, lambd: float, bias: float) -> Expression:
-    above = select(call("greater", x, like(lambd, x)), subtract(x, like(bias, x)), like(0, x))
-    return select(call("less", x, like(-lambd, x)), add(x, like(bias, x)), above)
-
-
-def _gelu(builder: Builder, node: Node) -> View:
-    exact = node.attributes.get("approximate", b"none") == b"none"
-    return broadcast(builder, [node.view(0)], _gelu_by_erf if exact else _gelu_by_tanh)
-
-
-def _gelu_by_erf(x: Expression) -> Expression:
-    return multiply(
-        multiply(like(0.5, x), x), add(like(1, x), call("erf", multiply(x, like(math.sqrt(0.5), x))))
-    )
-
-
-def _gelu_by_tanh(x: Expression) -> Expression:
-    cubic = add(x, multiply(like(0.044715, x), multiply(x, multiply(x, x))))
-    inner = call("tanh", multiply(like(math.sqrt(2 / math.pi), x), cubic))
-    return multiply(multiply(like(0.5, x), x), add(like(1, x), inner))
 
 
 def _clip(builder: Builder, node: Node) -> View:
@@ -154,7 +62,7 @@ def _clip(builder: Builder, node: Node) -> View:
 
 def _mod(builder: Builder, node: Node) -> View:
     operation = "truncated_mod" if node.attributes.get("fmod", 0) else "floor_mod"
-    return broadcast(builder, [node.view(0), node.view(1)], _plain(operation))
+    return broadcast(builder, [node.view(0), node.view(1)], _scalar(operation))
 
 
 def _cast(builder: Builder, node: Node) -> View:
@@ -186,7 +94,7 @@ def _power(builder: Builder, node: Node) -> View:
     return broadcast(builder, [base, exponent], lambda x, y: call("power", x, cast(y, base.dtype)))
 
 
-def _fold(operation: str) -> Callable[[Builder, Node], View]:
+def _fold(operation: str) -> Translator:
     """A variadic operator: the operation applied from left to right."""
 
     def formula(first: Expression, *rest: Expression) -> Expression:
@@ -194,7 +102,7 @@ def _fold(operation: str) -> Callable[[Builder, Node], View]:
             first = call(operation, first, operand)
         return first
 
-    return _formula(formula)
+    return by_formula(formula)
 
 
 def _mean(builder: Builder, node: Node) -> View:
@@ -217,13 +125,9 @@ def _absolute(x: Expression) -> Expression:
     return x if x.dtype.startswith(("u", "bool")) else call("absolute", x)
 
 
-def _prelu(x: Expression, slope: Expression) -> Expression:
-    return select(call("less", x, like(0, x)), multiply(slope, x), x)
-
-
-OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
+OPERATORS: dict[str, Translator] = {
     **{
-        onnx_name: _formula(_plain(operation))
+        onnx_name: plain(operation)
         for onnx_name, operation in {
             "Add": "add",
             "Sub": "subtract",
@@ -247,7 +151,6 @@ OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
             "Asinh": "asinh",
             "Acosh": "acosh",
             "Atanh": "atanh",
-            "Sigmoid": "sigmoid",
             "Floor": "floor",
             "Ceil": "ceil",
             "Round": "round",
@@ -256,9 +159,6 @@ OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
             "And": "and",
             "Or": "or",
             "Xor": "xor",
-            "BitwiseAnd": "bit_and",
-            "BitwiseOr": "bit_or",
-            "BitwiseXor": "bit_xor",
             "Less": "less",
             "LessOrEqual": "less_equal",
             "Greater": "greater",
@@ -267,26 +167,12 @@ OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
             "Where": "select",
         }.items()
     },
-    "Abs": _formula(_absolute),
+    "Abs": by_formula(_absolute),
     "Max": _fold("maximum"),
     "Min": _fold("minimum"),
     "Sum": _fold("add"),
     "Mean": _mean,
-    "Relu": _formula(_relu),
-    "Softplus": _formula(_softplus),
-    "Softsign": _formula(_softsign),
-    "Reciprocal": _formula(_reciprocal),
-    "Mish": _formula(_mish),
-    "HardSwish": _formula(_hard_swish),
-    "PRelu": _formula(_prelu),
-    "LeakyRelu": _leaky_relu,
-    "Elu": _elu,
-    "Celu": _celu,
-    "Selu": _selu,
-    "ThresholdedRelu": _thresholded_relu,
-    "HardSigmoid": _hard_sigmoid,
-    "Shrink": _shrink,
-    "Gelu": _gelu,
+    "Reciprocal": by_formula(_reciprocal),
     "Clip": _clip,
     "Mod": _mod,
     "Pow": _power,

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 
 import numpy as np
 
-from millstream.lower.builder import Builder, Node, Untranslatable
-from millstream.lower.expression import add, call, cast, constant, like, multiply, subtract
+from millstream.lower.builder import Builder, Node
+from millstream.lower.expression import add, like, multiply
 from millstream.lower.view import View
 from millstream_runtime.program import Accumulated, Expression
 
 
 def _matmul(builder: Builder, node: Node) -> View:
-    return product(builder, node.view(0), node.view(1), multiply)
+    return product(builder, node.view(0), node.view(1))
 
 
 def product(
     builder: Builder,
     a: View,
     b: View,
-    term: Callable[[Expression, Expression], Expression],
+    term: Callable[[Expression, Expression], Expression] = multiply,
 ) -> View:
     """Batched matrix product by NumPy rules; `term` combines one element of each operand."""
     row, column = len(a.shape) == 1, len(b.shape) == 1
@@ -58,58 +59,46 @@ def _gemm(builder: Builder, node: Node) -> View:
 
 
 def _einsum(builder: Builder, node: Node) -> View:
+    views = [node.view(i) for i in range(len(node.inputs))]
     equation = node.attributes["equation"].decode().replace(" ", "")
-    if "..." in equation:
-        raise Untranslatable("einsum with an ellipsis", "write the axes out")
-    left, _, right = equation.partition("->")
-    terms = left.split(",")
-    if "->" not in equation:
-        letters = "".join(terms)
-        right = "".join(sorted(x for x in set(letters) if letters.count(x) == 1))
-    views = [node.view(i) for i in range(len(terms))]
-    extents = {x: n for term, v in zip(terms, views, strict=True) for x, n in zip(term, v.shape, strict=True)}
+    terms, right = _labels(equation, [len(view.shape) for view in views])
+    extents: dict[str, int] = {}
+    for term, view in zip(terms, views, strict=True):
+        for label, extent in zip(term, view.shape, strict=True):
+            extents[label] = max(extent, extents.get(label, extent)) if extent else 0
     inner = sorted(set("".join(terms)) - set(right))
-    axes = {letter: place for place, letter in enumerate([*right, *inner])}
-    reads = [
-        builder.read(view, [axes[letter] for letter in term], len(axes))
-        for term, view in zip(terms, views, strict=True)
-    ]
-    value = reads[0]
-    for read in reads[1:]:
-        value = multiply(value, read)
-    shape = [extents[letter] for letter in right]
+    axes = {label: place for place, label in enumerate([*right, *inner])}
+    value = reduce(
+        multiply,
+        (
+            builder.read(view.expand([extents[x] for x in term]), [axes[x] for x in term], len(axes))
+            for term, view in zip(terms, views, strict=True)
+        ),
+    )
+    shape = [extents[label] for label in right]
     if not inner:
         return builder.map(shape, value)
-    return builder.reduce("sum", shape, [extents[letter] for letter in inner], value)
+    return builder.reduce("sum", shape, [extents[label] for label in inner], value)
 
 
-def _matmul_integer(builder: Builder, node: Node) -> View:
-    a, b = node.view(0), node.view(1)
-    zeros = [_zero_point(builder, node.optional(place)) for place in (2, 3)]
-
-    def term(x: Expression, y: Expression) -> Expression:
-        wide = [cast(value, "int32") for value in (x, y)]
-        shifted = [subtract(v, z) if z else v for v, z in zip(wide, zeros, strict=True)]
-        return call("multiply", *shifted)
-
-    return product(builder, a, b, term)
-
-
-def _zero_point(builder: Builder, view: View | None) -> Expression | None:
-    if view is None:
-        return None
-    if view.size != 1:
-        raise Untranslatable("a zero point per row or column", "use one zero point per tensor")
-    array = builder.arrays.get(view.buffer)
-    if array is None:
-        raise Untranslatable("a zero point computed at run time")
-    value = int(array.reshape(-1)[0])
-    return constant(value, "int32") if value else None
+def _labels(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
+    """One label per axis of every operand and of the result; an ellipsis gets labels of its own."""
+    left, arrow, right = equation.partition("->")
+    terms = left.split(",")
+    if not arrow:
+        letters = "".join(terms).replace(".", "")
+        right = "..." + "".join(sorted(x for x in set(letters) if letters.count(x) == 1))
+    hidden = [rank - len(term) + 3 if "..." in term else 0 for term, rank in zip(terms, ranks, strict=True)]
+    # The axes of an ellipsis are counted from the last, so digits name them from there.
+    names = "".join(str(place) for place in reversed(range(max(hidden))))
+    written = [
+        term.replace("...", names[len(names) - count :]) for term, count in zip(terms, hidden, strict=True)
+    ]
+    return written, right.replace("...", names)
 
 
 OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Einsum": _einsum,
-    "MatMulInteger": _matmul_integer,
 }

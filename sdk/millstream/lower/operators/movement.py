@@ -7,19 +7,23 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from millstream.lower.builder import Builder, Node, Untranslatable
-from millstream.lower.expression import add, call, cast, constant, like, select
+from millstream.lower.expression import constant
 from millstream.lower.view import View
-from millstream_runtime.program import Access, AxisIndex, Expression, Load, Lookup
+
+#: Up to so many slices are copied one by one; more are looked up in a table.
+MAX_RUNS = 8
 
 
 def _identity(builder: Builder, node: Node) -> View:
     return node.view(0)
 
 
-def _dropout(builder: Builder, node: Node) -> View:
-    if node.outputs > 1:
-        raise Untranslatable("the mask of Dropout", "call eval() before export")
-    return node.view(0)
+def _dropout(builder: Builder, node: Node) -> list[View]:
+    """Off, as in evaluation: the operand, and a mask that is true everywhere."""
+    if node.known_or(2, np.zeros(1, bool)).any():
+        raise Untranslatable("dropout in training mode", "call eval() before export")
+    view = node.view(0)
+    return [view, builder.constant(np.ones((), bool)).expand(view.shape)]
 
 
 def _reshape(builder: Builder, node: Node) -> View:
@@ -124,17 +128,21 @@ def concatenate(builder: Builder, views: Sequence[View], axis: int) -> View:
 
 
 def _pad(builder: Builder, node: Node) -> View:
-    if node.attributes.get("mode", b"constant") != b"constant":
-        raise Untranslatable("only constant padding is lowered", "pad by concatenation in the model")
     view = node.view(0)
     rank = len(view.shape)
     axes = [int(a) % rank for a in node.known_or(3, np.arange(rank))]
     amounts = node.known(1)
-    value = node.known_or(2, np.zeros(1)).item()
     before, after = [0] * rank, [0] * rank
     for place, axis in enumerate(axes):
         before[axis], after[axis] = int(amounts[place]), int(amounts[len(axes) + place])
-    return pad(builder, view, before, after, value)
+    mode = node.attributes.get("mode", b"constant").decode()
+    if mode == "constant":
+        return pad(builder, view, before, after, node.known_or(2, np.zeros(1)).item())
+    for axis, (low, high) in enumerate(zip(before, after, strict=True)):
+        kept = np.arange(view.shape[axis])[max(-low, 0) : view.shape[axis] - max(-high, 0)]
+        places = np.pad(kept, (max(low, 0), max(high, 0)), mode=mode)
+        view = take(builder, view, axis, places.tolist())
+    return view
 
 
 def pad(builder: Builder, view: View, before: Sequence[int], after: Sequence[int], value: float) -> View:
@@ -156,68 +164,24 @@ def pad(builder: Builder, view: View, before: Sequence[int], after: Sequence[int
     return view
 
 
-def _gather(builder: Builder, node: Node) -> View:
-    view = node.view(0)
-    axis = node.attributes.get("axis", 0) % len(view.shape)
-    known = node.constants[1]
-    if known is not None:
-        found = _regular(view, axis, known)
-        if found is not None:
-            return found
-    indices = node.view(1)
-    outer, inner = view.shape[:axis], view.shape[axis + 1 :]
-    shape = (*outer, *indices.shape, *inner)
-    rank = len(shape)
-    places = range(axis, axis + len(indices.shape))
-    index = _wrapped(builder.read(indices, places, rank), view.shape[axis])
-    rest = [*range(axis), *range(axis + len(indices.shape), rank)]
-    return builder.map(shape, _lookup(view, axis, index, rest, rank))
+def take(builder: Builder, view: View, axis: int, indices: Sequence[int]) -> View:
+    """The view at constant places of one axis: a slice for each run of evenly spaced ones."""
+    pieces = [view.slice(axis, *run) for run in runs(indices)]
+    return pieces[0] if len(pieces) == 1 else concatenate(builder, pieces, axis)
 
 
-def _regular(view: View, axis: int, indices: np.ndarray) -> View | None:
-    """A gather of one index, or of evenly spaced ones, is a slice."""
-    extent = view.shape[axis]
-    flat = [int(i) % extent for i in indices.reshape(-1)]
-    if indices.ndim == 0:
-        return view.slice(axis, flat[0], 1).drop(axis)
-    steps = set(np.diff(flat))
-    if indices.ndim != 1 or not flat or len(steps) > 1:
-        return None
-    return view.slice(axis, flat[0], len(flat), int(steps.pop()) if steps else 1)
-
-
-def _wrapped(index: Expression, extent: int) -> Expression:
-    """ONNX indices count from the end when they are negative."""
-    wide = cast(index, "int64")
-    return select(call("less", wide, like(0, wide)), add(wide, like(extent, wide)), wide)
-
-
-def _lookup(view: View, axis: int, index: Expression, rest: Sequence[int], rank: int) -> Load:
-    """Read `view` at a computed place of one axis; the other axes follow stage axes `rest`."""
-    fixed = view.slice(axis, 0, 1).drop(axis).access(rest, rank)
-    lookup = Lookup(index, view.shape[axis], view.strides[axis])
-    return Load(Access(fixed.buffer, fixed.offset, fixed.strides, (lookup,)), view.dtype)
-
-
-def _gather_elements(builder: Builder, node: Node) -> View:
-    view, indices = node.view(0), node.view(1)
-    axis = node.attributes.get("axis", 0) % len(view.shape)
-    rank = len(indices.shape)
-    index = _wrapped(builder.read(indices), view.shape[axis])
-    rest = [other for other in range(rank) if other != axis]
-    return builder.map(indices.shape, _lookup(view, axis, index, rest, rank))
-
-
-def _trilu(builder: Builder, node: Node) -> View:
-    view = node.view(0)
-    shift = int(node.known_or(1, np.zeros(1, np.int64)).item())
-    rank = len(view.shape)
-    row, column = AxisIndex(rank - 2), AxisIndex(rank - 1)
-    limit = add(row, constant(shift, "int64"))
-    upper = node.attributes.get("upper", 1)
-    keep = call("greater_equal" if upper else "less_equal", column, limit)
-    value = builder.read(view)
-    return builder.map(view.shape, select(keep, value, like(0, value)))
+def runs(indices: Sequence[int]) -> list[tuple[int, int, int]]:
+    """A sequence as evenly spaced stretches, in order: (first, count, step) of each."""
+    found: list[tuple[int, int, int]] = []
+    start = 0
+    while start < len(indices):
+        stop = start + 1
+        step = indices[stop] - indices[start] if stop < len(indices) else 1
+        while stop < len(indices) and indices[stop] - indices[stop - 1] == step:
+            stop += 1
+        found.append((indices[start], stop - start, step))
+        start = stop
+    return found or [(0, 0, 1)]
 
 
 def _depth_to_space(builder: Builder, node: Node) -> View:
@@ -255,9 +219,6 @@ OPERATORS: dict[str, Callable[[Builder, Node], View | list[View]]] = {
     "Split": _split,
     "Concat": _concat,
     "Pad": _pad,
-    "Gather": _gather,
-    "GatherElements": _gather_elements,
-    "Trilu": _trilu,
     "DepthToSpace": _depth_to_space,
     "SpaceToDepth": _space_to_depth,
 }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from millstream.lower.builder import Builder, Node, Untranslatable
-from millstream.lower.expression import add, call, divide, like, multiply, subtract
-from millstream.lower.operators.reduction import identity, reduce_axes, square
+from millstream.lower.expression import add, call, constant, divide, like, multiply, subtract
+from millstream.lower.operators.movement import pad
+from millstream.lower.operators.reduction import identity, p_norm, reduce_axes, square
 from millstream.lower.view import View
 from millstream_runtime.program import Expression
 
@@ -42,12 +43,19 @@ class Standardized:
 
 def standardize(builder: Builder, x: View, axes: Sequence[int], epsilon: float) -> Standardized:
     """(x - mean) / sqrt(variance + epsilon), mean and variance over `axes`."""
-    count = math.prod(x.shape[axis] for axis in axes)
-    mean = reduce_axes(builder, x, axes, "sum", identity, lambda s: divide(s, like(count, s)))
-    element = builder.read(x)
-    centred = builder.map(x.shape, subtract(element, builder.read(mean.expand(x.shape))))
+    mean = _mean(builder, x, axes)
+    centred = _centred(builder, x, mean)
     inverse = _inverse_root_mean_square(builder, centred, axes, epsilon)
     return Standardized(_scaled(builder, centred, inverse), mean, inverse)
+
+
+def _mean(builder: Builder, x: View, axes: Sequence[int]) -> View:
+    count = math.prod(x.shape[axis] for axis in axes)
+    return reduce_axes(builder, x, axes, "sum", identity, lambda s: divide(s, like(count, s)))
+
+
+def _centred(builder: Builder, x: View, mean: View) -> View:
+    return builder.map(x.shape, subtract(builder.read(x), builder.read(mean.expand(x.shape))))
 
 
 def _inverse_root_mean_square(builder: Builder, x: View, axes: Sequence[int], epsilon: float) -> View:
@@ -115,14 +123,42 @@ def _per_channel(node: Node, spatial: int) -> tuple[View, View]:
 
 def _lp_normalization(builder: Builder, node: Node) -> View:
     x = node.view(0)
-    axes = [node.attributes.get("axis", -1)]
-    if node.attributes.get("p", 2) == 1:
-        norm = reduce_axes(builder, x, axes, "sum", lambda v: call("absolute", v), identity)
-    else:
-        norm = reduce_axes(builder, x, axes, "sum", square, lambda s: call("sqrt", s))
+    norm = reduce_axes(
+        builder, x, [node.attributes.get("axis", -1)], "sum", *p_norm(node.attributes.get("p", 2))
+    )
     element, divisor = builder.read(x), builder.read(norm.expand(x.shape))
     is_zero = call("equal", divisor, like(0, divisor))
     return builder.map(x.shape, call("select", is_zero, like(0, element), divide(element, divisor)))
+
+
+def _mean_variance_normalization(builder: Builder, node: Node) -> View:
+    """Standardized over `axes`; ONNX's body adds 1e-9 to the deviation."""
+    x = node.view(0)
+    axes = node.attributes.get("axes", (0, 2, 3))
+    centred = _centred(builder, x, _mean(builder, x, axes))
+    count = math.prod(x.shape[axis] for axis in axes)
+
+    def deviation(s: Expression) -> Expression:
+        return add(call("sqrt", divide(s, like(count, s))), like(1e-9, s))
+
+    spread = reduce_axes(builder, centred, axes, "sum", square, deviation).expand(x.shape)
+    return builder.map(x.shape, divide(builder.read(centred), builder.read(spread)))
+
+
+def _local_response_normalization(builder: Builder, node: Node) -> View:
+    """x / (bias + alpha / size * sum of squares over `size` neighbouring channels)^beta."""
+    x, size = node.view(0), node.attributes["size"]
+    before = (size - 1) // 2
+    rest = [0] * (len(x.shape) - 2)
+    padded = pad(builder, x, (0, before, *rest), (0, size - 1 - before, *rest), 0)
+    # Every channel sees `size` neighbours: an overlapping view, with one more axis to sum over.
+    seen = padded.slice(1, 0, x.shape[1]).insert(len(x.shape))
+    seen = replace(seen, shape=(*x.shape, size), strides=(*seen.strides[:-1], padded.strides[1]))
+    scale = like(node.attributes.get("alpha", 1e-4) / size, constant(0, x.dtype))
+    total = builder.reduce("sum", x.shape, [size], square(builder.read(seen)))
+    base = add(like(node.attributes.get("bias", 1.0), scale), multiply(scale, builder.read(total)))
+    power = call("power", base, like(node.attributes.get("beta", 0.75), scale))
+    return builder.map(x.shape, divide(builder.read(x), power))
 
 
 def _shifted(builder: Builder, x: View, axes: Sequence[int]) -> View:
@@ -154,6 +190,8 @@ OPERATORS: dict[str, Callable[[Builder, Node], View | list[View]]] = {
     "RMSNormalization": _rms_normalization,
     "InstanceNormalization": _instance_normalization,
     "GroupNormalization": _group_normalization,
+    "MeanVarianceNormalization": _mean_variance_normalization,
+    "LRN": _local_response_normalization,
     "LpNormalization": _lp_normalization,
     "Softmax": _softmax,
     "LogSoftmax": _log_softmax,

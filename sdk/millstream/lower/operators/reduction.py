@@ -11,7 +11,6 @@ from millstream.lower.builder import Builder, Node
 from millstream.lower.expression import (
     add,
     call,
-    constant,
     divide,
     like,
     multiply,
@@ -71,64 +70,63 @@ def square(x: Expression) -> Expression:
     return multiply(x, x)
 
 
+def p_norm(p: int) -> tuple[Formula, Formula]:
+    """What to sum, and what to make of the sum: |x|^p and its p-th root."""
+    if p == 1:
+        return _absolute, identity
+    if p == 2:
+        return square, _root
+    return (
+        lambda x: call("power", _absolute(x), like(p, x)),
+        lambda total: call("power", total, like(1 / p, total)),
+    )
+
+
+def _axes(node: Node) -> list[int] | None:
+    """The axes that a reduction runs over; None when it is to change nothing."""
+    given = node.known_or(1, _NO_AXES)
+    if given.size:
+        return [int(axis) for axis in given]
+    return None if node.attributes.get("noop_with_empty_axes", 0) else list(range(len(node.view(0).shape)))
+
+
+def _kept_or_dropped(node: Node, reduced: View, axes: Sequence[int]) -> View:
+    return reduced if node.attributes.get("keepdims", 1) else without(reduced, axes)
+
+
 def _reduce(
     kind: str, operand: Formula, value: Formula, mean: bool = False
 ) -> Callable[[Builder, Node], View]:
     def translate(builder: Builder, node: Node) -> View:
-        view = node.view(0)
-        given = node.known_or(1, _NO_AXES)
-        if not given.size and node.attributes.get("noop_with_empty_axes", 0):
+        view, axes = node.view(0), _axes(node)
+        if axes is None:
             return view
-        rank = len(view.shape)
-        axes = [int(a) for a in given] if given.size else list(range(rank))
         count = math.prod(view.shape[axis] for axis in axes)
 
         def finish(x: Expression) -> Expression:
             return value(divide(x, like(count, x)) if mean else x)
 
-        kept = reduce_axes(builder, view, axes, kind, operand, finish)
-        return kept if node.attributes.get("keepdims", 1) else without(kept, axes)
+        return _kept_or_dropped(node, reduce_axes(builder, view, axes, kind, operand, finish), axes)
 
     return translate
 
 
 def _log_sum_exp(builder: Builder, node: Node) -> View:
-    view = node.view(0)
-    given = node.known_or(1, _NO_AXES)
-    rank = len(view.shape)
-    axes = [int(a) for a in given] if given.size else list(range(rank))
-    largest = reduce_axes(builder, view, axes, "max", identity, identity)
-    shape = view.shape
-    shifted = builder.map(
-        shape, call("exp", subtract(builder.read(view), builder.read(largest.expand(shape))))
-    )
-    total = reduce_axes(builder, shifted, axes, "sum", identity, lambda x: call("log", x))
-    kept = builder.map(total.shape, add(builder.read(total), builder.read(largest)))
-    return kept if node.attributes.get("keepdims", 1) else without(kept, axes)
+    """log(sum e^x), from x less its largest so that nothing overflows."""
+    view, axes = node.view(0), _axes(node)
+    if axes is None:
+        return view
+    peak = reduce_axes(builder, view, axes, "max", identity, _finite)
+    shifted = subtract(builder.read(view), builder.read(peak.expand(view.shape)))
+    powers = builder.map(view.shape, call("exp", shifted))
+    total = reduce_axes(builder, powers, axes, "sum", identity, _log)
+    kept = builder.map(total.shape, add(builder.read(total), builder.read(peak)))
+    return _kept_or_dropped(node, kept, axes)
 
 
-def _extreme_index(kind: str) -> Callable[[Builder, Node], View]:
-    """ArgMax and ArgMin: the first (or last) place where the extreme value stands."""
-
-    def translate(builder: Builder, node: Node) -> View:
-        view = node.view(0)
-        rank = len(view.shape)
-        axis = node.attributes.get("axis", 0) % rank
-        last = node.attributes.get("select_last_index", 0)
-        best = reduce_axes(builder, view, [axis], kind, identity, identity).expand(view.shape)
-        kept = [other for other in range(rank) if other != axis]
-        order = [*kept, axis]
-        places = [order.index(other) for other in range(rank)]
-        place = AxisIndex(rank - 1)
-        found = call("equal", builder.read(view, places, rank), builder.read(best, places, rank))
-        absent = constant(-1 if last else view.shape[axis], "int64")
-        shape = [view.shape[other] for other in kept]
-        index = builder.reduce(
-            "max" if last else "min", shape, [view.shape[axis]], select(found, place, absent)
-        )
-        return index.insert(axis) if node.attributes.get("keepdims", 1) else index
-
-    return translate
+def _finite(x: Expression) -> Expression:
+    """x, or 0 in place of an infinity: with it as the largest, x - largest would be NaN."""
+    return select(call("equal", call("absolute", x), like(math.inf, x)), like(0, x), x)
 
 
 def _cumsum(builder: Builder, node: Node) -> View:
@@ -143,20 +141,6 @@ def _cumsum(builder: Builder, node: Node) -> View:
     element = builder.read(view, [rank if a == axis else a for a in range(rank)], rank + 1)
     operand = select(counts, element, like(0, element))
     return builder.reduce("sum", view.shape, [view.shape[axis]], operand)
-
-
-def _global_pool(kind: str) -> Callable[[Builder, Node], View]:
-    def translate(builder: Builder, node: Node) -> View:
-        view = node.view(0)
-        axes = range(2, len(view.shape))
-        count = int(np.prod(view.shape[2:]))
-
-        def finish(x: Expression) -> Expression:
-            return divide(x, like(count, x)) if kind == "sum" else x
-
-        return reduce_axes(builder, view, axes, kind, identity, finish)
-
-    return translate
 
 
 def _absolute(x: Expression) -> Expression:
@@ -182,9 +166,5 @@ OPERATORS: dict[str, Callable[[Builder, Node], View]] = {
     "ReduceSumSquare": _reduce("sum", square, identity),
     "ReduceLogSum": _reduce("sum", identity, _log),
     "ReduceLogSumExp": _log_sum_exp,
-    "ArgMax": _extreme_index("max"),
-    "ArgMin": _extreme_index("min"),
     "CumSum": _cumsum,
-    "GlobalAveragePool": _global_pool("sum"),
-    "GlobalMaxPool": _global_pool("max"),
 }
