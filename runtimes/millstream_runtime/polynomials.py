@@ -1,6 +1,6 @@
 """The coefficients of the float32 approximations, shared by every printer. Highest power first.
 
-exp, tanh and erf near zero are those of Cephes (S. Moshier, netlib.org/cephes, single precision), good to
+exp, log, tanh and erf near zero are those of Cephes (S. Moshier, netlib.org/cephes, single precision), good to
 about two units in the last place.
 """
 
@@ -16,6 +16,23 @@ EXP_LOWEST, EXP_HIGHEST = -110.0, 100.0
 
 #: exp(r) = 1 + r + r^2 P(r) for |r| <= ln(2) / 2.
 EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+
+#: log(1 + m) = m - m^2 / 2 + m^3 P(m) for sqrt(1/2) <= 1 + m < sqrt(2).
+SQRT_HALF = 0.70710678118654752
+LOG = (
+    7.0376836292e-2,
+    -1.1514610310e-1,
+    1.1676998740e-1,
+    -1.2420140846e-1,
+    1.4249322787e-1,
+    -1.6668057665e-1,
+    2.0000714765e-1,
+    -2.4999993993e-1,
+    3.3333331174e-1,
+)
+
+#: The smallest float32 whose logarithm needs no scaling first, and the scale.
+SMALLEST_NORMAL, DENORMAL_SCALE, DENORMAL_EXPONENT = 1.1754943508222875e-38, 8388608.0, 23
 
 #: tanh(x) = x + x^3 P(x^2) for |x| < TANH_NEAR.
 TANH_NEAR = 0.625

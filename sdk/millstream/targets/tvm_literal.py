@@ -1,4 +1,4 @@
-"""Constants and the shortest formulas of TVMScript, shared by its printers."""
+"""Constants and vectors in TVMScript, shared by its printers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ def literal(value: float | int | bool, dtype: str) -> str:
     return f"T.{dtype}({int(value)})"
 
 
-def logistic(x: str, small: str, dtype: str) -> str:
-    """1 / (1 + exp(-x)) from small = exp(-|x|), which cannot overflow; x and small are names."""
-    zero, one = literal(0, dtype), literal(1, dtype)
-    return f"T.Div(T.Select({x} >= {zero}, {one}, {small}), {one} + {small})"
+def ramp(start: str, width: int, stride: int = 1) -> str:
+    """`width` indices, `stride` apart."""
+    return start if width == 1 else f"T.ramp({start}, {stride}, {width})"
+
+
+def splat(text: str, width: int) -> str:
+    """The same element `width` times."""
+    return text if width == 1 else f"T.Broadcast({text}, {width})"

@@ -17,15 +17,26 @@ from millstream_runtime.backends.numba import intrinsics
 
 #: An intrinsic is called with its operand alone; its other parameter is the typing context.
 _power_of_two: Any = intrinsics.power_of_two
+_bits_of: Any = intrinsics.bits_of
+_float_of: Any = intrinsics.float_of
 _f = np.float32
 # Numba would take a Python float for a float64, and the arithmetic with it.
 _ZERO, _ONE, _TWO = _f(0), _f(1), _f(2)
 _LOG2_E, _LN2_HIGH, _LN2_LOW = _f(polynomials.LOG2_E), _f(polynomials.LN2_HIGH), _f(polynomials.LN2_LOW)
 _LOWEST, _HIGHEST = _f(polynomials.EXP_LOWEST), _f(polynomials.EXP_HIGHEST)
 _TANH_NEAR, _ERF_NEAR, _ERF_P = _f(polynomials.TANH_NEAR), _f(polynomials.ERF_NEAR), _f(polynomials.ERF_P)
-_EXP, _TANH, _ERF, _ERF_TAIL = (
+_SQRT_HALF, _HALF, _INFINITY, _NAN = _f(polynomials.SQRT_HALF), _f(0.5), _f(math.inf), _f(math.nan)
+_SMALLEST_NORMAL, _DENORMAL_SCALE = _f(polynomials.SMALLEST_NORMAL), _f(polynomials.DENORMAL_SCALE)
+_BIAS, _DENORMAL_BIAS = _f(126), _f(126 + polynomials.DENORMAL_EXPONENT)
+_EXP, _LOG, _TANH, _ERF, _ERF_TAIL = (
     tuple(_f(c) for c in coefficients)
-    for coefficients in (polynomials.EXP, polynomials.TANH, polynomials.ERF, polynomials.ERF_TAIL)
+    for coefficients in (
+        polynomials.EXP,
+        polynomials.LOG,
+        polynomials.TANH,
+        polynomials.ERF,
+        polynomials.ERF_TAIL,
+    )
 )
 
 
@@ -99,6 +110,33 @@ def exp_float32(x):
     half = np.int32(np.int32(n) >> 1)
     power = fraction * _power_of_two(half) * _power_of_two(np.int32(np.int32(n) - half))
     return power if x == x else x
+
+
+@njit
+def log_float32(x):
+    """log(x) = n ln 2 + log(1 + m) with n whole and 1 + m between sqrt(1/2) and sqrt(2)."""
+    tiny = x < _SMALLEST_NORMAL
+    bits = _bits_of(x * _DENORMAL_SCALE if tiny else x)
+    half = _float_of(np.int32(bits & np.int32(0x007FFFFF)) | np.int32(0x3F000000))
+    low = half < _SQRT_HALF
+    m = (half + half if low else half) - _ONE
+    n = _f(np.int32(bits >> 23)) - (_DENORMAL_BIAS if tiny else _BIAS) - (_ONE if low else _ZERO)
+    s = m * m
+    tail = _polynomial(_LOG, m) * m * s + n * _LN2_LOW - _HALF * s
+    value = m + tail + n * _LN2_HIGH
+    beyond = value if x < _INFINITY else x
+    return -_INFINITY if x == _ZERO else (_NAN if x < _ZERO else beyond)
+
+
+@njit(error_model="numpy")
+def log1p_float32(x):
+    """log(u) x / (u - 1) with u = 1 + x: the rounding of u cancels (W. Kahan)."""
+    u = _ONE + x
+    d = u - _ONE
+    log = log_float32(u)
+    # Where u is exact, or infinite, the logarithm needs no correction.
+    large = log if d == x else log * (x / d)
+    return x if d == _ZERO else large
 
 
 @njit(error_model="numpy")

@@ -140,3 +140,23 @@ def power_of_two(typing, exponent):
         return builder.bitcast(bits, ir.FloatType())
 
     return types.float32(types.int32), generate
+
+
+@intrinsic
+def bits_of(typing, x):
+    """The bits of a float32 as int32."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.int32(types.float32), generate
+
+
+@intrinsic
+def float_of(typing, bits):
+    """The float32 whose bits are an int32."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate

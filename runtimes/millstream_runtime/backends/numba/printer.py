@@ -79,7 +79,7 @@ _FLOAT = {
     **{name: f"math.{name}({{}})" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
     **{name: f"math.{name}({{}})" for name in ("asin", "acos", "atan", "asinh", "acosh", "atanh")},
 }
-_FLOAT32 = {name: f"{name}_float32({{}})" for name in ("exp", "sigmoid", "tanh", "erf")}
+_FLOAT32 = {name: f"{name}_float32({{}})" for name in ("exp", "log", "log1p", "sigmoid", "tanh", "erf")}
 
 
 def caller_buffers(program: Program) -> tuple[Buffer, ...]:

@@ -1,4 +1,4 @@
-"""One scalar operation printed as TVMScript.
+"""One operation printed as TVMScript, on scalars or on vectors of float32.
 
 Operations become `T.let` lines and a final text: an operand that a formula uses twice is bound to a name
 once. Traps that shape the formulas: TVM takes overflow of 32-bit and wider integers for impossible, so that
@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from millstream.targets.tvm_float32 import APPROXIMATIONS
-from millstream.targets.tvm_literal import limits, literal, logistic
+from millstream.targets.tvm_literal import limits, literal, splat
+from millstream_runtime.program import Accumulated, Call, Constant, Expression, Load, walk
 
 # In the formulas {0} and {1} are the operands, {zero}, {one} and {minus_one} constants of their dtype.
 _COMMON = {
@@ -87,11 +88,47 @@ _FLOAT = {
 }
 
 
-class Scalars:
-    """Prints operations on texts; `lines` collects what the texts need, in order."""
+#: What LLVM has instructions for on whole vectors, and the approximations.
+_VECTOR = frozenset(
+    [
+        *("add", "subtract", "multiply", "divide", "negative", "absolute", "sqrt", "maximum", "minimum"),
+        *("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "is_nan", "select"),
+        *("and", "or", "not", "floor", "ceil", "round", "sign"),
+        *APPROXIMATIONS,
+    ]
+)
 
-    def __init__(self, counter: Callable[[], int]) -> None:
+
+def has_vector_form(expression: Expression) -> bool:
+    """True for float32 arithmetic on loads at addresses known beforehand."""
+    return all(map(_is_vector, walk(expression)))
+
+
+def _is_vector(part: Expression) -> bool:
+    match part:
+        case Load():
+            return part.dtype == "float32" and not part.access.lookups
+        case Call():
+            differ = part.operation in ("equal", "not_equal") and part.operands[0].dtype == "bool"
+            return part.operation in _VECTOR and not differ
+        case Constant() | Accumulated():
+            return part.dtype == "float32"
+    return False
+
+
+# 1 / (1 + exp(-x)) from x and exp(-|x|), which cannot overflow.
+_LOGISTIC = "T.Div(T.Select({0} >= {zero}, {one}, {1}), {one} + {1})"
+
+
+class Formulas:
+    """Prints operations on texts; `lines` collects what the texts need, in order.
+
+    Every text stands for `width` elements; more than one only where `has_vector_form`.
+    """
+
+    def __init__(self, counter: Callable[[], int], width: int = 1) -> None:
         self._counter = counter
+        self._width = width
         self.lines: list[str] = []
 
     def bind(self, text: str) -> str:
@@ -101,6 +138,14 @@ class Scalars:
         name = f"v{self._counter()}"
         self.lines.append(f"{name}: T.let = {text}")
         return name
+
+    def number(self, value: float | int | bool, dtype: str = "float32") -> str:
+        """A constant in every element."""
+        return splat(literal(value, dtype), self._width)
+
+    def dtype(self, name: str) -> str:
+        """The dtype of a text whose elements are `name`."""
+        return name if self._width == 1 else f"{name}x{self._width}"
 
     def call(self, operation: str, operand: str, result: str, texts: list[str]) -> str:
         """One operation of `OPERATIONS` on operands of dtype `operand`."""
@@ -123,16 +168,16 @@ class Scalars:
         names = [
             self.bind(text) if formula.count(f"{{{place}}}") > 1 else text for place, text in enumerate(texts)
         ]
-        constants = {} if dtype == "bool" else _constants(dtype)
+        constants = {} if dtype == "bool" else self._constants(dtype)
         return formula.format(*names, dtype=dtype, **constants)
 
     def _float(self, operation: str, dtype: str, texts: list[str]) -> str:
         if dtype == "float32" and operation in APPROXIMATIONS:
-            return APPROXIMATIONS[operation](self.bind, self.bind(texts[0]))
+            return APPROXIMATIONS[operation](self, self.bind(texts[0]))
         if operation == "sigmoid":
             x = self.bind(texts[0])
             small = self._fill(_FLOAT["exp"], dtype, [f"{literal(-1, dtype)} * T.abs({x})"])
-            return logistic(x, self.bind(small), dtype)
+            return self._fill(_LOGISTIC, dtype, [x, small])
         if operation == "floor_mod":
             x, y = map(self.bind, texts)
             remainder = self.bind(self._fill(_FLOAT["truncated_mod"], dtype, [x, y]))
@@ -178,14 +223,13 @@ class Scalars:
         high = f"T.Select({x} >= {beyond}, {literal(highest, result)}, {low})"
         return f"T.Select(T.isnan({x}), {literal(0, result)}, {high})"
 
-
-def _constants(dtype: str) -> dict[str, str]:
-    """What the formulas may name beside their operands."""
-    return {
-        "zero": literal(0, dtype),
-        "one": literal(1, dtype),
-        "minus_one": literal(0 if dtype.startswith("uint") else -1, dtype),
-        # Where a product of two still fits.
-        "product": "uint64" if dtype == "uint32" else "int64",
-        "f": "f" if dtype == "float32" else "",
-    }
+    def _constants(self, dtype: str) -> dict[str, str]:
+        """What the formulas may name beside their operands."""
+        return {
+            "zero": self.number(0, dtype),
+            "one": self.number(1, dtype),
+            "minus_one": self.number(0 if dtype.startswith("uint") else -1, dtype),
+            # Where a product of two still fits.
+            "product": "uint64" if dtype == "uint32" else "int64",
+            "f": "f" if dtype == "float32" else "",
+        }
