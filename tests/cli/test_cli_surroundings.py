@@ -35,7 +35,9 @@ def test_targets_are_listed_with_what_is_missing(millstream, monkeypatch):
     monkeypatch.setenv("PATH", "")
     listed = json.loads(succeeded(millstream("targets", "--json")))["targets"]
     lacking = {target["name"]: target["missing"] for target in listed}
-    assert lacking == {"cpu": ["apt install gcc libc6-dev"], "numba": [], "onnxruntime": []}
+    without_compiler = {name for name, lines in lacking.items() if "apt install gcc libc6-dev" in lines}
+    assert without_compiler == {"cpu", "c"}
+    assert not any(lacking[name] for name in set(TARGETS) - without_compiler)
     assert "apt install gcc libc6-dev" in succeeded(millstream("targets"))
 
 

@@ -223,8 +223,8 @@ def test_a_rung_that_a_backend_fails_stops_the_export(monkeypatch: pytest.Monkey
 
     compile_rightly = numba.compile
 
-    def compile_wrongly(graph: object, target: object) -> object:
-        made = compile_rightly(graph, target)
+    def compile_wrongly(*arguments: object) -> object:
+        made = compile_rightly(*arguments)
         wrong = bytearray(made.files["weights.bin"])
         wrong[3] ^= 0x80
         return dataclasses.replace(made, files={**made.files, "weights.bin": bytes(wrong)})
