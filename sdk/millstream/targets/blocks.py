@@ -50,7 +50,7 @@ class Blocked:
 def rows(program: Program, weights: bytes) -> Blocked:
     """Only lay the weights of every float32 sum out in the order of its loops, the summed axes innermost."""
     packer = _Packer(program, weights)
-    stages = [packer.pack(stage, False) if vector_operand(stage) else stage for stage in program.stages]
+    stages = [packer.pack(stage) if vector_operand(stage) else packer.pack_map(stage) for stage in program.stages]
     return _blocked(program, stages, packer)
 
 
@@ -60,7 +60,7 @@ def block(program: Program, weights: bytes, lanes: int) -> Blocked:
     stages: list[Stage] = []
     for stage in program.stages:
         axis = _lane_axis(stage, packer.constants)
-        stages += [stage] if axis is None else _split(stage, axis, lanes, packer)
+        stages += [packer.pack_map(stage)] if axis is None else _split(stage, axis, lanes, packer)
     return _blocked(program, stages, packer)
 
 
@@ -203,7 +203,7 @@ class _Packer:
             for buffer in program.role("constant")
         }
 
-    def pack(self, stage: Stage, lanes_last: bool) -> Stage:
+    def pack(self, stage: Stage, lanes_last: bool = False) -> Stage:
         """The stage with its operand's weights in the order that its loops read them.
 
         The stage's axes are the outer loops and the reduction's the inner ones, but for the last axis of
@@ -215,13 +215,25 @@ class _Packer:
         extents, outer = stage.extents + reduction.extents, len(stage.extents)
         inner = range(outer, len(extents))
         order = [*range(outer - 1), *inner, outer - 1] if lanes_last else [*range(outer), *inner]
+        operand = self._packed_expression(reduction.operand, extents, order)
+        return replace(stage, reduction=replace(reduction, operand=operand))
 
+    def pack_map(self, stage: Stage) -> Stage:
+        """The stage, when it is a map, with its constants in the order that its loops read them."""
+        if stage.reduction:
+            return stage
+        order = list(range(len(stage.extents)))
+        return replace(stage, value=self._packed_expression(stage.value, stage.extents, order))
+
+    def _packed_expression(
+        self, expression: Expression, extents: tuple[int, ...], order: list[int]
+    ) -> Expression:
         def visit(part: Expression) -> Expression | None:
-            if isinstance(part, Load) and part.access.buffer in self.constants:
-                return replace(part, access=self._repack(part.access, extents, order))
-            return None
+            if not isinstance(part, Load) or part.access.buffer not in self.constants or part.access.lookups:
+                return None
+            return replace(part, access=self._repack(part.access, extents, order))
 
-        return replace(stage, reduction=replace(reduction, operand=rewrite(reduction.operand, visit)))
+        return rewrite(expression, visit)
 
     def _repack(self, access: Access, extents: tuple[int, ...], order: list[int]) -> Access:
         """A new constant holding exactly what `access` reads, in `order` of the axes."""

@@ -16,7 +16,7 @@ from millstream_runtime import polynomials
 class _Formulas(Protocol):
     """What the functions need of `tvm_formulas.Formulas`, which is made of them."""
 
-    def bind(self, text: str) -> str: ...
+    def bind(self, text: str, dtype: str = "float32") -> str: ...
     def number(self, value: float | int, dtype: str = "float32") -> str: ...
     def dtype(self, name: str) -> str: ...
 
@@ -30,9 +30,9 @@ def _exp(f: _Formulas, x: str) -> str:
     rest = f.bind(f"{bounded} - {n} * {f.number(polynomials.LN2_HIGH)}")
     r = f.bind(f"{rest} - {n} * {f.number(polynomials.LN2_LOW)}")
     fraction = f.bind(f"{_horner(f, polynomials.EXP, r)} * {r} * {r} + {r} + {f.number(1)}")
-    whole = f.bind(f"T.Cast('{f.dtype('int32')}', {n})")
+    whole = f.bind(f"T.Cast('{f.dtype('int32')}', {n})", "int32")
     # Two factors, because 2^n alone may be beyond float32 where the product is not.
-    half = f.bind(f"T.shift_right({whole}, {f.number(1, 'int32')})")
+    half = f.bind(f"T.shift_right({whole}, {f.number(1, 'int32')})", "int32")
     first, second = _power_of_two(f, half), _power_of_two(f, f"({whole} - {half})")
     return f.bind(f"T.Select(T.isnan({x}), {x}, {fraction} * {first} * {second})")
 
@@ -42,7 +42,7 @@ def _log(f: _Formulas, x: str) -> str:
     # Comparisons stay unnamed: TVM cannot analyse a vector of bools that has a name.
     tiny = f"{x} < {f.number(polynomials.SMALLEST_NORMAL)}"
     scaled = f.bind(f"T.Select({tiny}, {x} * {f.number(polynomials.DENORMAL_SCALE)}, {x})")
-    bits = f.bind(f"T.reinterpret('{f.dtype('int32')}', {scaled})")
+    bits = f.bind(f"T.reinterpret('{f.dtype('int32')}', {scaled})", "int32")
     digits = f"T.bitwise_and({bits}, {f.number(0x007FFFFF, 'int32')})"
     half = f.bind(f"T.reinterpret('{f.dtype('float32')}', T.bitwise_or({digits}, {f.number(0x3F000000, 'int32')}))")
     low = f"{half} < {f.number(polynomials.SQRT_HALF)}"

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from millstream.targets.tvm_float32 import APPROXIMATIONS
-from millstream.targets.tvm_literal import limits, literal, splat
+from millstream.targets.tvm_literal import limits, literal, ramp, splat
 from millstream_runtime.program import Accumulated, Call, Constant, Expression, Load, walk
 
 # In the formulas {0} and {1} are the operands, {zero}, {one} and {minus_one} constants of their dtype.
@@ -129,15 +129,22 @@ class Formulas:
     def __init__(self, counter: Callable[[], int], width: int = 1) -> None:
         self._counter = counter
         self._width = width
+        self._vectors: set[str] = set()
         self.lines: list[str] = []
 
-    def bind(self, text: str) -> str:
-        """A name for `text`, so that it may be used more than once."""
-        if text.isidentifier():
+    def bind(self, text: str, dtype: str = "float32") -> str:
+        """A name for `text`, whose elements are `dtype` when it is a vector, so that it may be used again."""
+        if text.isidentifier() or text in self._vectors:
             return text
         name = f"v{self._counter()}"
-        self.lines.append(f"{name}: T.let = {text}")
-        return name
+        if self._width == 1:
+            self.lines.append(f"{name}: T.let = {text}")
+            return name
+        # TVM's analysis of vectors bound by T.let takes seconds.
+        place = f"{name}[{ramp('0', self._width)}]"
+        self.lines += [f"{name} = T.alloc_buffer(({self._width},), '{dtype}')", f"{place} = {text}"]
+        self._vectors.add(place)
+        return place
 
     def number(self, value: float | int | bool, dtype: str = "float32") -> str:
         """A constant in every element."""
