@@ -48,8 +48,8 @@ EXTRA = {
 
 #: The floors of the toolchain, bottom to top: a module may import from its own floor and below.
 FLOORS = (
-    {"errors", "linker"},
-    {"gap", "ladder", "sequences", "signing", "user_code"},
+    {"errors", "linker", "origins", "writing"},
+    {"budget", "extracting", "gap", "ladder", "sequences", "signing", "user_code"},
     {"graph", "package"},
     {"reference", "coarse", "protocol", "datasets"},
     {"fold", "trace"},

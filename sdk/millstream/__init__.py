@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
     from millstream import errors
+    from millstream.budget import Budget
     from millstream.exporting import About, Exported, export
     from millstream.ladder import Ladder, Rung, Watcher
     from millstream.sequences import Sequences
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "About",
+    "Budget",
     "Exported",
     "Ladder",
     "MillstreamError",
@@ -37,6 +39,7 @@ __all__ = [
 
 _HOMES = {
     "About": "millstream.exporting",
+    "Budget": "millstream.budget",
     "Exported": "millstream.exporting",
     "Ladder": "millstream.ladder",
     "MillstreamError": "millstream_runtime.errors",

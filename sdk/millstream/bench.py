@@ -13,6 +13,7 @@ from itertools import cycle, islice
 import numpy as np
 
 from millstream.opening import Opened, open_all
+from millstream_runtime.backends import has_backend
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.golden import Golden, load
 from millstream_runtime.model import Model
@@ -54,12 +55,14 @@ def bench(bundle: Bundle, frames: int, backend: str | None = None) -> tuple[Meas
 
 
 def _measured(bundle: Bundle, opened: Opened, golden: Golden, frames: int) -> Measured:
-    target, speed = opened.target, None
-    if opened.model is not None:
+    target, speed, why = opened.target, None, opened.why
+    if not has_backend(target.backend):
+        why = "runs without Python: measure it on its device"
+    elif opened.model is not None:
         times = step_times(opened.model, golden, frames)
         median, p99 = np.percentile(times, [50, 99])
         speed = Speed(float(median), float(p99), _cold_load(bundle.path, target.backend))
-    return Measured(target.name, target.backend, target.memory, speed, opened.why)
+    return Measured(target.name, target.backend, target.memory, speed, why)
 
 
 def step_times(model: Model, golden: Golden, count: int) -> np.ndarray:

@@ -35,6 +35,10 @@ class DataInvalid(UsageError):
     """Example or labelled data cannot be read or does not fit the model."""
 
 
+class FileInTheWay(UsageError):
+    """A file that would be written exists already."""
+
+
 class KeyUnusable(UsageError):
     """The signing key cannot be read or made."""
 
@@ -75,6 +79,12 @@ class UnsupportedOperators(UnsupportedModel):
 
 class ProofFailed(MillstreamError):
     """A rung of the proof ladder failed; nothing was written."""
+
+    exit_code = 1
+
+
+class BudgetExceeded(MillstreamError):
+    """The step takes more flash or RAM than the device has; nothing was written."""
 
     exit_code = 1
 

@@ -16,8 +16,10 @@ import torch
 from torch import nn
 
 import millstream_runtime
-from millstream import package, prove, reference, sequences, targets
-from millstream.errors import DataInvalid, ProofFailed, ToolMissing
+from millstream import lower, package, prove, reference, sequences, targets
+from millstream.budget import Budget
+from millstream.budget import check as check_budget
+from millstream.errors import DataInvalid, ProofFailed, ToolMissing, UsageError
 from millstream.gap import refuse
 from millstream.graph import StepGraph, Tensor
 from millstream.ladder import Ladder, Rung, Silent, Watcher
@@ -28,6 +30,7 @@ from millstream.sequences import Example, Sequences
 from millstream.signing import SigningKey
 from millstream.targets import Compiled, Contract, Target
 from millstream.trace import trace
+from millstream_runtime.backends import has_backend
 from millstream_runtime.core import Core
 from millstream_runtime.golden import Golden
 from millstream_runtime.model import Model
@@ -80,6 +83,7 @@ def export(
     *,
     labelled: Sequences | None = None,
     about: About | None = None,
+    budget: Budget | None = None,
     watcher: Watcher | None = None,
 ) -> Exported:
     """Export `model` for the targets and prove that every form of it gives the same numbers.
@@ -92,21 +96,25 @@ def export(
             it opens step.onnx as it is and costs nothing.
         labelled: sequences with integer labels, for the metric.
         about: name, sample rate, hop and labels.
+        budget: flash and RAM of the device, for the targets that run without Python.
         watcher: is told what goes on.
 
     Raises:
         UnsupportedModel (a subclass of it) when the model cannot become a step graph or a target lacks
-        operators; ProofFailed when a rung fails; UnknownTarget, ToolMissing, DataInvalid.
+        operators; ProofFailed when a rung fails; BudgetExceeded; UnknownTarget, ToolMissing, DataInvalid,
+        UsageError for a budget without a target that it is for.
     """
     about = about or About()
     watcher = watcher or Silent()
     chosen = _targets(target)
+    if budget and all(has_backend(each.backend) for each in chosen):
+        raise UsageError("a budget, and no target that it is for", fix="add --target c, or drop the budget")
     data = example if isinstance(example, Sequences) else sequences.sequences(example)
     first = torch.tensor(data.frames[0][:1] if hasattr(model, "step") else _one_frame(data))
     source = streamable(model, first)
     if not source.stateful:
         data, labelled = _as_frames(data), labelled and _as_frames(labelled)
-    return _Export(source, data, labelled, about, watcher, chosen).run(first)
+    return _Export(source, data, labelled, about, budget, watcher, chosen).run(first)
 
 
 def _targets(names: str | Sequence[str]) -> tuple[Target, ...]:
@@ -140,6 +148,7 @@ class _Export:
     data: Sequences
     labelled: Sequences | None
     about: About
+    budget: Budget | None
     watcher: Watcher
     chosen: tuple[Target, ...]
 
@@ -199,6 +208,8 @@ class _Export:
     ) -> tuple[TargetSpec, Mapping[str, bytes]]:
         self.watcher.begin(f"compiling for {target.name}")
         made: Compiled = targets.compile_half(target).compile(graph, target, contract)
+        if self.budget and not has_backend(target.backend):
+            check_budget(self.budget, target.name, made.memory, lambda: lower.lower(graph).program)
         files = (STEP,) if target.reads_step else ()
         return (
             TargetSpec(target.name, target.backend, files, made.tolerance, made.memory, made.machine),

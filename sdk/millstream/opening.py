@@ -1,10 +1,10 @@
-"""Opening every target of a bundle that opens on this machine."""
+"""Opening every target of a bundle that opens on this machine, also what runs without Python elsewhere."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from millstream_runtime.backends import BACKENDS
+from millstream_runtime.backends import has_backend
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.core import Core
 from millstream_runtime.errors import BackendError, NoBackendOpens
@@ -46,7 +46,7 @@ def open_here(bundle: Bundle, target: TargetSpec) -> Model:
 
     Raises a BackendError, or PlanInvalid.
     """
-    if target.backend in dict(BACKENDS):
+    if has_backend(target.backend):
         return open_target(bundle, target)
     from millstream import targets  # only where such a target is met: a device has no toolchain
 

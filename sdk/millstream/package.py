@@ -8,8 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 
 from millstream.errors import WriteFailed
 from millstream.signing import SigningKey
+from millstream.writing import room_beside, write_pieces
 from millstream_runtime import archive, golden, safetensors, signature, strict_json
 from millstream_runtime.bundle import MANIFEST
 from millstream_runtime.golden import Golden
@@ -113,20 +113,20 @@ def _sha256(data: bytes) -> str:
 
 def _write_file(path: str, members: Mapping[str, bytes]) -> None:
     """Write beside the destination, then take its place in one move."""
-    with _room_beside(path) as room:
+    with room_beside(path) as room:
         new = os.path.join(room, "new")
-        _write_pieces(new, archive.pack(members))
+        write_pieces(new, archive.pack(members))
         os.replace(new, path)
 
 
 def _write_folder(path: str, members: Mapping[str, bytes]) -> None:
     """Write beside the destination, then change places with the bundle that stands there."""
-    with _room_beside(path) as room:
+    with room_beside(path) as room:
         new, old = os.path.join(room, "new"), os.path.join(room, "old")
         for name, data in members.items():
             file = os.path.join(new, name)
             os.makedirs(os.path.dirname(file), exist_ok=True)
-            _write_pieces(file, (data,))
+            write_pieces(file, (data,))
         if not os.path.exists(path):
             os.rename(new, path)
             return
@@ -138,17 +138,3 @@ def _write_folder(path: str, members: Mapping[str, bytes]) -> None:
         except OSError:
             os.rename(old, path)
             raise
-
-
-def _room_beside(path: str) -> tempfile.TemporaryDirectory[str]:
-    """A folder on the destination's file system that goes away with all that is left in it."""
-    return tempfile.TemporaryDirectory(dir=os.path.dirname(path) or ".", prefix=".millstream-")
-
-
-def _write_pieces(path: str, pieces: Iterable[bytes]) -> None:
-    """Write a new file and wait until it is on the disk."""
-    with open(path, "xb") as file:
-        for piece in pieces:
-            file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from millstream.opening import Opened, open_all
+from millstream_runtime.backends import has_backend
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.core import Core
 from millstream_runtime.golden import Golden, load
@@ -20,8 +21,8 @@ REFERENCE_TOLERANCE = Tolerance(1e-6, 1e-7, "another machine's elementary functi
 class Verdict:
     """What the golden replay on one backend gave.
 
-    `passed` is None when the backend does not open here, and `why` says so. `worst` is the difference that
-    comes nearest to its bound.
+    `passed` is None when the backend does not open here, and `why` says so; it also says what ran in place
+    of a device. `worst` is the difference that comes nearest to its bound.
     """
 
     target: str
@@ -49,7 +50,10 @@ def _replayed(opened: Opened, golden: Golden) -> Verdict:
     target = opened.target
     if opened.model is None:
         return Verdict(target.name, target.backend, None, why=opened.why)
-    return _verdict(target.name, target.backend, opened.model.core, golden, target.tolerance)
+    verdict = _verdict(target.name, target.backend, opened.model.core, golden, target.tolerance)
+    if has_backend(target.backend):
+        return verdict
+    return replace(verdict, why="runs without Python; compiled here to be verified")
 
 
 def _reference(bundle: Bundle, golden: Golden) -> Verdict:

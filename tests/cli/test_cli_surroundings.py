@@ -15,7 +15,7 @@ from millstream.cli.requirements import install_line, requirements
 from millstream.targets import TARGETS
 from millstream_models import CATALOGUE
 
-COMMANDS = ("models", "targets", "doctor", "export", "keygen", "inspect", "verify", "run", "bench")
+COMMANDS = ("models", "targets", "doctor", "export", "keygen", "inspect", "verify", "run", "bench", "extract")
 
 
 def succeeded(result: Result) -> str:

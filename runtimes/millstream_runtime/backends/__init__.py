@@ -59,9 +59,14 @@ BACKENDS: tuple[tuple[str, str], ...] = (
 )
 
 
+def has_backend(name: str) -> bool:
+    """Whether there is a run half of that name."""
+    return name in dict(BACKENDS)
+
+
 def load_backend(name: str) -> Backend:
     """The run half of that name. Raises BackendUnknown."""
     modules = dict(BACKENDS)
-    if name not in modules:
+    if not has_backend(name):
         raise BackendUnknown(f"no backend is called {name!r}", fix="use one of " + ", ".join(modules))
     return cast(Backend, importlib.import_module(modules[name]))

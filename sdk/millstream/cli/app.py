@@ -10,6 +10,7 @@ import millstream
 from millstream.cli.bench import bench
 from millstream.cli.doctor import doctor
 from millstream.cli.export import export
+from millstream.cli.extract import extract
 from millstream.cli.failure import guarded
 from millstream.cli.inspect import inspect
 from millstream.cli.keygen import keygen
@@ -27,7 +28,7 @@ _EPILOG = (
 _PANELS = {
     "See what is there": (models, targets, doctor),
     "Make a bundle": (export, keygen),
-    "Use a bundle": (inspect, verify, run, bench),
+    "Use a bundle": (inspect, verify, run, bench, extract),
 }
 
 app = typer.Typer(

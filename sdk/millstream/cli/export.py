@@ -63,6 +63,12 @@ def export(
     sign: Annotated[
         str | None, typer.Option(metavar="KEY.PEM", help="Sign with this key (millstream keygen).")
     ] = None,
+    flash: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="What constants may take on the device, such as 512K.")
+    ] = None,
+    ram: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="What state, twice, and scratch may take there.")
+    ] = None,
     config: Annotated[
         str | None, typer.Option(metavar="TOML", help=r"Options under \[export], named as the flags are.")
     ] = None,
@@ -77,7 +83,7 @@ def export(
     flags = {
         **{"model": model, "target": target, "output": output, "checkpoint": checkpoint, "example": example},
         **{"labelled": labelled, "name": name, "sample_rate": sample_rate, "hop": hop, "label": label},
-        **{"labels": labels, "sign": sign},
+        **{"labels": labels, "sign": sign, "flash": flash, "ram": ram},
     }
     options = resolve(config, flags)
     if as_json:
@@ -134,7 +140,13 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
         options=stored,
     )
     test = labelled.data if labelled else None
-    return export(loaded.module, example.data, options.target, labelled=test, about=about, watcher=watcher)
+    return export(
+        *(loaded.module, example.data, options.target),
+        labelled=test,
+        about=about,
+        budget=options.budget,
+        watcher=watcher,
+    )
 
 
 def _check_place(path: str) -> None:

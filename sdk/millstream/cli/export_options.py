@@ -6,8 +6,9 @@ import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from millstream.budget import Budget, read_size
 from millstream.errors import UsageError
 
 _SECTION = "export"
@@ -15,6 +16,10 @@ _SECTION = "export"
 _NOT_STORED = {"output", "sign", "target"}
 #: Two ways to say the same, so that a flag of the one overrides the file's other.
 _LABELS = {"label", "labels"}
+
+
+#: Bytes, given as a number or as a text such as 512K.
+Size = Annotated[int, BeforeValidator(lambda given: read_size(str(given)))]
 
 
 class ExportOptions(BaseModel):
@@ -39,6 +44,14 @@ class ExportOptions(BaseModel):
     label: tuple[str, ...] = ()
     labels: str | None = None
     sign: str | None = None
+    flash: Size | None = None
+    ram: Size | None = None
+
+    @property
+    def budget(self) -> Budget | None:
+        """What the device has, when the options say anything of it."""
+        given = (self.flash, self.ram)
+        return None if given == (None, None) else Budget(*given)
 
     def stored(self) -> dict[str, Any]:
         """What the manifest keeps: the options that were set and that shape the bundle."""

@@ -11,10 +11,12 @@ import typer
 from rich.console import RenderableType
 
 import millstream_runtime
+from millstream.budget import flash, ram
 from millstream.cli.arguments import BundlePath, Json
 from millstream.cli.output import FAILED, OK, console, facts, print_json, table
 from millstream.errors import UsageError
 from millstream_runtime import plan, signature, strict_json
+from millstream_runtime.backends import has_backend
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.errors import LibraryMissing, SignatureInvalid
 from millstream_runtime.spec import REPORT, Machine, ModelSpec, StateSpec, TargetSpec
@@ -56,6 +58,8 @@ def _document(bundle: Bundle) -> dict[str, Any]:
         entry["initial"] = initial if state.fill is None else state.fill
     for entry, target in zip(manifest["targets"], bundle.manifest.targets, strict=True):
         entry["file_bytes"] = _file_bytes(bundle, target)
+        if not has_backend(target.backend):
+            entry |= {"flash_bytes": flash(target.memory), "ram_bytes": ram(target.memory)}
     return {"path": bundle.path, **manifest, "report": _report(bundle), "signature": _signature(bundle)}
 
 
@@ -69,9 +73,7 @@ def _sections(bundle: Bundle) -> Iterator[RenderableType]:
     if model.states:
         yield _states(bundle)
     yield _targets(bundle)
-    yield facts(
-        {t.name: _machine(t.machine) for t in manifest.targets}, title="machine that each target needs"
-    )
+    yield facts({t.name: _device(t) for t in manifest.targets}, title="machine that each target needs")
     yield table(("member", "bytes"), ((name, member.size) for name, member in manifest.members.items()))
     yield _ladder(_report(bundle))
     yield facts(_texts(manifest.options), title="options")
@@ -130,6 +132,14 @@ def _target(bundle: Bundle, target: TargetSpec) -> tuple[object, ...]:
     tolerance = f"{allowed.relative:g} of the largest + {allowed.absolute:g}"
     sizes = (memory.weights, memory.state, memory.scratch, _file_bytes(bundle, target))
     return target.name, target.backend, tolerance, *sizes
+
+
+def _device(target: TargetSpec) -> str:
+    """The machine, and where it has no Python the memory that it must have."""
+    if has_backend(target.backend):
+        return _machine(target.machine)
+    sizes = f"flash {flash(target.memory):,} B and code, RAM {ram(target.memory):,} B a stream"
+    return f"any, without Python: {sizes}"
 
 
 def _machine(machine: Machine) -> str:

@@ -49,5 +49,7 @@ def _row(verdict: Verdict) -> tuple[object, ...]:
     if verdict.passed is None or worst is None:
         return verdict.backend, verdict.target, "not here", "", "", verdict.why
     mark = OK if verdict.passed else FAILED
-    remark = f"{verdict.ticks} ticks; nearest to its bound: {worst.name}"
+    remark = "; ".join(
+        filter(None, (f"{verdict.ticks} ticks", f"nearest to its bound: {worst.name}", verdict.why))
+    )
     return verdict.backend, verdict.target, mark, f"{worst.largest:.1e}", f"{worst.bound:.1e}", remark

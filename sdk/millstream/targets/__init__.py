@@ -16,7 +16,7 @@ import numpy as np
 from millstream.errors import UnknownTarget
 from millstream.gap import Gap
 from millstream.graph import StepGraph
-from millstream_runtime.backends import BACKENDS, Step, load_backend
+from millstream_runtime.backends import Step, has_backend, load_backend
 from millstream_runtime.spec import Machine, Memory, ModelSpec, TargetSpec, Tolerance
 
 ANY_MACHINE = Machine()
@@ -99,15 +99,10 @@ def compile_half(target: Target) -> CompileHalf:
     return cast(CompileHalf, importlib.import_module(f"millstream.targets.{target.backend}"))
 
 
-def runs_in_python(backend: str) -> bool:
-    """Whether the device runtime has a run half of that name."""
-    return backend in dict(BACKENDS)
-
-
 def missing(target: Target) -> tuple[str, ...]:
     """The lines that install what this host lacks to compile for the target and to run it here."""
     lines = list(compile_half(target).missing())
-    if runs_in_python(target.backend):
+    if has_backend(target.backend):
         lines.append(load_backend(target.backend).missing())
     return tuple(dict.fromkeys(line for line in lines if line))
 
@@ -118,6 +113,6 @@ def open_step(files: Mapping[str, bytes], spec: ModelSpec, compiled: TargetSpec)
     Raises a BackendError when it cannot run here, BackendUnknown for a backend that nobody knows.
     """
     known = next((t for t in TARGETS.values() if t.backend == compiled.backend), None)
-    if known is None or runs_in_python(compiled.backend):
+    if known is None or has_backend(compiled.backend):
         return load_backend(compiled.backend).open(files, spec, compiled)
     return cast(HostHalf, compile_half(known)).open(files, spec, compiled)

@@ -1,41 +1,21 @@
-"""Constants and scratch of a program in C: how each buffer is called, and the bytes that all of them take."""
+"""Constants and scratch of a program in C: how each buffer is called, and the bytes of the scratch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from millstream.origins import origins
 from millstream.targets.c.names import identifiers
-from millstream_runtime.program import Buffer, Load, Program, Stage, item_size, walk
+from millstream_runtime.program import Program, item_size
 
 
 def storage_names(program: Program) -> dict[str, str]:
     """C names of constants, after the stage that first reads each, and of scratch, after the first writer."""
-    origins: dict[str, str] = {}
-    for stage in program.stages:
-        for name in (stage.target.buffer, *_read(stage)):
-            # An origin is a module or node and its operator, then what was fused into it.
-            origins.setdefault(name, stage.origin.partition(" ")[0])
-    return {
-        buffer.name: name
-        for role in ("constant", "scratch")
-        for buffer, name in _named(program.role(role), origins)
-    }
-
-
-def _named(buffers: tuple[Buffer, ...], origins: dict[str, str]) -> Iterator[tuple[Buffer, str]]:
-    names = identifiers(origins.get(buffer.name, buffer.name) for buffer in buffers)
-    return zip(buffers, names, strict=True)
-
-
-def _read(stage: Stage) -> Iterator[str]:
-    """The buffers that a stage loads from."""
-    for expression in (*([stage.reduction.operand] if stage.reduction else ()), stage.value):
-        yield from (part.access.buffer for part in walk(expression) if isinstance(part, Load))
-
-
-def constant_bytes(program: Program) -> int:
-    """Bytes of all constants, without the gaps between them."""
-    return sum(b.size * item_size(b.dtype) for b in program.role("constant"))
+    known = origins(program)
+    names = {}
+    for role in ("constant", "scratch"):
+        buffers = program.role(role)
+        texts = identifiers(known.get(buffer.name, buffer.name) for buffer in buffers)
+        names |= {buffer.name: text for buffer, text in zip(buffers, texts, strict=True)}
+    return names
 
 
 def scratch_bytes(program: Program) -> int:
