@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx.defs
 import onnx.helper
 
 from millstream.fold import fold_constants
 from millstream.gap import Gap
-from millstream.graph import StepGraph, initializers, origin, tensor
+from millstream.graph import OPSET, StepGraph, initializers, origin, tensor
 from millstream.lower.builder import Builder, Node, Untranslatable
 from millstream.lower.draft import Draft
 from millstream.lower.operators import DYNAMIC, OPERATORS
@@ -100,6 +101,7 @@ class _Translator:
             raise Untranslatable("the shape of its result depends on data", DYNAMIC[node.op_type])
         if function is None:
             raise Untranslatable("the operator is not lowered")
+        _check_attributes(node)
         if any(name and not self._available(name) for name in node.input):
             return None
         found = function(self.builder, self._operands(node))
@@ -126,7 +128,19 @@ class _Translator:
         for value in self.body.output:
             self.builder.origin = f"output {value.name}"
             target = self.views[_result(value.name)]
-            self.builder.copy(self._view(value.name), target)
+            # ONNX lets a graph declare a scalar where its nodes compute one element of another rank.
+            self.builder.copy(self.builder.reshape(self._view(value.name), target.shape), target)
+
+
+def _check_attributes(node: onnx.NodeProto) -> None:
+    """An attribute of another opset would be passed over, and the result would be wrong."""
+    if not onnx.defs.has(node.op_type, OPSET):
+        return
+    known = onnx.defs.get_schema(node.op_type, OPSET).attributes
+    for attribute in node.attribute:
+        if attribute.name not in known:
+            remedy = f"convert the model to opset {OPSET}"
+            raise Untranslatable(f"the attribute {attribute.name} is not of opset {OPSET}", remedy)
 
 
 def _result(name: str) -> str:

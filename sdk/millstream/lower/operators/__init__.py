@@ -46,6 +46,9 @@ OPERATORS: dict[str, Translator] = {
     **scatter.OPERATORS,
 }
 
+#: Operators whose result is always known when a graph is lowered, because the shapes are: they are constants.
+FOLDED = ("Constant", "Shape", "Size")
+
 #: Operators that no static program can have, and what would help.
 DYNAMIC: dict[str, str] = dict.fromkeys(
     ("Compress", "NonMaxSuppression", "NonZero", "Unique"), "use a mask of fixed shape instead, such as Where"
