@@ -17,6 +17,8 @@ from millstream_runtime.backends import Step
 from millstream_runtime.backends import numba as numba_run
 from millstream_runtime.backends import tvm as tvm_run
 from millstream_runtime.program import (
+    DTYPES,
+    OPERATIONS,
     Access,
     Accumulated,
     Buffer,
@@ -34,6 +36,16 @@ from millstream_runtime.program import (
 from millstream_runtime.spec import ModelSpec, StateSpec, TargetSpec, TensorSpec
 
 F = "float32"
+
+_LOGIC = ("and", "or", "xor", "not")
+_BITS = ("bit_and", "bit_or", "bit_xor")
+_ROUNDING = ("floor", "ceil", "round")
+_BOOLEAN = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "is_nan")
+ARITHMETIC = ("add", "subtract", "multiply", "divide", "floor_mod", "truncated_mod")
+_INTEGER = (*ARITHMETIC, *_BITS, *_ROUNDING, *_BOOLEAN[:-1], "maximum", "minimum")
+_INTEGER = (*_INTEGER, "negative", "absolute", "sign")
+_FLOAT = tuple(set(OPERATIONS) - {*_LOGIC, *_BITS, "cast", "select"})
+_BOOL = (*_LOGIC, "equal", "not_equal", "maximum", "minimum")
 
 
 @dataclass(frozen=True)
@@ -106,6 +118,41 @@ def elementwise(expressions: Sequence[Expression], inputs: dict[str, np.ndarray]
         Stage(f"stage {i}", (size,), None, e, Access(f"out{i}", 0, (1,))) for i, e in enumerate(expressions)
     ]
     return Case(Program(tuple(buffers), tuple(stages), 0, 0), b"", tuple(inputs.values()))
+
+
+def operations(dtype: str) -> list[Expression]:
+    """Every operation that the dtype has, every cast from it, and a choice."""
+    names = _FLOAT if dtype.startswith("float") else _BOOL if dtype == "bool" else _INTEGER
+    a, b = load("a", dtype), load("b", dtype)
+    every: list[Expression] = [
+        Call(name, (a, b)[: OPERATIONS[name]], "bool" if name in _BOOLEAN else dtype)
+        for name in sorted(names)
+    ]
+    every += [Call("cast", (a,), other) for other in DTYPES if other != dtype]
+    return [*every, Call("select", (Call("not_equal", (a, b), "bool"), a, b), dtype)]
+
+
+def pairs(dtype: str) -> dict[str, np.ndarray]:
+    """Every pair of the awkward values of a dtype, in one stream; ordinary values in two more."""
+    if dtype == "bool":
+        awkward = np.array([False, True])
+    elif dtype.startswith("float"):
+        numbers = [0, -0.0, 1, -1, 0.5, -2.5, 2.5, 3.5, 1e-3, -1e-3, 10, -10, 0.3, 100, -100, 1e10, 3e9]
+        awkward = np.array([*numbers, np.inf, -np.inf, np.nan], dtype)
+    else:
+        limits = np.iinfo(dtype)
+        numbers = [0, 1, 2, 3, 7, limits.max // 2, limits.max - 1, limits.max, limits.min]
+        # int64 does not wrap in TVM: see tvm_formulas.py.
+        awkward = np.array(numbers + [-1, -7, limits.min + 1] * (limits.min < 0), dtype)
+    a, b = (grid.ravel() for grid in np.meshgrid(awkward, awkward))
+    if not dtype.startswith("float"):
+        return {"a": np.stack([a, b]), "b": np.stack([b, a])}
+    rng = np.random.default_rng(1)
+    near = rng.uniform(-1, 1, (2, a.size)) * [[3], [1]]
+    return {
+        "a": np.vstack([a[None], near]).astype(dtype),
+        "b": np.vstack([b[None], near + 1.5]).astype(dtype),
+    }
 
 
 class Weights:

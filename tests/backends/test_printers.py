@@ -8,6 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from backend_programs import (
+    ARITHMETIC,
     Case,
     F,
     Opener,
@@ -18,6 +19,8 @@ from backend_programs import (
     first_streams,
     load,
     matrix_vectors,
+    operations,
+    pairs,
     poisoned,
     run,
 )
@@ -45,55 +48,10 @@ SUM_BOUND = 1e-5
 # The approximations are good to a few units in the last place, and 1.5e-7 absolute for erf.
 FUNCTION_BOUND = 1e-6
 
-_LOGIC = ("and", "or", "xor", "not")
-_BITS = ("bit_and", "bit_or", "bit_xor")
-_ROUNDING = ("floor", "ceil", "round")
-_BOOLEAN = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "is_nan")
-_ARITHMETIC = ("add", "subtract", "multiply", "divide", "floor_mod", "truncated_mod")
-_INTEGER = (*_ARITHMETIC, *_BITS, *_ROUNDING, *_BOOLEAN[:-1], "maximum", "minimum")
-_INTEGER = (*_INTEGER, "negative", "absolute", "sign")
-_FLOAT = tuple(set(OPERATIONS) - {*_LOGIC, *_BITS, "cast", "select"})
-_BOOL = (*_LOGIC, "equal", "not_equal", "maximum", "minimum")
-
-
-def _operations(dtype: str) -> list[Expression]:
-    """Every operation that the dtype has, every cast from it, and a choice."""
-    names = _FLOAT if dtype.startswith("float") else _BOOL if dtype == "bool" else _INTEGER
-    a, b = load("a", dtype), load("b", dtype)
-    every: list[Expression] = [
-        Call(name, (a, b)[: OPERATIONS[name]], "bool" if name in _BOOLEAN else dtype)
-        for name in sorted(names)
-    ]
-    every += [Call("cast", (a,), other) for other in DTYPES if other != dtype]
-    return [*every, Call("select", (Call("not_equal", (a, b), "bool"), a, b), dtype)]
-
-
-def _pairs(dtype: str) -> dict[str, np.ndarray]:
-    """Every pair of the awkward values of a dtype, in one stream; ordinary values in two more."""
-    if dtype == "bool":
-        awkward = np.array([False, True])
-    elif dtype.startswith("float"):
-        numbers = [0, -0.0, 1, -1, 0.5, -2.5, 2.5, 3.5, 1e-3, -1e-3, 10, -10, 0.3, 100, -100, 1e10, 3e9]
-        awkward = np.array([*numbers, np.inf, -np.inf, np.nan], dtype)
-    else:
-        limits = np.iinfo(dtype)
-        numbers = [0, 1, 2, 3, 7, limits.max // 2, limits.max - 1, limits.max, limits.min]
-        # int64 does not wrap in TVM: see tvm_formulas.py.
-        awkward = np.array(numbers + [-1, -7, limits.min + 1] * (limits.min < 0), dtype)
-    a, b = (grid.ravel() for grid in np.meshgrid(awkward, awkward))
-    if not dtype.startswith("float"):
-        return {"a": np.stack([a, b]), "b": np.stack([b, a])}
-    rng = np.random.default_rng(1)
-    near = rng.uniform(-1, 1, (2, a.size)) * [[3], [1]]
-    return {
-        "a": np.vstack([a[None], near]).astype(dtype),
-        "b": np.vstack([b[None], near + 1.5]).astype(dtype),
-    }
-
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_operation_of_every_dtype(opener: Opener, dtype: str) -> None:
-    case = elementwise(_operations(dtype), _pairs(dtype))
+    case = elementwise(operations(dtype), pairs(dtype))
     assert differences(case, run(opener, case)[0], expected(case)[0], FUNCTION_BOUND) == []
 
 
@@ -107,7 +65,7 @@ def test_integers_wrap_in_the_middle_of_an_expression(opener: Opener, dtype: str
     expressions += [
         Call("divide", (Call(name, (a,), dtype), two), dtype) for name in ("negative", "absolute")
     ]
-    case = elementwise(expressions, _pairs(dtype))
+    case = elementwise(expressions, pairs(dtype))
     assert differences(case, run(opener, case)[0], expected(case)[0], 0.0) == []
 
 
@@ -216,7 +174,7 @@ def _random_expression(rng: np.random.Generator, dtype: str, depth: int) -> Expr
         if rng.random() < 0.25:
             return Constant(float(rng.normal()) if dtype == F else int(rng.integers(-9, 9)), dtype)
         return load("ab"[rng.integers(2)] + dtype[0], dtype)
-    name = str(rng.choice([*_ARITHMETIC[:3], "maximum", "minimum", "negative", "absolute", "select", "cast"]))
+    name = str(rng.choice([*ARITHMETIC[:3], "maximum", "minimum", "negative", "absolute", "select", "cast"]))
     other = "int32" if dtype == F else F
     if name == "cast":
         return Call("cast", (_random_expression(rng, other, depth - 1),), dtype)

@@ -45,7 +45,9 @@ _INTEGER = {
     "ceil": "{0}",
     "round": "{0}",
 }
-_UNSIGNED = {**_INTEGER, "absolute": "{0}"}
+#: Compilers warn of a comparison of an unsigned number with 0, so that it is made in a function.
+_ORDER = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">="}
+_UNSIGNED = {name: text for name, text in _INTEGER.items() if name not in _ORDER} | {"absolute": "{0}"}
 _LIBM = ("sqrt", "exp", "log", "log1p", "erf", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos")
 _FLOAT = {
     **_COMPARISONS,
@@ -89,6 +91,12 @@ _CHOICE = """\
 static {type} {name}({type} x, {type} y)
 {{
     return x {symbol} y{nan} ? x : y;
+}}
+"""
+_COMPARISON = """\
+static bool {name}({type} x, {type} y)
+{{
+    return x {symbol} y;
 }}
 """
 _ABSOLUTE = """\
@@ -177,6 +185,8 @@ class Scalars:
             case "maximum" | "minimum":
                 nan = " || isnan(x)" if is_float else ""
                 return _CHOICE.format(symbol=">" if operation == "maximum" else "<", nan=nan, **types)
+            case "less" | "less_equal" | "greater" | "greater_equal":
+                return _COMPARISON.format(symbol=_ORDER[operation], **types)
             case "absolute":
                 return _ABSOLUTE.format(**types)
             case "sign":
