@@ -5,16 +5,19 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 READY := $(VENV)/.ready
 
-.PHONY: demo test smoke lint clean
+.PHONY: demo test smoke tools lint clean
 
 demo: $(READY)
 	$(BIN)/python examples/japanese_vowels_demo.py
 
-test: $(READY) lint
+test: $(READY) tools lint
 	$(BIN)/python -m pytest
 
 smoke: $(READY)
 	$(BIN)/python -m pytest -m smoke
+
+tools:
+	.ci/tools
 
 lint: $(READY)
 	$(BIN)/ruff check .
