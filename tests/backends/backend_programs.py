@@ -272,14 +272,35 @@ def expected(case: Case) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 def differences(case: Case, got: list[np.ndarray], want: list[np.ndarray], relative: float) -> list[str]:
     """The stages whose output is wrong: integers must be equal, floats close to the largest magnitude."""
+
+    def same(have: np.ndarray, need: np.ndarray) -> np.ndarray:
+        finite = need[np.isfinite(need)]
+        bound = relative * max(abs(finite).max(initial=0), 1e-30)
+        return np.isclose(have, need, rtol=0, atol=bound, equal_nan=True)
+
+    return _wrong(case, got, want, same)
+
+
+def pointwise_differences(
+    case: Case, got: list[np.ndarray], want: list[np.ndarray], relative: float
+) -> list[str]:
+    """The same for single operations: each float is held to its own magnitude, or to that of 0.1 below it."""
+
+    def same(have: np.ndarray, need: np.ndarray) -> np.ndarray:
+        return np.isclose(have, need, rtol=relative, atol=relative / 10, equal_nan=True)
+
+    return _wrong(case, got, want, same)
+
+
+def _wrong(
+    case: Case,
+    got: list[np.ndarray],
+    want: list[np.ndarray],
+    close: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> list[str]:
     wrong = []
     for number, (have, need) in enumerate(zip(got, want, strict=True)):
-        if need.dtype.kind == "f":
-            finite = need[np.isfinite(need)]
-            bound = relative * max(abs(finite).max(initial=0), 1e-30)
-            same = np.isclose(have, need, rtol=0, atol=bound, equal_nan=True)
-        else:
-            same = have == need
+        same = close(have, need) if need.dtype.kind == "f" else have == need
         if not same.all():
             at = np.argwhere(~same)[0]
             wrong.append(f"{case.program.stages[number]}: {have[tuple(at)]} for {need[tuple(at)]} at {at}")

@@ -19,6 +19,7 @@ from backend_programs import (
     open_c,
     operations,
     pairs,
+    pointwise_differences,
     run,
 )
 from c_machines import MACHINES, Sources, host
@@ -69,7 +70,9 @@ def _run_on(machine: str, case: Case, folder: Path) -> list[np.ndarray]:
 def test_every_operation_on_other_machines(machine: str, dtype: str, tmp_path: Path) -> None:
     """On the host with undefined behaviour watched, on a machine of 32 bits, and on another of 64."""
     case = elementwise(_with_power(dtype), pairs(dtype))
-    assert differences(case, _run_on(machine, case, tmp_path), expected(case)[0], FUNCTION_BOUND) == []
+    assert (
+        pointwise_differences(case, _run_on(machine, case, tmp_path), expected(case)[0], FUNCTION_BOUND) == []
+    )
 
 
 def _with_power(dtype: str) -> list[Expression]:

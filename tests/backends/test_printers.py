@@ -21,6 +21,7 @@ from backend_programs import (
     matrix_vectors,
     operations,
     pairs,
+    pointwise_differences,
     poisoned,
     run,
 )
@@ -52,7 +53,7 @@ FUNCTION_BOUND = 1e-6
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_operation_of_every_dtype(opener: Opener, dtype: str) -> None:
     case = elementwise(operations(dtype), pairs(dtype))
-    assert differences(case, run(opener, case)[0], expected(case)[0], FUNCTION_BOUND) == []
+    assert pointwise_differences(case, run(opener, case)[0], expected(case)[0], FUNCTION_BOUND) == []
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint32"])
