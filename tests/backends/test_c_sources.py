@@ -133,7 +133,9 @@ def test_hostile_names_stay_names(tmp_path: Path) -> None:
     buffers = [Buffer(name, "input", F, 3) for name in names]
     buffers += [Buffer(f"{name}'", "output", F, 3) for name in names]
     stages = [
-        Stage("*/ #error /* \\", (3,), None, Call("negative", (load(n),), F), Access(f"{n}'", 0, (1,)))
+        Stage(
+            "*/ state-> #error /* \\", (3,), None, Call("negative", (load(n),), F), Access(f"{n}'", 0, (1,))
+        )
         for n in names
     ]
     rows = tuple(np.full((2, 3), number, F) for number in range(len(names)))

@@ -50,8 +50,7 @@ _CLOSING = """\
 void {prefix}_initial_state({prefix}_state *state);
 
 /* Take one frame. The five structs must not overlap; scratch need not be initialised. */
-void {prefix}_step(const {prefix}_input *in, const {prefix}_state *state, {prefix}_output *out,
-                   {prefix}_state *next, {prefix}_scratch *scratch);
+{signature};
 
 #ifdef __cplusplus
 }}
@@ -83,7 +82,20 @@ def print_header(
         *_struct(f"{prefix}_output", layout.output),
         *_union(f"{prefix}_scratch", program.role("scratch"), names),
     ]
-    return opening + "\n".join(lines) + "\n" + _CLOSING.format(prefix=prefix)
+    return (
+        opening + "\n".join(lines) + "\n" + _CLOSING.format(prefix=prefix, signature=step_signature(prefix))
+    )
+
+
+def step_signature(prefix: str, pointer: str = "*") -> str:
+    """The step's result, name and parameters, each of which is a `pointer`."""
+    name = f"void {prefix}_step("
+    parameters = (
+        f"const {prefix}_input {pointer}in, const {prefix}_state {pointer}state,",
+        f"{prefix}_output {pointer}out, {prefix}_state {pointer}next,",
+        f"{prefix}_scratch {pointer}scratch)",
+    )
+    return name + f"\n{' ' * len(name)}".join(parameters)
 
 
 def _timing(spec: ModelSpec) -> str:

@@ -30,12 +30,12 @@ _PARAMETERS = ("in", "state", "out", "next", "scratch")
 def print_stages(program: Program, layout: Layout, names: Mapping[str, str], scalars: Scalars) -> list[str]:
     """The body of the step function; `names` are those of constants and scratch."""
     places = _places(program, layout, names)
-    body: list[str] = []
-    for stage in program.stages:
-        body += ["", comment(stage.origin), *_Stage(stage, places, scalars).lines()]
-    text = "\n".join(body)
-    unused = [f"(void){name};" for name in _PARAMETERS if f"{name}->" not in text]
-    return [part for line in unused + body for part in _wrapped(line)]
+    nests = [list(_Stage(stage, places, scalars).lines()) for stage in program.stages]
+    code = "\n".join(line for nest in nests for line in nest)
+    lines = [f"(void){name};" for name in _PARAMETERS if f"{name}->" not in code]
+    for stage, nest in zip(program.stages, nests, strict=True):
+        lines += [*([""] if lines else []), comment(stage.origin), *nest]
+    return [part for line in lines for part in _wrapped(line)]
 
 
 def _places(program: Program, layout: Layout, names: Mapping[str, str]) -> dict[str, str]:

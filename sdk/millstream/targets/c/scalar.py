@@ -2,7 +2,7 @@
 
 Where C leaves a case undefined or to the machine it is closed here: integers wrap because they are computed
 unsigned, division by zero gives 0, a float out of an integer's range saturates and NaN becomes 0. What uses
-an operand twice or needs a branch is a function of its own; `HELPERS` holds their text.
+an operand twice or needs a branch is a function of its own.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _FLOAT = {
     **{name: f"{name}{{f}}({{0}})" for name in (*_LIBM, "atan", "asinh", "acosh", "atanh", "floor", "ceil")},
 }
 
-#: Text of the helper functions, by operation and kind of dtype. {name} is their name.
+# The functions; {name} is what each is called.
 _DIVISION = """\
 static {type} {name}({type} x, {type} y)
 {{

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from millstream.targets.c.header import step_signature
 from millstream.targets.c.layout import Layout, record
 from millstream.targets.c.literal import TYPES, literal
 from millstream.targets.c.printer import print_stages
@@ -85,9 +86,7 @@ def print_step(
         *scalars.helpers.values(),
         *_initial_state(layout, initial),
         "",
-        f"void {prefix}_step(const {prefix}_input *restrict in, const {prefix}_state *restrict state,",
-        f"                   {prefix}_output *restrict out, {prefix}_state *restrict next,",
-        f"                   {prefix}_scratch *restrict scratch)",
+        step_signature(prefix, "*restrict "),
         *("{", *(f"    {line}" if line else "" for line in stages), "}"),
     ]
     return "\n".join(lines) + "\n"
