@@ -50,7 +50,7 @@ class Blocked:
 def rows(program: Program, weights: bytes) -> Blocked:
     """Only lay the weights of every float32 sum out in the order of its loops, the summed axes innermost."""
     packer = _Packer(program, weights)
-    stages = [packer.pack(stage) if vector_operand(stage) else packer.pack_map(stage) for stage in program.stages]
+    stages = [packer.pack(s) if vector_operand(s) else packer.pack_map(s) for s in program.stages]
     return _blocked(program, stages, packer)
 
 

@@ -44,12 +44,13 @@ def _log(f: _Formulas, x: str) -> str:
     scaled = f.bind(f"T.Select({tiny}, {x} * {f.number(polynomials.DENORMAL_SCALE)}, {x})")
     bits = f.bind(f"T.reinterpret('{f.dtype('int32')}', {scaled})", "int32")
     digits = f"T.bitwise_and({bits}, {f.number(0x007FFFFF, 'int32')})"
-    half = f.bind(f"T.reinterpret('{f.dtype('float32')}', T.bitwise_or({digits}, {f.number(0x3F000000, 'int32')}))")
+    between = f"T.bitwise_or({digits}, {f.number(0x3F000000, 'int32')})"  # a half and one
+    half = f.bind(f"T.reinterpret('{f.dtype('float32')}', {between})")
     low = f"{half} < {f.number(polynomials.SQRT_HALF)}"
     m = f.bind(f"T.Select({low}, {half} + {half}, {half}) - {f.number(1)}")
-    exponent = f"T.shift_right({bits}, {f.number(23, 'int32')})"
-    bias = f"T.Select({tiny}, {f.number(-126 - polynomials.DENORMAL_EXPONENT)}, {f.number(-126)})"
-    n = f.bind(f"T.Cast('{f.dtype('float32')}', {exponent}) + {bias} - T.Select({low}, {f.number(1)}, {f.number(0)})")
+    exponent = f"T.Cast('{f.dtype('float32')}', T.shift_right({bits}, {f.number(23, 'int32')}))"
+    bias = f"T.Select({tiny}, {f.number(126 + polynomials.DENORMAL_EXPONENT)}, {f.number(126)})"
+    n = f.bind(f"{exponent} - {bias} - T.Select({low}, {f.number(1)}, {f.number(0)})")
     s = f.bind(f"{m} * {m}")
     small = f"{_horner(f, polynomials.LOG, m)} * {m} * {s} + {n} * {f.number(polynomials.LN2_LOW)}"
     tail = f.bind(f"{small} - {f.number(0.5)} * {s}")

@@ -21,9 +21,10 @@ from millstream_runtime.program import (
 @dataclass(frozen=True)
 class Names:
     """What the printed text may name: for each buffer the parameter that holds it and the text of its first
-    element's index there, and a counter for new names."""
+    element's index there, which of them are constants, and a counter for new names."""
 
     places: Mapping[str, tuple[str, str]]
+    constants: frozenset[str]
     count: Callable[[], int]
 
 
@@ -61,7 +62,14 @@ class Point:
         """The element at an address, or the elements."""
         name, index = self._address(access, total)
         stride = access.strides[self.axis] if self.width > 1 else 0
-        return f"{name}[{ramp(index, self.width, stride)}]" if stride else splat(f"{name}[{index}]", self.width)
+        if stride:
+            return f"{name}[{ramp(index, self.width, stride)}]"
+        return splat(f"{name}[{index}]", self.width)
+
+    def element(self, access: Access, further: int) -> str:
+        """The element that lies `further` elements behind the first of an address."""
+        name, index = self._address(access, "")
+        return f"{name}[{index} + {further}]"
 
     def _address(self, access: Access, total: str) -> tuple[str, str]:
         """The parameter and the text of the index into it."""

@@ -35,7 +35,8 @@ def _merged(program: Program, role: str) -> Iterator[Buffer]:
 
 def print_program(program: Program, lanes: int) -> str:
     """The source of `step`; `lanes` float32 fill one vector register."""
-    names = Names(_places(program), itertools.count().__next__)
+    constants = frozenset(buffer.name for buffer in program.role("constant"))
+    names = Names(_places(program), constants, itertools.count().__next__)
     taken = ["streams: T.int64", *(_parameter(n, b) for n, b in enumerate(parameters(program)))]
     lines = ["@T.prim_func(s_tir=True)", f"def step({', '.join(taken)}):"]
     lines.append('    T.func_attr({"global_symbol": "step", "tir.noalias": True})')

@@ -19,6 +19,12 @@ from millstream_runtime.program import Expression, Stage
 _LOOP = {"sum": "add", "product": "multiply", "max": "maximum", "min": "minimum"}
 #: Registers of partial sums when the sum itself is spread over lanes.
 _SUM_REGISTERS = 2
+#: In float32. Measured with 2 MB of weights: 1 to 4 KB ahead gain an eighth, 8 KB less.
+_CACHE_LINE, _PREFETCH_DISTANCE = 16, 512
+# The numbers say: to read, into every cache, data.
+_PREFETCH = (
+    "T.call_llvm_intrin('void', 'llvm.prefetch', T.address_of({}), T.int32(0), T.int32(3), T.int32(1))"
+)
 
 Lines = Iterable[str]
 Index = Sequence[str]
@@ -97,7 +103,9 @@ class StagePrinter:
         totals = [self._name() for _ in range(self._accumulators(width))]
         for total in totals:
             yield from _zeros(total, width)
-        yield from self._nest(range(self.outer, len(self.extents) - 1), self._innermost(operand, totals, width))
+        yield from self._nest(
+            range(self.outer, len(self.extents) - 1), self._innermost(operand, totals, width)
+        )
         for other in totals[1:]:
             yield _add(totals[0], f"{other}[{ramp('0', width)}]", width)
         if self._vectors_along(axis):
@@ -118,6 +126,15 @@ class StagePrinter:
             index = (*self.index[: self.outer - 1], "0", *self.index[self.outer : -1])
             point = Point(self.names, (*index, f"(i{last} * {sets} + {number})"), self.outer - 1, width)
             yield "    " + _add(total, point.text(operand), width)
+            yield from _indented(self._prefetch(operand, point))
+
+    def _prefetch(self, operand: Expression, point: Point) -> Iterator[str]:
+        """Ask for the weights that come a few steps later: they stream past every cache but the last."""
+        for load in loads(operand):
+            if load.access.buffer in self.names.constants and load.access.strides[point.axis]:
+                for line in range(0, point.width, _CACHE_LINE):
+                    element = point.element(load.access, _PREFETCH_DISTANCE + line)
+                    yield f"T.evaluate({_PREFETCH.format(element)})"
 
     def _sum_axis(self, operand: Expression) -> int | None:
         """The reduction axis that every term is read contiguously along."""

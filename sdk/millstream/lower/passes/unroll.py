@@ -30,9 +30,9 @@ def unroll_sums(draft: Draft) -> Draft:
             stages.append(stage)
             continue
         terms = _terms(stage, stage.reduction)
-        buffer = Buffer(f"{stage.target.buffer}.sum.{stage.target.offset}", "scratch", terms.dtype, math.prod(stage.extents))
-        total = View(buffer.name, buffer.dtype, stage.extents, row_major(stage.extents))
-        buffers.append(buffer)
+        name = f"{stage.target.buffer}.sum.{stage.target.offset}"
+        total = View(name, terms.dtype, stage.extents, row_major(stage.extents))
+        buffers.append(Buffer(name, "scratch", terms.dtype, total.size))
         stages.append(replace(stage, reduction=None, value=terms, target=total.access()))
         stages.append(replace(stage, reduction=None, value=_finish(stage.value, total.load())))
     return replace(draft, buffers=tuple(buffers), stages=tuple(stages))
