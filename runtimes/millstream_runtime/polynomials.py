@@ -1,7 +1,7 @@
 """The coefficients of the float32 approximations, shared by every printer. Highest power first.
 
-exp, log, tanh and erf near zero are those of Cephes (S. Moshier, netlib.org/cephes, single precision), good to
-about two units in the last place.
+exp, log, tanh and erf near zero are those of Cephes (S. Moshier, netlib.org/cephes, single precision), good
+to about two units in the last place.
 """
 
 from __future__ import annotations
