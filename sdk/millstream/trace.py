@@ -25,6 +25,8 @@ from millstream.user_code import guarded, reason
 _TRACING_BATCH = 2
 _LARGEST_BATCH = 1 << 20
 _NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+#: What torch.export writes in place of a module for some nodes of its decompositions.
+_NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,7 @@ def _onnx(program: torch.export.ExportedProgram, inputs: list[str], outputs: lis
     model = onnx.ModelProto()
     model.CopyFrom(exported.model_proto)
     _name_batch(model)
-    for node in model.graph.node:
-        set_origin(node, _module_path(node))
+    _set_origins(list(model.graph.node))
     return model
 
 
@@ -147,14 +148,27 @@ def _name_batch(model: onnx.ModelProto) -> None:
                     dim.dim_param = BATCH
 
 
-def _module_path(node: onnx.NodeProto) -> str:
-    """The path of the submodule that a node came from, as the user would write it."""
+def _set_origins(nodes: list[onnx.NodeProto]) -> None:
+    """Give every node its module; one of the exporter's own has that of its operands, else of its readers."""
+    paths = [_module_path(node) for node in nodes]
+    made = {name: path for node, path in zip(nodes, paths, strict=True) for name in node.output}
+    used = {name: path for node, path in zip(nodes, paths, strict=True) for name in node.input}
+    for node, path in zip(nodes, paths, strict=True):
+        near = [made.get(name) for name in node.input] + [used.get(name) for name in node.output]
+        known = [path, *near]
+        found = next((candidate for candidate in known if candidate is not None), "")
+        made.update(dict.fromkeys(node.output, found))
+        set_origin(node, found)
+
+
+def _module_path(node: onnx.NodeProto) -> str | None:
+    """The path of the submodule that a node came from, as the user would write it; None when none is told."""
     for prop in node.metadata_props:
         if prop.key == _NAME_SCOPES:
             scopes = ast.literal_eval(prop.value)
             path = next((scope for scope in reversed(scopes[:-1]) if scope), "")
-            return path.removeprefix("model").removeprefix(".")
-    return ""
+            return None if path == _NO_MODULE else path.removeprefix("model").removeprefix(".")
+    return None
 
 
 def _tuple(y: object) -> tuple[Tensor, ...]:

@@ -14,7 +14,7 @@ from millstream.gap import Gap
 from millstream.graph import OPSET, StepGraph, initializers, origin, tensor
 from millstream.lower.builder import Builder, Node, Untranslatable
 from millstream.lower.draft import Draft
-from millstream.lower.operators import DYNAMIC, OPERATORS
+from millstream.lower.operators import OPERATORS, REFUSED
 from millstream.lower.view import View
 from millstream_runtime.program import DTYPES
 
@@ -97,10 +97,8 @@ class _Translator:
     def _results(self, node: onnx.NodeProto) -> list[View] | None:
         """The node's outputs; None when an operand is missing because of an earlier gap."""
         function = OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-        if function is None and node.op_type in DYNAMIC:
-            raise Untranslatable("the shape of its result depends on data", DYNAMIC[node.op_type])
         if function is None:
-            raise Untranslatable("the operator is not lowered")
+            raise Untranslatable(*REFUSED.get(node.op_type, ("the operator is not lowered",)))
         _check_attributes(node)
         if any(name and not self._available(name) for name in node.input):
             return None

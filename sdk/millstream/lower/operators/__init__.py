@@ -49,7 +49,13 @@ OPERATORS: dict[str, Translator] = {
 #: Operators whose result is always known when a graph is lowered, because the shapes are: they are constants.
 FOLDED = ("Constant", "Shape", "Size")
 
-#: Operators that no static program can have, and what would help.
-DYNAMIC: dict[str, str] = dict.fromkeys(
-    ("Compress", "NonMaxSuppression", "NonZero", "Unique"), "use a mask of fixed shape instead, such as Where"
-)
+_DYNAMIC = ("the shape of its result depends on data", "use a mask of fixed shape instead, such as Where")
+
+#: Operators that a model may well have and that are not lowered: why, and what would help.
+REFUSED: dict[str, tuple[str, str]] = {
+    "Compress": _DYNAMIC,
+    "NonZero": _DYNAMIC,
+    "Unique": _DYNAMIC,
+    "DFT": ("the operator is not lowered", "write the transform as a product with a constant matrix"),
+    "Resize": ("the operator is not lowered", "write it with repeat_interleave, or with strided slices"),
+}
