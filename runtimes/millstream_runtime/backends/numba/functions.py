@@ -39,57 +39,60 @@ _EXP, _LOG, _TANH, _ERF, _ERF_TAIL = (
     )
 )
 
+# Left to itself LLVM calls the longer ones from a long step, and loops with a call do not become vectors.
+_inlined: Any = njit(error_model="numpy", forceinline=True)
 
-@njit
+
+@_inlined
 def clamp(index, last):
     """A looked-up index, held between 0 and `last`."""
     return max(0, min(index, last))
 
 
-@njit
+@_inlined
 def maximum(x, y):
     """The larger; NaN when either is NaN."""
     return x if x > y or x != x else y
 
 
-@njit
+@_inlined
 def minimum(x, y):
     """The smaller; NaN when either is NaN."""
     return x if x < y or x != x else y
 
 
-@njit
+@_inlined
 def is_nan(x):
     return x != x
 
 
-@njit
+@_inlined
 def sign_of_float(x, one):
     """-1, 0 or 1; NaN stays NaN. `one` is 1 in the dtype of x."""
     return one if x > 0 else (-one if x < 0 else x)
 
 
-@njit
+@_inlined
 def sign_of_integer(x):
     """-1, 0 or 1 as int64."""
     return np.int64(x > 0) - np.int64(x < 0)
 
 
-@njit
+@_inlined
 def floor_mod_floats(x, y):
     """Remainder with the sign of the divisor."""
     remainder = np.fmod(x, y)
     return remainder + y if remainder != 0 and (remainder < 0) != (y < 0) else remainder
 
 
-@njit(error_model="numpy")
+@_inlined
 def sigmoid(x, one):
     """1 / (1 + exp(-x)) without overflow for large |x|. `one` is 1 in the dtype of x."""
     small = math.exp(-abs(x))
     return (one if x >= 0 else small) / (one + small)
 
 
-@njit
+@_inlined
 def _polynomial(coefficients, x):
     """Horner's rule, highest power first."""
     value = coefficients[0]
@@ -98,7 +101,7 @@ def _polynomial(coefficients, x):
     return value
 
 
-@njit
+@_inlined
 def exp_float32(x):
     """exp(x) = 2^n exp(r) with n whole and |r| <= ln(2) / 2."""
     bounded = min(max(x, _LOWEST), _HIGHEST) if x == x else _ZERO
@@ -112,7 +115,7 @@ def exp_float32(x):
     return power if x == x else x
 
 
-@njit
+@_inlined
 def log_float32(x):
     """log(x) = n ln 2 + log(1 + m) with n whole and 1 + m between sqrt(1/2) and sqrt(2)."""
     tiny = x < _SMALLEST_NORMAL
@@ -128,7 +131,7 @@ def log_float32(x):
     return -_INFINITY if x == _ZERO else (_NAN if x < _ZERO else beyond)
 
 
-@njit(error_model="numpy")
+@_inlined
 def log1p_float32(x):
     """log(u) x / (u - 1) with u = 1 + x: the rounding of u cancels (W. Kahan)."""
     u = _ONE + x
@@ -139,14 +142,14 @@ def log1p_float32(x):
     return x if d == _ZERO else large
 
 
-@njit(error_model="numpy")
+@_inlined
 def sigmoid_float32(x):
     """1 / (1 + exp(-x)) without overflow for large |x|."""
     small = exp_float32(-abs(x))
     return (_ONE if x >= _ZERO else small) / (_ONE + small)
 
 
-@njit(error_model="numpy")
+@_inlined
 def tanh_float32(x):
     """A polynomial near zero, 1 - 2 / (exp(2 |x|) + 1) elsewhere."""
     s = x * x
@@ -155,7 +158,7 @@ def tanh_float32(x):
     return near if abs(x) < _TANH_NEAR else math.copysign(far, x)
 
 
-@njit(error_model="numpy")
+@_inlined
 def erf_float32(x):
     """A polynomial near zero, Abramowitz and Stegun 7.1.26 elsewhere."""
     s = x * x

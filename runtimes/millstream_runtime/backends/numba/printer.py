@@ -8,7 +8,7 @@ caller in the order of `caller_buffers`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from millstream_runtime.program import (
     Access,
@@ -120,30 +120,46 @@ class _Stage:
         self.extents = stage.extents + reduction
 
     def lines(self) -> Iterator[str]:
-        depth = 0
-        for line in self._loops(range(len(self.stage.extents))):
-            yield "    " * depth + line
-            depth += 1
-        indent = "    " * depth
-        yield from (indent + line for line in self._reduction())
+        outer = range(len(self.stage.extents))
+        if self._finishes_apart():
+            target = self._place(self.stage.target)
+            yield from self._nest(outer, [*self._reduction(), f"{target} = {self.total}"])
+            self.total = target
+            yield from self._nest(outer, [self._store()])
+        else:
+            yield from self._nest(outer, [*self._reduction(), self._store()])
+
+    def _finishes_apart(self) -> bool:
+        """True when a loop of its own, which has vectors, may turn stored results of the reduction into values."""
+        reduction, value = self.stage.reduction, self.stage.value
+        if reduction is None or isinstance(value, Accumulated):
+            return False
+        return reduction.operand.dtype == value.dtype == "float32"
+
+    def _store(self) -> str:
         value = self._text(self.stage.value)
         if self.stage.value.dtype == "bool":
             value = f"uint8({value})"
-        yield f"{indent}{self._place(self.stage.target)} = {value}"
+        return f"{self._place(self.stage.target)} = {value}"
 
-    def _loops(self, axes: range) -> Iterator[str]:
-        return (f"for i{axis} in range({self.extents[axis]}):" for axis in axes if self.extents[axis] > 1)
+    def _nest(self, axes: range, body: Iterable[str]) -> Iterator[str]:
+        """Loops over `axes` around `body`; an axis of one point needs none."""
+        indent = ""
+        for axis in axes:
+            if self.extents[axis] > 1:
+                yield f"{indent}for i{axis} in range({self.extents[axis]}):"
+                indent += "    "
+        for line in body:
+            yield indent + line
 
     def _reduction(self) -> Iterator[str]:
         reduction = self.stage.reduction
         if reduction is None:
             return
         yield f"{self.total} = {_neutral(reduction.kind, reduction.operand.dtype)}"
-        depth = 0
-        for line in self._loops(range(len(self.stage.extents), len(self.extents))):
-            yield "    " * depth + line
-            depth += 1
-        yield "    " * depth + f"{self.total} = {self._combine(reduction.kind, reduction.operand)}"
+        inner = range(len(self.stage.extents), len(self.extents))
+        combined = self._combine(reduction.kind, reduction.operand)
+        yield from self._nest(inner, [f"{self.total} = {combined}"])
 
     def _combine(self, kind: str, operand: Expression) -> str:
         is_float = operand.dtype.startswith("float")
