@@ -16,8 +16,8 @@ from lowered_cases import Attempt, lowered_cases
 
 from millstream.lower import Lowered
 
-#: About two dozen programs each: compilers take longer for one large function, and for many small ones too.
-_BATCHES = 26
+#: About a dozen programs each: compilers take longer for one large function, and for many small ones too.
+_BATCHES = 52
 
 
 @functools.cache
