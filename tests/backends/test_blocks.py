@@ -10,7 +10,8 @@ from backend_programs import Case, F, Weights, differences, expected, matrix_vec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream.targets.blocks import MIN_LANES, Blocked, block, chunks, is_blocked, rows
+from millstream.targets.blocks import Blocked, block
+from millstream_runtime.lanes import MIN_LANES, chunks, is_blocked
 from millstream_runtime.program import (
     Access,
     Accumulated,
@@ -58,7 +59,7 @@ def _grouped() -> Case:
     return Case(Program(buffers, (stage,), 0, len(weights.blob)), weights.blob, (x,))
 
 
-@pytest.mark.parametrize("rewrite", [rows, lambda p, w: block(p, w, 16), lambda p, w: block(p, w, 4)])
+@pytest.mark.parametrize("rewrite", [lambda p, w: block(p, w, 16), lambda p, w: block(p, w, 4)])
 @pytest.mark.parametrize(
     "make", [_grouped, lambda: matrix_vectors([(37, 5), (3, 9)], np.random.default_rng(0), 2)]
 )

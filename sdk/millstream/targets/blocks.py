@@ -12,12 +12,13 @@ taking the last axis as lanes (`is_blocked` says where it may).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from millstream.lower.expression import rewrite
+from millstream_runtime.lanes import MIN_LANES, chunks, loads, vector_operand
 from millstream_runtime.program import (
     Access,
     AxisIndex,
@@ -28,15 +29,9 @@ from millstream_runtime.program import (
     Load,
     Program,
     Stage,
-    walk,
 )
 
-#: Vector registers that one block fills. Measured on 256 x 256: a quarter faster than 8, and 2 gains nothing.
-REGISTERS = 4
-#: Fewer lanes than this are not worth a vector.
-MIN_LANES = 4
 _ALIGNMENT = 64
-_VECTOR_OPERATIONS = ("add", "subtract", "multiply")
 
 
 @dataclass(frozen=True)
@@ -47,13 +42,6 @@ class Blocked:
     weights: bytes
 
 
-def rows(program: Program, weights: bytes) -> Blocked:
-    """Only lay the weights of every float32 sum out in the order of its loops, the summed axes innermost."""
-    packer = _Packer(program, weights)
-    stages = [packer.pack(s) if vector_operand(s) else packer.pack_map(s) for s in program.stages]
-    return _blocked(program, stages, packer)
-
-
 def block(program: Program, weights: bytes, lanes: int) -> Blocked:
     """Block every float32 sum that has an axis to do it on; `lanes` float32 fill one vector register."""
     packer = _Packer(program, weights)
@@ -61,55 +49,8 @@ def block(program: Program, weights: bytes, lanes: int) -> Blocked:
     for stage in program.stages:
         axis = _lane_axis(stage, packer.constants)
         stages += [packer.pack_map(stage)] if axis is None else _split(stage, axis, lanes, packer)
-    return _blocked(program, stages, packer)
-
-
-def _blocked(program: Program, stages: list[Stage], packer: _Packer) -> Blocked:
     buffers, blob = packer.collect(stages)
     return Blocked(replace(program, buffers=buffers, stages=tuple(stages), weight_bytes=len(blob)), blob)
-
-
-def chunks(extent: int, lanes: int, registers: int = REGISTERS) -> Iterator[tuple[int, int, int]]:
-    """Cut an axis into (start, count, width): full blocks, then powers of two, then a rest below `MIN_LANES`.
-
-    Other widths are slow: LLVM pads a vector of 48 to 64 and moves its lanes one by one.
-    """
-    start, full = 0, lanes * registers
-    while start < extent:
-        rest = extent - start
-        width = min(full, 1 << (rest.bit_length() - 1)) if rest >= MIN_LANES else rest
-        yield start, rest // width, width
-        start += rest // width * width
-
-
-def vector_operand(stage: Stage) -> Expression | None:
-    """The terms of a float32 sum when they are plain arithmetic on loads at addresses known beforehand."""
-    reduction = stage.reduction
-    if reduction is None or reduction.kind != "sum" or reduction.operand.dtype != "float32":
-        return None
-    return reduction.operand if all(map(_is_plain, walk(reduction.operand))) else None
-
-
-def _is_plain(expression: Expression) -> bool:
-    match expression:
-        case Load():
-            return not expression.access.lookups
-        case Call():
-            return expression.operation in _VECTOR_OPERATIONS
-    return isinstance(expression, Constant)
-
-
-def loads(expression: Expression) -> list[Load]:
-    """Every load in an expression."""
-    return [part for part in walk(expression) if isinstance(part, Load)]
-
-
-def is_blocked(stage: Stage) -> bool:
-    """True when the last axis can be lanes: every term is read with stride 0 or 1 along it."""
-    operand = vector_operand(stage)
-    if operand is None or not stage.extents or stage.extents[-1] < MIN_LANES:
-        return False
-    return all(load.access.strides[len(stage.extents) - 1] in (0, 1) for load in loads(operand))
 
 
 def _lane_axis(stage: Stage, constants: dict[str, np.ndarray]) -> int | None:
@@ -203,7 +144,7 @@ class _Packer:
             for buffer in program.role("constant")
         }
 
-    def pack(self, stage: Stage, lanes_last: bool = False) -> Stage:
+    def pack(self, stage: Stage, lanes_last: bool) -> Stage:
         """The stage with its operand's weights in the order that its loops read them.
 
         The stage's axes are the outer loops and the reduction's the inner ones, but for the last axis of

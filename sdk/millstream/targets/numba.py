@@ -6,7 +6,7 @@ from millstream import lower
 from millstream.gap import Gap
 from millstream.graph import StepGraph
 from millstream.targets import Compiled, Contract, Target
-from millstream.targets.blocks import rows
+from millstream.targets.blocks import block
 from millstream_runtime import plan
 from millstream_runtime.program import Program, item_size
 from millstream_runtime.spec import Memory, Tolerance
@@ -16,6 +16,9 @@ _TOLERANCE = Tolerance(
     absolute=1e-7,
     reason="float32 sums in another order and fused multiply-adds; exp, tanh and erf to a few ulp",
 )
+
+#: The device is not known: LLVM cuts vectors for the widest registers into those that there are.
+_LANES = 16
 
 
 def missing() -> tuple[str, ...]:
@@ -37,7 +40,7 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
 def compile_program(program: Program, weights: bytes) -> Compiled:
     """The files of a lowered program."""
     state = sum(buffer.size * item_size(buffer.dtype) for buffer in program.role("state"))
-    laid = rows(program, weights)
+    laid = block(program, weights, _LANES)
     return Compiled(
         files={"plan.json": plan.dump(laid.program), "weights.bin": laid.weights},
         memory=Memory(weights=laid.program.weight_bytes, state=state, scratch=program.scratch_bytes),

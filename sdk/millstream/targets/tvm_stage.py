@@ -10,10 +10,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from millstream.targets.blocks import MIN_LANES, chunks, is_blocked, loads, vector_operand
 from millstream.targets.tvm_formulas import has_vector_form
 from millstream.targets.tvm_literal import limits, literal, ramp, splat
 from millstream.targets.tvm_point import Names, Point
+from millstream_runtime.lanes import MIN_LANES, chunks, is_blocked, loads, sum_axis, vector_operand
 from millstream_runtime.program import Expression, Stage
 
 _LOOP = {"sum": "add", "product": "multiply", "max": "maximum", "min": "minimum"}
@@ -48,7 +48,7 @@ class StagePrinter:
             yield from self._map()
         elif operand is not None and is_blocked(self.stage):
             yield from self._nest(range(self.outer - 1), self._block(operand))
-        elif operand is not None and (axis := self._sum_axis(operand)) is not None:
+        elif operand is not None and (axis := sum_axis(self.stage)) is not None:
             yield from self._rows(axis, operand)
         else:
             yield from self._nest(range(self.outer), self._serial())
@@ -135,14 +135,6 @@ class StagePrinter:
                 for line in range(0, point.width, _CACHE_LINE):
                     element = point.element(load.access, _PREFETCH_DISTANCE + line)
                     yield f"T.evaluate({_PREFETCH.format(element)})"
-
-    def _sum_axis(self, operand: Expression) -> int | None:
-        """The reduction axis that every term is read contiguously along."""
-        terms = loads(operand)
-        for axis in reversed(range(self.outer, len(self.extents))):
-            if self.extents[axis] >= MIN_LANES and all(t.access.strides[axis] in (0, 1) for t in terms):
-                return axis
-        return None
 
     def _rows(self, axis: int, operand: Expression) -> Iterator[str]:
         """Sums spread over lanes, one point after the other; their values as vectors where that can be."""

@@ -23,7 +23,7 @@ import numpy as np
 from numba.core.ccallback import CFunc
 
 from millstream_runtime import polynomials
-from millstream_runtime.backends.numba import functions, intrinsics
+from millstream_runtime.backends.numba import functions, intrinsics, vectors
 from millstream_runtime.cache_folder import cache_folder
 
 _SIGNATURE = numba.types.void(numba.types.CPointer(numba.types.int64))
@@ -60,7 +60,8 @@ def _namespace() -> dict[str, Any]:
     space.update({name: getattr(np, name) for name in intrinsics.POINTERS if name != "bool"})
     space.update({f"POINTERS_{name}": pointer for name, pointer in intrinsics.POINTERS.items()})
     space.update({f"SATURATE_{name}": cast for name, cast in intrinsics.SATURATE.items()})
-    for module in (intrinsics, functions):
+    space["part"] = numba.njit(error_model="numpy")
+    for module in (intrinsics, functions, vectors):
         space.update({name: function for name, function in vars(module).items() if name[0].islower()})
     return space
 
@@ -80,7 +81,7 @@ def _cached_file(source: str) -> Path | None:
 def _key(source: str) -> str:
     """Hash of everything that the machine code is made from, but for the CPU, which Numba adds."""
     parts = [source.encode(), numba.__version__.encode(), np.__version__.encode()]
-    parts += [inspect.getsource(module).encode() for module in (intrinsics, functions, polynomials)]
+    parts += [inspect.getsource(module).encode() for module in (intrinsics, functions, vectors, polynomials)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
 
