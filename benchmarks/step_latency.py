@@ -175,9 +175,7 @@ def plot(timings: list[Timing], path: Path) -> None:
 
 def machine() -> dict[str, str]:
     """What the figures were measured on."""
-    cpu = next(
-        (line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("model name")), ""
-    )
+    cpu = next((line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("model name")), "")
     packages = ("millstream", "torch", "apache-tvm", "numba", "onnxruntime", "numpy")
     return {"cpu": cpu, "python": platform.python_version(), **{name: version(name) for name in packages}}
 

@@ -1,9 +1,9 @@
 """A stream's state as bytes, to be continued elsewhere: on another backend, in a pool, next week.
 
-    8 bytes   "MSSNAP", two digits of version
-    32 bytes  SHA-256 of what follows
-    the rest  safetensors: one tensor `state.<name>` per state without batch dimension, and `remainder`
-              when samples are waiting for their frame; counters and the model's hash in the metadata
+8 bytes   "MSSNAP", two digits of version
+32 bytes  SHA-256 of what follows
+the rest  safetensors: one tensor `state.<name>` per state without batch dimension, and `remainder`
+          when samples are waiting for their frame; counters and the model's hash in the metadata
 """
 
 from __future__ import annotations
