@@ -170,7 +170,12 @@ def test_numbers_are_shown_where_there_are_no_labels(millstream, windowed, tmp_p
 def started(bundle, *arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "millstream", "run", str(bundle), *arguments, "--backend", "onnxruntime"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, **pipes)
+    # A shell starts its background jobs deaf to interrupts, and children inherit that.
+    return subprocess.Popen(command, **pipes, preexec_fn=_hear_interrupts)
+
+
+def _hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def line_within(process: subprocess.Popen, seconds: float) -> bytes:
