@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pytest
-from small_models import STREAMING, ConvNet, frames, seeded
+from lowered_models import MODELS, graph_of, lmuformer_jv
 from torch import nn
 
-import millstream_models.lmuformer as lmuformer
 from millstream.graph import StepGraph
 from millstream.lower import fuse, gaps, lower
 from millstream.lower.draft import Draft
@@ -19,30 +16,12 @@ from millstream.lower.passes import FINAL, FUSION
 from millstream.lower.passes.prune import prune
 from millstream.lower.soundness import check_dataflow
 from millstream.lower.translate import translate
-from millstream.protocol import streamable
 from millstream.reference import prepare
-from millstream.trace import trace
 from millstream_runtime import plan
 from millstream_runtime.program import check
 
 #: Fused float32 arithmetic against the reference's float64 sums, values of order 1.
 _BOUND = 5e-6
-
-
-def _lmuformer() -> nn.Module:
-    return lmuformer.lmuformer_jv()
-
-
-_MODELS = (*STREAMING, ConvNet, _lmuformer)
-
-
-@functools.cache
-def _graph(make: type[nn.Module]) -> StepGraph:
-    if make is _lmuformer:
-        module, frame = make(), frames(ConvNet, 12)[:, 0, 0, :12][:1]
-    else:
-        module, frame = seeded(make), frames(make, 1)
-    return trace(streamable(module, frame), frame).graph
 
 
 def _inputs(graph: StepGraph) -> list[np.ndarray]:
@@ -74,9 +53,9 @@ def _agrees(graph: StepGraph, draft: Draft) -> None:
             np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("make", _MODELS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
 def test_each_pass_keeps_the_numbers(make: type[nn.Module]) -> None:
-    graph = _graph(make)
+    graph = graph_of(make)
     draft = translate(graph).draft
     _agrees(graph, draft)
     for run in (*FUSION, *FUSION, *FINAL):
@@ -84,16 +63,16 @@ def test_each_pass_keeps_the_numbers(make: type[nn.Module]) -> None:
         _agrees(graph, draft)
 
 
-@pytest.mark.parametrize("make", _MODELS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
 def test_fusion_ends_and_removes_stages(make: type[nn.Module]) -> None:
-    draft = translate(_graph(make)).draft
+    draft = translate(graph_of(make)).draft
     fused = fuse(draft)
     assert fuse(fused).stages == fused.stages
     assert len(fused.stages) < len(draft.stages)
 
 
 def test_lmuformer_becomes_few_stages_and_stores_states_directly() -> None:
-    lowered = lower(_graph(_lmuformer))
+    lowered = lower(graph_of(lmuformer_jv))
     copies = [
         stage
         for stage in lowered.program.stages
@@ -105,7 +84,7 @@ def test_lmuformer_becomes_few_stages_and_stores_states_directly() -> None:
 
 
 def test_lowering_is_deterministic_and_its_plan_reads_back() -> None:
-    graph = _graph(_lmuformer)
+    graph = graph_of(lmuformer_jv)
     first, second = lower(graph), lower(graph)
     assert plan.dump(first.program) == plan.dump(second.program)
     assert first.weights == second.weights
@@ -113,7 +92,7 @@ def test_lowering_is_deterministic_and_its_plan_reads_back() -> None:
 
 
 def test_scratch_of_disjoint_lifetimes_is_shared() -> None:
-    program = lower(_graph(_lmuformer)).program
+    program = lower(graph_of(lmuformer_jv)).program
     apart = sum(buffer.size * np.dtype(buffer.dtype).itemsize for buffer in program.role("scratch"))
     assert program.scratch_bytes < apart
 
@@ -121,7 +100,7 @@ def test_scratch_of_disjoint_lifetimes_is_shared() -> None:
 def test_gaps_name_every_operator_and_where_it_comes_from() -> None:
     from small_models import UsesPlaces
 
-    found = gaps(_graph(UsesPlaces))
+    found = gaps(graph_of(UsesPlaces))
     # torch writes two poolings for each: one for the values, one to count the places from.
     assert [gap.operator for gap in found] == ["MaxPool"] * 4
     assert {gap.origin for gap in found} == {"first", "second"}

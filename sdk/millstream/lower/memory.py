@@ -13,13 +13,17 @@ ALIGNMENT = 64
 
 def assign(draft: Draft) -> tuple[Program, bytes]:
     """The finished program and its weights: every scratch buffer and constant gets its offset."""
-    weights, constants = _constants(draft)
-    scratch = _scratch(draft)
-    offsets = {**constants, **scratch}
+    weights, offsets = _constants(draft)
     buffers = tuple(replace(b, offset=offsets.get(b.name, 0)) for b in draft.buffers)
-    ends = [scratch[b.name] + _bytes(b) for b in draft.buffers if b.name in scratch]
-    program = Program(buffers, draft.stages, _aligned(max(ends, default=0)), len(weights))
-    return program, weights
+    return place_scratch(Program(buffers, draft.stages, 0, len(weights))), weights
+
+
+def place_scratch(program: Program) -> Program:
+    """The program with its scratch buffers laid out anew; constants stay where they are."""
+    offsets = _scratch(Draft(program.buffers, program.stages, {}))
+    buffers = tuple(replace(b, offset=offsets.get(b.name, b.offset)) for b in program.buffers)
+    ends = [offsets[b.name] + _bytes(b) for b in buffers if b.name in offsets]
+    return replace(program, buffers=buffers, scratch_bytes=_aligned(max(ends, default=0)))
 
 
 def _constants(draft: Draft) -> tuple[bytes, dict[str, int]]:
