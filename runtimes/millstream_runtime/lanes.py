@@ -1,19 +1,24 @@
-"""Which sums of a program can be done in vectors of float32, and how wide: what every printer agrees on.
+"""Which sums of a program can be done in vectors, and how wide: what every printer agrees on.
 
-A blocked sum has an axis of lanes, the last of its stage, each lane with a total of its own. Another sum may
-have a reduction axis that all terms are read contiguously along: its lanes are partial sums.
+A blocked sum of float32 has an axis of lanes, the last of its stage, each lane with a total of its own.
+Another sum may have a reduction axis that all terms are read contiguously along: its lanes are partial sums.
+
+A blocked dot product is the exact sum of int8 products in int32. Its lanes are as above, and its last
+reduction axis holds the `DOT` products that lie side by side and that one instruction adds up in a lane.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from millstream_runtime.program import Call, Constant, Expression, Load, Stage, walk
+from millstream_runtime.program import Call, Constant, Expression, Load, Reduction, Stage, walk
 
 #: Vector registers that one block fills. Measured on 256 x 256: a quarter faster than 8, and 2 gains nothing.
 REGISTERS = 4
 #: Fewer lanes than this are not worth a vector.
 MIN_LANES = 4
+#: Products of int8 that one lane of int32 adds up at a time.
+DOT = 4
 _VECTOR_OPERATIONS = ("add", "subtract", "multiply")
 
 
@@ -70,4 +75,30 @@ def sum_axis(stage: Stage) -> int | None:
         strides = (load.access.strides[outer + axis] for load in loads(operand))
         if inner[axis] >= MIN_LANES and all(stride in (0, 1) for stride in strides):
             return outer + axis
+    return None
+
+
+def dot_factors(stage: Stage) -> tuple[Load, Load] | None:
+    """The factors of an exact sum of int8 products in int32, read at addresses known beforehand."""
+    match stage.reduction:
+        case Reduction(
+            "sum", _, Call("multiply", (Call("cast", (Load() as x,)), Call("cast", (Load() as y,))))
+        ):
+            plain = not x.access.lookups and not y.access.lookups
+            exact = stage.reduction.operand.dtype == "int32"
+            return (x, y) if plain and exact and x.dtype == y.dtype == "int8" else None
+    return None
+
+
+def dot_block(stage: Stage) -> tuple[Load, Load] | None:
+    """The factors of a blocked dot product: what all lanes share, and what each lane has of its own."""
+    factors, outer = dot_factors(stage), len(stage.extents)
+    if factors is None or stage.reduction is None or not stage.extents or stage.extents[-1] < MIN_LANES:
+        return None
+    if stage.reduction.extents[-1:] != (DOT,):
+        return None
+    for shared, own in (factors, factors[::-1]):
+        lane, last = (tuple(load.access.strides[axis] for load in (shared, own)) for axis in (outer - 1, -1))
+        if (lane, last) == ((0, DOT), (1, 1)):
+            return shared, own
     return None

@@ -9,9 +9,10 @@ import pytest
 from backend_programs import Case, F, Weights, differences, expected, matrix_vectors
 from hypothesis import given
 from hypothesis import strategies as st
+from int8_programs import SHAPES, convolution, products
 
 from millstream.targets.blocks import Blocked, block
-from millstream_runtime.lanes import MIN_LANES, chunks, is_blocked
+from millstream_runtime.lanes import MIN_LANES, chunks, dot_block, is_blocked
 from millstream_runtime.program import (
     Access,
     Accumulated,
@@ -84,3 +85,29 @@ def test_blocked_weights_are_read_front_to_back() -> None:
     assert isinstance(weight, Load)
     # Axes: group, block, lane, then the two summed axes; lanes innermost, the group outermost.
     assert weight.access.strides == (3 * 4 * 16, 0, 1, 4 * 16, 16)
+
+
+@pytest.mark.parametrize("make", [lambda: products(SHAPES, 2), convolution])
+@pytest.mark.parametrize("lanes", [16, 4])
+def test_integers_stay_to_the_bit(make: Callable[[], Case], lanes: int) -> None:
+    case = make()
+    made = block(case.program, case.weights, lanes)
+    check(made.program)
+    changed = Case(made.program, made.weights, case.inputs)
+    assert differences(case, expected(changed)[0], expected(case)[0], 0) == []
+
+
+def test_a_dot_product_is_cut_into_lanes_and_groups() -> None:
+    case = products([(1, 85, 38)], 1)
+    made = block(case.program, case.weights, 16)
+    sums = [stage for stage in made.program.stages if stage.reduction]
+    assert [stage.extents for stage in sums[:4]] == [(1, 1, 64), (1, 1, 16), (1, 1, 4), (1, 1, 1)]
+    assert [dot_block(stage) is not None for stage in sums[:4]] == [True, True, True, False]
+    first = dot_block(sums[0])
+    assert first is not None
+    shared, own = first
+    # Axes: row, block, lane, group, within the group; ten groups hold 38 terms.
+    assert shared.access.strides == (0, 0, 0, 4, 1)
+    assert own.access.strides == (0, 0, 4, 256, 1)
+    assert sums[0].reduction is not None
+    assert sums[0].reduction.extents == (10, 4)

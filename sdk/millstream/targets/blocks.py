@@ -7,18 +7,22 @@ computed side by side for the points of one axis gets that axis last, cut into a
     y[b * 128 + l] = sum over k of v[b, k, l] * x[k]    for b < 1, l < 128, and the same for the rest of 72
 
 with v the weights repacked so that the loops read them from front to back. A printer then has vectors by
-taking the last axis as lanes (`is_blocked` says where it may).
+taking the last axis as lanes (`is_blocked` says where it may). The sum of an int8 product is also cut into
+groups of `DOT`, which lie side by side behind the lanes (`dot_block`):
+
+    y[b * 64 + l] = sum over j, and k < 4, of int32(v[b, j, l, k]) * int32(x[j * 4 + k])
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from millstream.lower.expression import rewrite
-from millstream_runtime.lanes import MIN_LANES, chunks, loads, vector_operand
+from millstream.targets.padding import dot_axis, pad_dots
+from millstream_runtime.lanes import DOT, MIN_LANES, chunks, dot_factors, loads, vector_operand
 from millstream_runtime.program import (
     Access,
     AxisIndex,
@@ -43,8 +47,11 @@ class Blocked:
 
 
 def block(program: Program, weights: bytes, lanes: int) -> Blocked:
-    """Block every float32 sum that has an axis to do it on; `lanes` float32 fill one vector register."""
-    packer = _Packer(program, weights)
+    """Block every float32 sum and every sum of int8 products that has an axis to do it on; `lanes` float32
+    fill one vector register."""
+    padded = pad_dots(program, weights)
+    program = padded.program
+    packer = _Packer(program, padded.weights)
     stages: list[Stage] = []
     for stage in program.stages:
         axis = _lane_axis(stage, packer.constants)
@@ -53,17 +60,18 @@ def block(program: Program, weights: bytes, lanes: int) -> Blocked:
     return Blocked(replace(program, buffers=buffers, stages=tuple(stages), weight_bytes=len(blob)), blob)
 
 
-def _lane_axis(stage: Stage, constants: dict[str, np.ndarray]) -> int | None:
+def _lane_axis(stage: Stage, constants: Collection[str]) -> int | None:
     """The longest axis of the stage on which weights can be repacked and all else is contiguous."""
     operand = vector_operand(stage)
-    if operand is None:
-        return None
-    terms = loads(operand)
+    is_dot = dot_axis(stage, constants) is not None
+    terms = loads(operand) if operand else list(dot_factors(stage) or ()) if is_dot else []
+    # The lanes of a dot product hold groups of weights: what they share cannot be a vector too.
+    steps = (0,) if is_dot else (0, 1)
 
     def fits(axis: int) -> bool:
         strides = [(load.access.buffer in constants, load.access.strides[axis]) for load in terms]
         return any(stride for _, stride in strides) and all(
-            constant or stride in (0, 1) for constant, stride in strides
+            constant or stride in steps for constant, stride in strides
         )
 
     axes = [axis for axis, extent in enumerate(stage.extents) if extent >= MIN_LANES and fits(axis)]
@@ -72,11 +80,49 @@ def _lane_axis(stage: Stage, constants: dict[str, np.ndarray]) -> int | None:
 
 def _split(stage: Stage, axis: int, lanes: int, packer: _Packer) -> list[Stage]:
     """One stage per width; their axes are the others, the blocks, the lanes, then the reduction's."""
-    return [
-        # Too few lanes for a vector, and it is the sum that gets vectorised.
-        packer.pack(_part(stage, axis, start, count, width), lanes_last=width >= MIN_LANES)
-        for start, count, width in chunks(stage.extents[axis], lanes)
-    ]
+    stages = []
+    for start, count, width in chunks(stage.extents[axis], lanes):
+        part, inside = _part(stage, axis, start, count, width), 0
+        if width < MIN_LANES:
+            # Too few lanes for a vector, and it is the sum that gets vectorised.
+            stages.append(packer.pack(part, range(len(_extents(part)))))
+            continue
+        group = dot_axis(part, packer.constants)
+        if group is not None:
+            part, inside = _grouped(part, group), 1
+        stages.append(packer.pack(part, _lanes_behind(part, inside)))
+    return stages
+
+
+def _extents(stage: Stage) -> tuple[int, ...]:
+    """Of all axes, the reduction's last."""
+    return stage.extents + (stage.reduction.extents if stage.reduction else ())
+
+
+def _lanes_behind(stage: Stage, inside: int) -> list[int]:
+    """The order of a stage's axes with its own last one behind those of the sum but `inside` many."""
+    lanes = len(stage.extents) - 1
+    order = [axis for axis in range(len(_extents(stage))) if axis != lanes]
+    order.insert(len(order) - inside, lanes)
+    return order
+
+
+def _grouped(stage: Stage, axis: int) -> Stage:
+    """The stage with one axis of its sum cut into groups, and the axis within a group moved last."""
+    reduction = stage.reduction
+    if reduction is None:
+        return stage
+
+    def place(access: Access) -> Access:
+        strides = list(access.strides)
+        stride = strides[axis]
+        strides[axis] = stride * DOT
+        return replace(access, strides=(*strides, stride))
+
+    extents = list(reduction.extents)
+    extents[axis - len(stage.extents)] //= DOT
+    operand = _move(reduction.operand, place, lambda index: index)
+    return replace(stage, reduction=replace(reduction, extents=(*extents, DOT), operand=operand))
 
 
 def _part(stage: Stage, axis: int, start: int, count: int, width: int) -> Stage:
@@ -144,19 +190,12 @@ class _Packer:
             for buffer in program.role("constant")
         }
 
-    def pack(self, stage: Stage, lanes_last: bool) -> Stage:
-        """The stage with its operand's weights in the order that its loops read them.
-
-        The stage's axes are the outer loops and the reduction's the inner ones, but for the last axis of
-        the stage, which is innermost when it is the lanes.
-        """
+    def pack(self, stage: Stage, order: Sequence[int]) -> Stage:
+        """The stage with its operand's weights in the order that its loops read them, outermost first."""
         reduction = stage.reduction
         if reduction is None:
             return stage
-        extents, outer = stage.extents + reduction.extents, len(stage.extents)
-        inner = range(outer, len(extents))
-        order = [*range(outer - 1), *inner, outer - 1] if lanes_last else [*range(outer), *inner]
-        operand = self._packed_expression(reduction.operand, extents, order)
+        operand = self._packed_expression(reduction.operand, stage.extents + reduction.extents, order)
         return replace(stage, reduction=replace(reduction, operand=operand))
 
     def pack_map(self, stage: Stage) -> Stage:
@@ -167,7 +206,7 @@ class _Packer:
         return replace(stage, value=self._packed_expression(stage.value, stage.extents, order))
 
     def _packed_expression(
-        self, expression: Expression, extents: tuple[int, ...], order: list[int]
+        self, expression: Expression, extents: tuple[int, ...], order: Sequence[int]
     ) -> Expression:
         def visit(part: Expression) -> Expression | None:
             if not isinstance(part, Load) or part.access.buffer not in self.constants or part.access.lookups:
@@ -176,7 +215,7 @@ class _Packer:
 
         return rewrite(expression, visit)
 
-    def _repack(self, access: Access, extents: tuple[int, ...], order: list[int]) -> Access:
+    def _repack(self, access: Access, extents: tuple[int, ...], order: Sequence[int]) -> Access:
         """A new constant holding exactly what `access` reads, in `order` of the axes."""
         used = [axis for axis in order if access.strides[axis] and extents[axis] > 1]
         address = np.array(access.offset)

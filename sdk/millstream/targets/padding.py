@@ -1,0 +1,135 @@
+"""Fill the sums of int8 products up to whole groups of `DOT`, so that dot products need no remainder.
+
+A rewrite from program to program, checked like any other by executing both. What is added is zero times
+zero: the weights get zeros behind each row, and the activations are copied to a place that ends in zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from millstream.lower.memory import ALIGNMENT
+from millstream.lower.view import row_major
+from millstream_runtime.lanes import DOT, dot_factors
+from millstream_runtime.program import (
+    Access,
+    Buffer,
+    Call,
+    Constant,
+    Expression,
+    Load,
+    Program,
+    Reduction,
+    Stage,
+)
+
+
+@dataclass(frozen=True)
+class Padded:
+    """The rewritten program and its weights."""
+
+    program: Program
+    weights: bytes
+
+
+def pad_dots(program: Program, weights: bytes) -> Padded:
+    """Pad every sum of products of int8 activations and constant int8 weights."""
+    made = Padded(program, weights)
+    constants = {buffer.name for buffer in program.role("constant")}
+    stages: list[Stage] = []
+    for stage in program.stages:
+        factors, axis = dot_factors(stage), dot_axis(stage, constants)
+        if factors is None or axis is None or not _missing(stage, axis):
+            stages.append(stage)
+            continue
+        terms: list[Expression] = []
+        for load in factors:
+            pad = _constant if load.access.buffer in constants else _scratch
+            made, before, padded = pad(made, stage, load.access, axis)
+            stages += before
+            terms.append(Call("cast", (Load(padded, "int8"),), "int32"))
+        stages.append(_with_operand(stage, axis, Call("multiply", tuple(terms), "int32")))
+    return replace(made, program=replace(made.program, stages=tuple(stages)))
+
+
+def dot_axis(stage: Stage, constants: Collection[str]) -> int | None:
+    """The summed axis that int8 activations are contiguous along, when the other factor is constant."""
+    outer, found = len(stage.extents), None
+    factors = dot_factors(stage) or ()
+    activations = [load.access for load in factors if load.access.buffer not in constants]
+    if stage.reduction and len(activations) == 1:
+        for axis, extent in enumerate(stage.reduction.extents, outer):
+            if extent > 1 and activations[0].strides[axis] == 1:
+                found = axis
+    return found
+
+
+def _missing(stage: Stage, axis: int) -> int:
+    """Products that are missing to a whole number of groups."""
+    return -_extents(stage)[axis] % DOT
+
+
+def _extents(stage: Stage) -> tuple[int, ...]:
+    return stage.extents + (stage.reduction.extents if stage.reduction else ())
+
+
+def _with_operand(stage: Stage, axis: int, operand: Expression) -> Stage:
+    """The stage with a longer sum over another operand."""
+    extents = list(_extents(stage))
+    extents[axis] += _missing(stage, axis)
+    return replace(stage, reduction=Reduction("sum", tuple(extents[len(stage.extents) :]), operand))
+
+
+def _place(name: str, stage: Stage, access: Access, axis: int) -> tuple[Access, list[int], list[int]]:
+    """Where the padded copy of what a stage reads lies; the axes it has, and how far each goes."""
+    extents = _extents(stage)
+    axes = [k for k, stride in enumerate(access.strides) if k == axis or (stride and extents[k] > 1)]
+    shape = [extents[k] + (_missing(stage, k) if k == axis else 0) for k in axes]
+    strides = [0] * len(extents)
+    for k, stride in zip(axes, row_major(shape), strict=True):
+        strides[k] = stride
+    return Access(name, 0, tuple(strides)), axes, shape
+
+
+def _constant(made: Padded, stage: Stage, access: Access, axis: int) -> tuple[Padded, list[Stage], Access]:
+    """A constant with zeros at the end of `axis`."""
+    padded, axes, shape = _place(f"padded.{len(made.program.buffers)}", stage, access, axis)
+    source = made.program.buffer(access.buffer)
+    values = np.frombuffer(made.weights, source.dtype, source.size, source.offset)
+    address = np.array(access.offset)
+    for k in axes:
+        address = np.add.outer(address, np.arange(_extents(stage)[k]) * access.strides[k])
+    ends = [(0, size - extent) for size, extent in zip(shape, address.shape, strict=True)]
+    array = np.pad(values[address], ends)
+    begin = made.weights + bytes(-len(made.weights) % ALIGNMENT)
+    buffer = Buffer(padded.buffer, "constant", source.dtype, array.size, len(begin))
+    blob = begin + array.tobytes()
+    program = replace(made.program, buffers=(*made.program.buffers, buffer), weight_bytes=len(blob))
+    return Padded(program, blob), [], padded
+
+
+def _scratch(made: Padded, stage: Stage, access: Access, axis: int) -> tuple[Padded, list[Stage], Access]:
+    """A copy in scratch with zeros at the end of `axis`, and the two stages that make it."""
+    padded, axes, shape = _place(f"padded.{len(made.program.buffers)}", stage, access, axis)
+    begin = made.program.scratch_bytes
+    end = begin + int(np.prod(shape))
+    buffer = Buffer(padded.buffer, "scratch", "int8", end - begin, begin)
+    program = replace(
+        made.program,
+        buffers=(*made.program.buffers, buffer),
+        scratch_bytes=end + -end % ALIGNMENT,
+    )
+    extents = [_extents(stage)[k] for k in axes]
+    place = axes.index(axis)
+    rest = [*extents[:place], shape[place] - extents[place], *extents[place + 1 :]]
+    source = replace(access, strides=tuple(access.strides[k] for k in axes))
+    target = Access(padded.buffer, 0, tuple(padded.strides[k] for k in axes))
+    behind = replace(target, offset=extents[place] * target.strides[place])
+    stages = [
+        Stage(stage.origin, tuple(extents), None, Load(source, "int8"), target),
+        Stage(stage.origin, tuple(rest), None, Constant(0, "int8"), behind),
+    ]
+    return replace(made, program=program), stages, padded
