@@ -53,7 +53,7 @@ FLOORS = (
     {"graph", "package"},
     {"reference", "coarse", "protocol", "datasets"},
     {"fold", "trace"},
-    {"lower"},
+    {"lower", "quantize"},
     {"targets", "prove", "loading", "opening", "cold_load"},
     {"exporting", "verify", "bench"},
     {"cli"},

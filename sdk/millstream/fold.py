@@ -16,6 +16,9 @@ from millstream.reference import evaluate
 
 _Shapes = Mapping[str, tuple[int | None, ...]]
 
+#: Folding a dequantized weight would store floats in place of the integers.
+_KEPT = ("DequantizeLinear",)
+
 
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model that computes the same outputs with fewer nodes; `model` stays as it is.
@@ -23,7 +26,8 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     Nodes whose inputs are all constant become initialisers, and so do Shape and Size of values whose
     extents are known. Identity and Dropout of a model in evaluation disappear, as do nodes and
     initialisers that no output needs. Graph inputs and outputs keep their names, nodes their order and
-    metadata. The same model gives the same result.
+    metadata. The same model gives the same result. What DequantizeLinear makes of constants is not folded:
+    the small integers are the point.
     """
     folded = onnx.ModelProto()
     folded.CopyFrom(model)
@@ -66,7 +70,7 @@ def _constant_results(
         name = node.output[0]
         return {name: onnx.numpy_helper.from_array(extents, name)}
     read = [name for name in node.input if name]
-    if any(name not in constants for name in read):
+    if node.op_type in _KEPT or any(name not in constants for name in read):
         return None
     alone = _model_of(model, node, [constants[name] for name in dict.fromkeys(read)])
     try:

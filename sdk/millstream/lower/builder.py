@@ -97,6 +97,11 @@ class Builder:
             self.arrays[name] = array
         return View(self._names[key], str(array.dtype), array.shape, row_major(array.shape))
 
+    def is_zero(self, view: View) -> bool:
+        """Whether the view is a constant that is 0 everywhere."""
+        array = self.arrays.get(view.buffer)
+        return array is not None and not array.any()
+
     def read(self, view: View, axes: Sequence[int] | None = None, rank: int | None = None) -> Expression:
         """Load an element (see `View.load`); a constant that is one value everywhere becomes a literal."""
         array = self.arrays.get(view.buffer)

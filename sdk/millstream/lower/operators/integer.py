@@ -37,14 +37,9 @@ def _product(builder: Builder, a: View, a_zero: View | None, b: View, b_zero: Vi
 
 def _one_zero_point(builder: Builder, zero: View | None, rank: int) -> Expression | None:
     """The zero point of a whole tensor as int32, or None when it is known to be 0."""
-    if zero is None or _is_zero(builder, zero):
+    if zero is None or builder.is_zero(zero):
         return None
     return cast(builder.read(builder.reshape(zero, ()), [], rank), "int32")
-
-
-def _is_zero(builder: Builder, view: View) -> bool:
-    array = builder.arrays.get(view.buffer)
-    return array is not None and not array.any()
 
 
 def _centred(builder: Builder, x: View, zero: View | None, axis: int) -> View:
@@ -63,7 +58,7 @@ def _convolution(
     builder: Builder, node: Node, x: View, x_zero: View | None, w: View, w_zero: View | None
 ) -> View:
     """The convolution of x and w, each less its zero point; so padding is with the zero point."""
-    if w_zero is not None and not _is_zero(builder, w_zero):
+    if w_zero is not None and not builder.is_zero(w_zero):
         w = _centred(builder, w, w_zero, 0)
     over = window(node, w.shape[2:], x.shape[2:])
     return convolve(builder, _centred(builder, x, x_zero, 0), grouped(node, w), over, node.optional(8))

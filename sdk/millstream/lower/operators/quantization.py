@@ -61,6 +61,7 @@ def _quantize(builder: Builder, node: Node) -> View:
         raise Untranslatable("a quantization without scale")
     code = node.attributes.get("output_dtype", 0)
     dtype = zero.dtype if zero else onnx_dtype(code) if code else "uint8"
+    zero = None if zero and builder.is_zero(zero) else zero
 
     def formula(x: Expression, scale: Expression, zero: Expression | None = None) -> Expression:
         steps = call("round", divide(cast(x, scale.dtype), scale))
@@ -74,9 +75,10 @@ def _dequantize(builder: Builder, node: Node) -> View:
     if scale is None:
         raise Untranslatable("a dequantization without scale")
 
+    zero = None if zero and builder.is_zero(zero) else zero
+
     def formula(x: Expression, scale: Expression, zero: Expression | None = None) -> Expression:
-        steps = cast(x, "int32")
-        steps = subtract(steps, cast(zero, "int32")) if zero else steps
+        steps = subtract(cast(x, "int32"), cast(zero, "int32")) if zero else x
         return multiply(cast(steps, scale.dtype), scale)
 
     return broadcast(builder, [view for view in (x, scale, zero) if view], formula)

@@ -9,6 +9,7 @@ from millstream.lower.passes.canonical import canonical
 from millstream.lower.passes.cut import cut_copies
 from millstream.lower.passes.epilogue import merge_epilogues
 from millstream.lower.passes.forward import forward_stores
+from millstream.lower.passes.hoist import hoist_factors
 from millstream.lower.passes.inline import inline
 from millstream.lower.passes.layout import order_constants
 from millstream.lower.passes.prune import prune
@@ -18,6 +19,7 @@ from millstream.lower.passes.unroll import unroll_sums
 FUSION: tuple[Callable[[Draft], Draft], ...] = (
     inline,
     prune,
+    hoist_factors,
     merge_epilogues,
     forward_stores,
     canonical,

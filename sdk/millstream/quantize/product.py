@@ -1,0 +1,124 @@
+"""The products with constant weights in a step graph: what quantization is about.
+
+A product is y = x W + bias (MatMul, Gemm) or a convolution. Whatever else holds weights is found too, so that
+nothing stays in float without a reason being told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.helper
+
+from millstream.graph import StepGraph, initializers, origin
+
+#: Shorter sums, fewer outputs or fewer weights cost more to quantize than they save.
+SHORTEST = 16
+FEWEST_WEIGHTS = 1024
+
+
+@dataclass(frozen=True)
+class Product:
+    """One node that multiplies an activation by a constant weight.
+
+    `channel` is the axis of the weight that counts the outputs; the scale of a weight is one per channel.
+    `bias` is empty when there is none.
+    """
+
+    node: onnx.NodeProto
+    activation: str
+    weight: str
+    channel: int
+    bias: str
+
+    @property
+    def output(self) -> str:
+        """The name of the result."""
+        return self.node.output[0]
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether the weight is (outputs, inputs of a group, *kernel) and slides."""
+        return self.node.op_type == "Conv"
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight that stays in float: the operator that reads it, the module it is of, its shape, and why."""
+
+    operator: str
+    origin: str
+    shape: tuple[int, ...]
+    why: str
+
+
+def find(graph: StepGraph) -> tuple[list[Product], list[Weight]]:
+    """The products of a flat, folded graph that are worth quantizing, and every other large weight."""
+    constants = initializers(graph.model)
+    products: list[Product] = []
+    left: list[Weight] = []
+    for node in graph.model.graph.node:
+        product = _product(node, constants)
+        if product is None:
+            left += _unknown(node, constants)
+            continue
+        why = _obstacle(product, constants[product.weight])
+        if why:
+            left.append(left_in_float(product, constants, why))
+        else:
+            products.append(product)
+    return products, left
+
+
+def left_in_float(product: Product, constants: Mapping[str, np.ndarray], why: str) -> Weight:
+    """What is told of a product that is not quantized."""
+    shape = constants[product.weight].shape
+    return Weight(product.node.op_type, origin(product.node), shape, why)
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """The attributes of a node by name."""
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+def _product(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Product | None:
+    """The node as a product, or None when it is none with a constant weight on the right."""
+    if node.op_type not in ("MatMul", "Gemm", "Conv") or node.domain not in ("", "ai.onnx"):
+        return None
+    activation, weight, *rest = node.input
+    if weight not in constants or activation in constants or constants[weight].ndim < 2:
+        return None
+    from_end = 2 if attributes(node).get("transB", 0) else 1
+    channel = 0 if node.op_type == "Conv" else constants[weight].ndim - from_end
+    return Product(node, activation, weight, channel, rest[0] if rest else "")
+
+
+def _obstacle(product: Product, weight: np.ndarray) -> str:
+    """Why the product stays in float; empty when it need not."""
+    given = attributes(product.node)
+    outputs = weight.shape[product.channel]
+    inputs = weight.size // outputs
+    if weight.dtype != np.float32:
+        return f"its weight is {weight.dtype}"
+    if not np.isfinite(weight).all():
+        return "its weight holds NaN or infinity"
+    if min(inputs, outputs) < SHORTEST or weight.size < FEWEST_WEIGHTS:
+        return f"too small: {weight.size} weights, sums of {inputs}, {outputs} outputs"
+    if not product.is_convolution and weight.ndim != 2:
+        return "a stack of matrices"
+    scaled = given.get("alpha", 1.0) != 1 or (product.bias and given.get("beta", 1.0) != 1)
+    if scaled or given.get("transA", 0):
+        return "a Gemm with a factor, or whose activation is transposed"
+    return ""
+
+
+def _unknown(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Iterator[Weight]:
+    for name in node.input:
+        array = constants.get(name)
+        if array is not None and array.dtype.kind == "f" and array.size >= FEWEST_WEIGHTS:
+            why = f"no format quantizes the weights of {node.op_type}"
+            yield Weight(node.op_type, origin(node), array.shape, why)

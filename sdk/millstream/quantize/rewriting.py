@@ -1,0 +1,86 @@
+"""A step graph being rewritten product by product: new nodes and constants with names of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+
+from millstream.graph import StepGraph, build, initializers, origin, set_origin
+from millstream.quantize.product import Product
+from millstream.quantize.rounding import Rounded, round_weight
+
+#: Writes the nodes that stand in a product's place; the last one computes the product's output.
+Rewrite = Callable[["Rewriting", Product], None]
+
+
+def rewrite(graph: StepGraph, products: Sequence[Product], replace: Rewrite) -> StepGraph:
+    """The graph with each of the products written anew by `replace`; all else stays as it is."""
+    state = Rewriting(graph)
+    by_output = {product.output: product for product in products}
+    for node in graph.model.graph.node:
+        product = by_output.get(node.output[0])
+        if product is None:
+            state.nodes.append(node)
+        else:
+            state.origin = origin(node)
+            replace(state, product)
+    return state.finished()
+
+
+class Rewriting:
+    """Nodes in order, and constants by name. `origin` is the module path that new nodes come from."""
+
+    def __init__(self, graph: StepGraph) -> None:
+        self.constants: Mapping[str, np.ndarray] = initializers(graph.model)
+        self.nodes: list[onnx.NodeProto] = []
+        self.origin = ""
+        self._graph = graph
+        self._added: dict[str, np.ndarray] = {}
+        self._rounded: dict[tuple[str, int], Rounded] = {}
+        self._taken = set(self.constants) | {value.name for value in graph.model.graph.input}
+        self._taken.update(name for node in graph.model.graph.node for name in node.output)
+
+    def node(self, operator: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:
+        """Add a node and return the name of its result: `output`, or a new one."""
+        output = output or self._new(operator)
+        node = onnx.helper.make_node(operator, list(inputs), [output], name=f"{output} node", **attributes)
+        set_origin(node, self.origin)
+        self.nodes.append(node)
+        return output
+
+    def constant(self, name: str, array: np.ndarray) -> str:
+        """Add a constant once; the same name means the same array."""
+        self._added.setdefault(name, array)
+        return name
+
+    def rounded(self, product: Product) -> Rounded:
+        """The product's weight in int8; weights that several products share are rounded once."""
+        key = (product.weight, product.channel)
+        if key not in self._rounded:
+            self._rounded[key] = round_weight(self.constants[product.weight], product.channel)
+        return self._rounded[key]
+
+    def finished(self) -> StepGraph:
+        """The new graph, with the constants that it still reads. Raises GraphInvalid."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self._graph.model)
+        read = {name for node in self.nodes for name in node.input}
+        read.update(value.name for value in model.graph.output)
+        kept = [item for item in model.graph.initializer if item.name in read]
+        kept += [onnx.numpy_helper.from_array(array, name) for name, array in self._added.items()]
+        del model.graph.node[:], model.graph.initializer[:]
+        model.graph.node.extend(self.nodes)
+        model.graph.initializer.extend(kept)
+        return build(model, self._graph.states)
+
+    def _new(self, operator: str) -> str:
+        number = len(self.nodes)
+        while (name := f"quantized.{number}.{operator}") in self._taken:
+            number += 1
+        self._taken.add(name)
+        return name

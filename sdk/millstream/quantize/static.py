@@ -1,0 +1,44 @@
+"""W8A8 with constant activation scales, measured on example frames.
+
+    q = QuantizeLinear(x, scale)
+    y = float(q W) * (scale * weight scale) + bias
+
+One pass over an activation less than with dynamic scales; values beyond the example's range saturate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from millstream.graph import StepGraph
+from millstream.quantize.calibration import Calibration, largest_magnitudes
+from millstream.quantize.integer import back_to_float, integer_product, weight_scale
+from millstream.quantize.product import Product
+from millstream.quantize.rewriting import Rewriting, rewrite
+from millstream.quantize.rounding import LARGEST
+
+
+def quantize_statically(graph: StepGraph, products: Sequence[Product], calibration: Calibration) -> StepGraph:
+    """Compute `products` on integers, with the scales that just hold the calibration's activations."""
+    largest = largest_magnitudes(graph, sorted({p.activation for p in products}), calibration)
+    ready: dict[str, str] = {}
+
+    def replace(writing: Rewriting, product: Product) -> None:
+        name = product.activation
+        # An activation that is always zero may have any scale.
+        scale = np.float32((largest[name] or 1.0) / LARGEST)
+        if name not in ready:
+            ready[name] = _quantized(writing, name, scale)
+        sums = integer_product(writing, product, ready[name])
+        scales = weight_scale(writing, product, float(scale))
+        back_to_float(writing, product, sums, writing.constant(f"{product.output}.scale", scales))
+
+    return rewrite(graph, products, replace)
+
+
+def _quantized(writing: Rewriting, activation: str, scale: np.float32) -> str:
+    name = writing.constant(f"{activation}.step", np.array(scale))
+    zero = writing.constant("quantized.zero", np.array(0, np.int8))
+    return writing.node("QuantizeLinear", [activation, name, zero])

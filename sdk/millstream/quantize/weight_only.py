@@ -1,0 +1,30 @@
+"""Weight-only int8: the weight of every product is int8 and dequantized where it is read.
+
+    y = x DequantizeLinear(W, scale) + bias
+
+Activations and sums stay in float. Four times fewer bytes of weights to store and to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from millstream.graph import StepGraph
+from millstream.quantize.calibration import Calibration
+from millstream.quantize.product import Product, attributes
+from millstream.quantize.rewriting import Rewriting, rewrite
+
+
+def quantize_weights(graph: StepGraph, products: Sequence[Product], calibration: Calibration) -> StepGraph:
+    """Store the weights of `products` in int8."""
+    return rewrite(graph, products, _replace)
+
+
+def _replace(writing: Rewriting, product: Product) -> None:
+    rounded = writing.rounded(product)
+    values = writing.constant(f"{product.weight}.int8", rounded.values)
+    scale = writing.constant(f"{product.weight}.scale", rounded.scale)
+    weight = writing.node("DequantizeLinear", [values, scale], axis=product.channel)
+    node = product.node
+    inputs = [product.activation, weight, *node.input[2:]]
+    writing.node(node.op_type, inputs, product.output, **attributes(node))
