@@ -15,10 +15,11 @@ groups of `DOT`, which lie side by side behind the lanes (`dot_block`):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from millstream.lower.expression import rewrite
 from millstream.targets.padding import dot_axis, pad_dots
@@ -184,7 +185,7 @@ class _Packer:
 
     def __init__(self, program: Program, weights: bytes) -> None:
         self._buffers = program.buffers
-        self._packed: dict[tuple[str, bytes], str] = {}
+        self._packed: dict[tuple[str, int, tuple[tuple[int, int], ...]], str] = {}
         self.constants = {
             buffer.name: np.frombuffer(weights, buffer.dtype, buffer.size, buffer.offset)
             for buffer in program.role("constant")
@@ -218,35 +219,46 @@ class _Packer:
     def _repack(self, access: Access, extents: tuple[int, ...], order: Sequence[int]) -> Access:
         """A new constant holding exactly what `access` reads, in `order` of the axes."""
         used = [axis for axis in order if access.strides[axis] and extents[axis] > 1]
-        address = np.array(access.offset)
-        for axis in used:
-            address = np.add.outer(address, np.arange(extents[axis]) * access.strides[axis])
-        name = self._name(access.buffer, address)
+        walk = _merged((extents[axis], access.strides[axis]) for axis in used)
+        name = self._name(access.buffer, access.offset, walk)
         strides, stride = [0] * len(extents), 1
         for axis in reversed(used):
             strides[axis] = stride
             stride *= extents[axis]
         return Access(name, 0, tuple(strides))
 
-    def _name(self, source: str, address: np.ndarray) -> str:
-        """The constant holding those elements of `source`; stages that read the same share it."""
-        key = (source, address.tobytes())
+    def _name(self, source: str, offset: int, walk: tuple[tuple[int, int], ...]) -> str:
+        """The constant holding what a walk through `source` reads; stages that read the same share it."""
+        key = (source, offset, walk)
         if key not in self._packed:
             self._packed[key] = f"{source}#{len(self._packed)}"
-            self.constants[self._packed[key]] = self.constants[source][address].ravel()
+            flat = self.constants[source][offset:]
+            shape, strides = [extent for extent, _ in walk], [stride * flat.itemsize for _, stride in walk]
+            self.constants[self._packed[key]] = as_strided(flat, shape, strides).ravel()
         return self._packed[key]
 
     def collect(self, stages: list[Stage]) -> tuple[tuple[Buffer, ...], bytes]:
         """The buffers, with only those constants that are still read, and their bytes."""
         read = {load.access.buffer for stage in stages for load in _all_loads(stage)}
         buffers = [buffer for buffer in self._buffers if buffer.role != "constant"]
-        blob = b""
+        blob = bytearray()
         for name, values in self.constants.items():
             if name in read:
                 blob += bytes(-len(blob) % _ALIGNMENT)
                 buffers.append(Buffer(name, "constant", values.dtype.name, values.size, len(blob)))
                 blob += values.tobytes()
-        return tuple(buffers), blob + bytes(-len(blob) % _ALIGNMENT)
+        return tuple(buffers), bytes(blob + bytes(-len(blob) % _ALIGNMENT))
+
+
+def _merged(walk: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Loops as (extent, stride), with those joined that walk on as one: one way to say the same walk."""
+    merged: list[tuple[int, int]] = []
+    for extent, stride in walk:
+        if merged and merged[-1][1] == extent * stride:
+            merged[-1] = (merged[-1][0] * extent, stride)
+        else:
+            merged.append((extent, stride))
+    return tuple(merged)
 
 
 def _all_loads(stage: Stage) -> list[Load]:

@@ -110,8 +110,7 @@ def _build(source: str, level: Level) -> bytes:
     import tvm.script
 
     target = tvm.target.Target({"kind": "llvm", **({"mcpu": level.mcpu} if level is not _ANY else {})})
-    module = tvm.IRModule({"step": tvm.script.from_source(source)})
-    module = tvm.tirx.transform.BindTarget(target.with_host(target))(module)
+    module = tvm.tirx.transform.BindTarget(target.with_host(target))(tvm.script.from_source(source))
     code = tvm.get_global_func("target.build.llvm")(_lowering()(module), target)
     with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
         path = Path(folder) / "step.so"

@@ -1,8 +1,9 @@
-"""A blocked program printed as TVMScript: one `PrimFunc` for the whole step, streams in the outer loop.
+"""A blocked program printed as TVMScript: a module whose `step` calls one function per kind of stage.
 
-Parameters: the number of streams, then one flat buffer each for `parameters(program)`. Constants and scratch
-are one parameter per dtype, because TVM takes two parameters to be two places in memory. A bool is passed
-as uint8. Buffers of the caller are only aligned to their elements: TVM assumes 64 bytes unless told.
+Parameters of `step`: the number of streams, then one flat buffer each for `parameters(program)`. Constants
+and scratch are one parameter per dtype, because TVM takes two parameters to be two places in memory. A bool
+is passed as uint8. Buffers of the caller are only aligned to their elements: TVM assumes 64 bytes unless
+told. A function of a stage takes the addresses of its operands.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from millstream.targets.occurrence import Occurrence, Place, Shape, occurrence
 from millstream.targets.tvm_point import Names
 from millstream.targets.tvm_stage import StagePrinter, stored
 from millstream_runtime.program import Buffer, Program, item_size
@@ -34,16 +36,45 @@ def _merged(program: Program, role: str) -> Iterator[Buffer]:
 
 
 def print_program(program: Program, lanes: int) -> str:
-    """The source of `step`; `lanes` float32 fill one vector register."""
-    constants = frozenset(buffer.name for buffer in program.role("constant"))
-    names = Names(_places(program), constants, itertools.count().__next__)
-    taken = ["streams: T.int64", *(_parameter(n, b) for n, b in enumerate(parameters(program)))]
-    lines = ["@T.prim_func(s_tir=True)", f"def step({', '.join(taken)}):"]
-    lines.append('    T.func_attr({"global_symbol": "step", "tir.noalias": True})')
-    lines.append("    for stream in range(streams):")
-    for stage in program.stages:
-        lines += [f"        {line}" for line in StagePrinter(stage, names, lanes).lines()]
+    """The source of a module with `step`; `lanes` float32 fill one vector register."""
+    buffers = {buffer.name: buffer for buffer in program.buffers}
+    stages = [occurrence(stage, buffers) for stage in program.stages]
+    names = {shape: f"stage{n}" for n, shape in enumerate(dict.fromkeys(stage.shape for stage in stages))}
+    lines = ["@I.ir_module", "class Module:"]
+    for shape, name in names.items():
+        lines += [f"    {line}" for line in _function(name, shape, lanes)]
+    lines += [f"    {line}" for line in _step(program, stages, names)]
     return "\n".join(lines) + "\n"
+
+
+def _function(name: str, shape: Shape, lanes: int) -> Iterator[str]:
+    """A function of the addresses of the shape's operands."""
+    yield "@T.prim_func(private=True, s_tir=True)"
+    yield f"def {name}({', '.join(f'at_{operand.name}: T.handle' for operand in shape.operands)}):"
+    # TVM tells LLVM that two names never share memory, which is wrong once this is inlined beside a stage
+    # that has other names for it. Addresses that are named anew in a function without promises are exempt.
+    yield '    T.func_attr({"tir.noalias": False})'
+    for x in shape.operands:
+        dtype = f'"{stored(x.dtype)}"'
+        address = f'T.reinterpret(T.handle({dtype}, "global").ty, at_{x.name})'
+        yield f"    {x.name} = T.decl_buffer(({x.reach},), {dtype}, data={address})"
+    constants = frozenset(operand.name for operand in shape.operands if operand.is_constant)
+    places = {operand.name: (operand.name, "0") for operand in shape.operands}
+    names = Names(places, constants, itertools.count().__next__)
+    yield from (f"    {line}" for line in StagePrinter(shape.stage, names, lanes).lines())
+
+
+def _step(program: Program, stages: list[Occurrence], names: dict[Shape, str]) -> Iterator[str]:
+    """Every stage in order, for one stream after the other."""
+    taken = ["streams: T.int64", *(_parameter(n, b) for n, b in enumerate(parameters(program)))]
+    elements = _elements(program)
+    yield "@T.prim_func(s_tir=True)"
+    yield f"def step({', '.join(taken)}):"
+    yield '    T.func_attr({"global_symbol": "step", "tir.noalias": True})'
+    yield "    for stream in range(streams):"
+    for stage in stages:
+        arguments = ", ".join(f"T.address_of({_element(place, elements)})" for place in stage.places)
+        yield f"        Module.{names[stage.shape]}({arguments})"
 
 
 def _parameter(number: int, buffer: Buffer) -> str:
@@ -53,14 +84,19 @@ def _parameter(number: int, buffer: Buffer) -> str:
     return f'p{number}: T.Buffer(({shape},), "{stored(buffer.dtype)}", align={align})'
 
 
-def _places(program: Program) -> dict[str, tuple[str, str]]:
+def _element(place: Place, elements: dict[str, tuple[str, str]]) -> str:
+    parameter, first = elements[place.buffer]
+    return f"{parameter}[{first} + {place.element}]"
+
+
+def _elements(program: Program) -> dict[str, tuple[str, str]]:
     """For each buffer the parameter that holds it, and the text of its first element's index there."""
     numbers = {buffer.name: number for number, buffer in enumerate(parameters(program))}
-    places = {}
+    elements = {}
     for buffer in program.buffers:
         if buffer.role in _SHARED:
             number = numbers[f"{buffer.role}.{buffer.dtype}"]
-            places[buffer.name] = (f"p{number}", str(buffer.offset // item_size(buffer.dtype)))
+            elements[buffer.name] = (f"p{number}", str(buffer.offset // item_size(buffer.dtype)))
         else:
-            places[buffer.name] = (f"p{numbers[buffer.name]}", f"stream * {buffer.size}")
-    return places
+            elements[buffer.name] = (f"p{numbers[buffer.name]}", f"stream * {buffer.size}")
+    return elements

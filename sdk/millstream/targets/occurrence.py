@@ -1,0 +1,91 @@
+"""Stages that differ only in where their buffers lie: what they do, and where each of them does it.
+
+Layers of a model repeat, so most stages of a program do the same to other memory. Cut into a shape and its
+places, a stage is a function and a call of it: equal shapes are printed and compiled once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from millstream.lower.rewriting import readdressed
+from millstream_runtime.program import Access, Buffer, Load, Stage, walk
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A buffer as a shape knows it: elements that lie from 0 to `reach` - 1 behind the place given to it."""
+
+    name: str
+    dtype: str
+    reach: int
+    is_constant: bool
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a stage does: the stage on buffers that are called after their operands, without an origin."""
+
+    stage: Stage
+    operands: tuple[Operand, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """An element of a buffer, by number."""
+
+    buffer: str
+    element: int
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """One stage of a program: its shape, and for each operand where that begins."""
+
+    shape: Shape
+    places: tuple[Place, ...]
+
+
+def occurrence(stage: Stage, buffers: Mapping[str, Buffer]) -> Occurrence:
+    """The stage with its buffers numbered in the order in which it names them.
+
+    An operand begins at the lowest offset among the stage's addresses of that buffer.
+    """
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for access, extents in _accesses(stage):
+        spans.setdefault(access.buffer, []).append(_span(access, extents))
+    begins = {name: min(begin for begin, _ in found) for name, found in spans.items()}
+    names = {buffer: f"b{number}" for number, buffer in enumerate(spans)}
+    operands = tuple(
+        Operand(
+            names[name],
+            buffers[name].dtype,
+            max(end for _, end in found) - begins[name],
+            buffers[name].role == "constant",
+        )
+        for name, found in spans.items()
+    )
+
+    def placed(access: Access, extents: tuple[int, ...]) -> Access:
+        return replace(access, buffer=names[access.buffer], offset=access.offset - begins[access.buffer])
+
+    places = tuple(Place(name, begin) for name, begin in begins.items())
+    return Occurrence(Shape(replace(readdressed(stage, placed), origin=""), operands), places)
+
+
+def _accesses(stage: Stage) -> Iterator[tuple[Access, Sequence[int]]]:
+    """Every address with the extents that it is walked over."""
+    inner = stage.extents + (stage.reduction.extents if stage.reduction else ())
+    operand = walk(stage.reduction.operand) if stage.reduction else iter(())
+    yield from ((part.access, inner) for part in operand if isinstance(part, Load))
+    yield from ((part.access, stage.extents) for part in walk(stage.value) if isinstance(part, Load))
+    yield stage.target, stage.extents
+
+
+def _span(access: Access, extents: Sequence[int]) -> tuple[int, int]:
+    """The lowest element that an address reaches, and the one behind the highest."""
+    reaches = [stride * (extent - 1) for stride, extent in zip(access.strides, extents, strict=True)]
+    reaches += [lookup.stride * (lookup.extent - 1) for lookup in access.lookups]
+    low, high = (sum(pick(reach, 0) for reach in reaches) for pick in (min, max))
+    return access.offset + low, access.offset + high + 1
