@@ -54,7 +54,7 @@ FLOORS = (
     {"reference", "coarse", "protocol", "datasets"},
     {"fold", "trace"},
     {"lower", "quantize"},
-    {"targets", "prove", "loading", "opening", "cold_load"},
+    {"targets", "prove", "prove_quantized", "loading", "opening", "cold_load"},
     {"exporting", "verify", "bench"},
     {"cli"},
     {"__main__"},

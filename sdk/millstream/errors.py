@@ -19,6 +19,10 @@ class UnknownTarget(UsageError):
     """No target of that name."""
 
 
+class UnknownFormat(UsageError):
+    """No format of quantization of that name."""
+
+
 class ModelNotFound(UsageError):
     """MODEL names no reference model, no importable factory and no file."""
 
@@ -75,6 +79,10 @@ class TraceFailed(UnsupportedModel):
 
 class UnsupportedOperators(UnsupportedModel):
     """A backend lacks operators that the graph uses; all of them are listed."""
+
+
+class NothingToQuantize(UnsupportedModel):
+    """No weight of the model can be quantized in the format asked for; every reason is listed."""
 
 
 class ProofFailed(MillstreamError):

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import millstream_runtime
-from millstream import lower, package, prove, reference, sequences, targets
+from millstream import lower, package, prove, prove_quantized, reference, sequences, targets
 from millstream.budget import Budget
 from millstream.budget import check as check_budget
 from millstream.errors import DataInvalid, ProofFailed, ToolMissing, UsageError
@@ -26,6 +26,9 @@ from millstream.ladder import Ladder, Rung, Silent, Watcher
 from millstream.opening import open_here
 from millstream.package import Contents
 from millstream.protocol import VALID, Streamable, streamable
+from millstream.quantize import Format, Quantized, quantize
+from millstream.quantize.calibration import Calibration
+from millstream.quantize.tolerance import largest_effect, rounds, widened
 from millstream.sequences import Example, Sequences
 from millstream.signing import SigningKey
 from millstream.targets import Compiled, Contract, Target
@@ -84,6 +87,7 @@ def export(
     labelled: Sequences | None = None,
     about: About | None = None,
     budget: Budget | None = None,
+    format: Format | None = None,
     watcher: Watcher | None = None,
 ) -> Exported:
     """Export `model` for the targets and prove that every form of it gives the same numbers.
@@ -97,6 +101,7 @@ def export(
         labelled: sequences with integer labels, for the metric.
         about: name, sample rate, hop and labels.
         budget: flash and RAM of the device, for the targets that run without Python.
+        format: how to quantize, one of `millstream.quantize.FORMATS`; without, the step stays in float.
         watcher: is told what goes on.
 
     Raises:
@@ -114,7 +119,7 @@ def export(
     source = streamable(model, first)
     if not source.stateful:
         data, labelled = _as_frames(data), labelled and _as_frames(labelled)
-    return _Export(source, data, labelled, about, budget, watcher, chosen).run(first)
+    return _Export(source, data, labelled, about, budget, format, watcher, chosen).run(first)
 
 
 def _targets(names: str | Sequence[str]) -> tuple[Target, ...]:
@@ -149,33 +154,60 @@ class _Export:
     labelled: Sequences | None
     about: About
     budget: Budget | None
+    format: Format | None
     watcher: Watcher
     chosen: tuple[Target, ...]
 
     def run(self, frame: torch.Tensor) -> Exported:
         self.watcher.begin("tracing the step")
         traced = trace(self.source, frame)
-        graph = traced.graph
-        spec = _model_spec(self.source, graph, self.about)
+        spec = _model_spec(self.source, traced.graph, self.about)
         initial = tuple(value[0].numpy() for value in self.source.initial.values())
+        exact = _core(traced.graph, spec, initial)
+        calibration = Calibration(self.data.frames, initial)
+        quantized = self._quantized(traced.graph, calibration)
+        graph = quantized.graph if quantized else traced.graph
         self._refuse_gaps(graph)
-        core = Core(spec, reference.open(graph.model, spec), initial, graph.sha256())
-        contract = Contract(spec, initial)
-        ladder = self._climb(Ladder(), self._torch_rungs(core))
+        core = _core(graph, spec, initial) if quantized else exact
+        ladder = self._climb(Ladder(), self._torch_rungs(exact))
+        ladder = self._climb(ladder, self._quantized_rungs(quantized, calibration))
         frames = np.concatenate(self.data.frames)
         golden = prove.make_golden(core, frames[:_GOLDEN_TICKS], spec.look_ahead)
+        effect = self._effect_of_ties(graph, replace(calibration, sequences=[frames]))
+        contract = Contract(spec, initial)
         contents = Contents(
             model=spec,
             step=graph.to_bytes(),
             golden=golden,
-            targets=tuple(self._compiled(target, graph, contract) for target in self.chosen),
+            targets=tuple(self._compiled(target, graph, contract, effect) for target in self.chosen),
             initial=_stored(spec, initial),
             provenance={**_provenance(traced.fixed_batch_reason), **self.about.provenance},
             options={"targets": [t.name for t in self.chosen], **self.about.options},
         )
         ladder = self._prove_bundle(contents, core, golden, frames, ladder)
-        report = {"ladder": ladder.to_json()}
+        report: dict[str, Any] = {"ladder": ladder.to_json()}
+        if quantized:
+            report["quantization"] = quantized.to_json()
         return Exported(replace(contents, report=report), ladder)
+
+    def _quantized(self, graph: StepGraph, calibration: Calibration) -> Quantized | None:
+        if self.format is None:
+            return None
+        self.watcher.begin(f"quantizing to {self.format.name}")
+        return quantize(graph, self.format, calibration)
+
+    def _quantized_rungs(self, quantized: Quantized | None, calibration: Calibration) -> list[Rung]:
+        if quantized is None:
+            return []
+        self.watcher.begin("quantized step against the float step")
+        return prove_quantized.near_float(quantized, calibration)
+
+    def _effect_of_ties(self, graph: StepGraph, calibration: Calibration) -> float:
+        """What roundings to the other side may do; 0 for a step whose activations are not quantized."""
+        if self.format is None or not rounds(graph):
+            return 0.0
+        self.watcher.begin("measuring what ties do that round to the other side")
+        return largest_effect(graph, calibration, _GOLDEN_TICKS)
 
     def _refuse_gaps(self, graph: StepGraph) -> None:
         refuse({t.name: targets.compile_half(t).gaps(graph, t) for t in self.chosen})
@@ -204,15 +236,16 @@ class _Export:
         return ladder
 
     def _compiled(
-        self, target: Target, graph: StepGraph, contract: Contract
+        self, target: Target, graph: StepGraph, contract: Contract, effect: float
     ) -> tuple[TargetSpec, Mapping[str, bytes]]:
         self.watcher.begin(f"compiling for {target.name}")
         made: Compiled = targets.compile_half(target).compile(graph, target, contract)
         if self.budget and not has_backend(target.backend):
             check_budget(self.budget, target.name, made.memory, lambda: lower.lower(graph).program)
         files = (STEP,) if target.reads_step else ()
+        tolerance = widened(made.tolerance, effect) if effect else made.tolerance
         return (
-            TargetSpec(target.name, target.backend, files, made.tolerance, made.memory, made.machine),
+            TargetSpec(target.name, target.backend, files, tolerance, made.memory, made.machine),
             made.files,
         )
 
@@ -233,9 +266,19 @@ class _Export:
                 ladder = self._climb(ladder, prove.long_run(models, core, frames, _LONG_RUN_TICKS))
             if self.labelled is not None and self.labelled.labels.size:
                 self.watcher.begin("predictions on labelled data")
-                rung = prove.same_predictions(self.source, models, self.labelled)
-                ladder = self._climb(ladder, [rung])
+                ladder = self._climb(ladder, self._prediction_rungs(models, core, self.labelled))
         return ladder
+
+    def _prediction_rungs(self, models: Sequence[Model], core: Core, labelled: Sequences) -> list[Rung]:
+        """Backends predict what torch predicts, or what the quantized reference does, which stays near."""
+        wanted = prove.last_outputs_of_torch(self.source, labelled)
+        if self.format is None:
+            return [prove.same_predictions("torch", wanted, models, labelled)]
+        found = prove_quantized.last_outputs(core, labelled.frames)
+        return [
+            prove_quantized.keeps_accuracy(self.format.name, wanted, found, labelled.labels),
+            prove.same_predictions(self.format.name, found, models, labelled),
+        ]
 
     def _backend_rungs(self, model: Model, golden: Golden, frames: np.ndarray) -> list[Rung]:
         rungs = [prove.backend_equals_reference(model, golden)]
@@ -244,6 +287,11 @@ class _Export:
         if model.spec.batch is None and len(frames) > model.spec.look_ahead:
             rungs.append(prove.batch_equals_streams(model, frames[:33]))
         return rungs
+
+
+def _core(graph: StepGraph, spec: ModelSpec, initial: tuple[np.ndarray, ...]) -> Core:
+    """The step graph under the reference."""
+    return Core(spec, reference.open(graph.model, spec), initial, graph.sha256())
 
 
 def _why(rung: Rung) -> str:

@@ -168,16 +168,20 @@ def long_run(models: Sequence[Model], reference: Core, frames: np.ndarray, ticks
     ]
 
 
-def same_predictions(source: Streamable, models: Sequence[Model], data: Sequences) -> Rung:
-    """Each backend, streaming, gives the class that torch gives over the whole sequence.
+def last_outputs_of_torch(source: Streamable, data: Sequences) -> np.ndarray:
+    """The first output of torch at the last frame of each whole sequence, (N, ...)."""
+    whole = sequence_outputs if source.stateful else torch_outputs
+    return np.stack([whole(source, frames)[0][-1] for frames in data.frames])
 
-    A prediction is the largest value of the last output. Where torch's two largest values are closer than
+
+def same_predictions(name: str, wanted: np.ndarray, models: Sequence[Model], data: Sequences) -> Rung:
+    """Each backend, streaming, gives the class that `wanted` (N, classes) gives: the last outputs of `name`.
+
+    A prediction is the largest value of the last output. Where the two largest values are closer than
     the backend's tolerance there is no right answer, and either counts. `data` has labels.
     """
-    whole = sequence_outputs if source.stateful else torch_outputs
-    wanted = np.stack([whole(source, frames)[0][-1] for frames in data.frames])
     classes = wanted.argmax(1)
-    parts, agree = [f"torch {_percent(classes, data.labels)}"], True
+    parts, agree = [f"{name} {_percent(classes, data.labels)}"], True
     for model in models:
         found = np.stack([stepped(model.core, frames)[0][-1] for frames in data.frames]).argmax(1)
         decided = _margins(wanted) > 2 * _allowed(wanted, model.target.tolerance)

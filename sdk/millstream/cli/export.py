@@ -11,6 +11,7 @@ import typer
 
 from millstream.cli.arguments import Json
 from millstream.cli.output import console, facts, print_json
+from millstream.cli.quantized import left_in_float, quantized
 from millstream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,6 +70,16 @@ def export(
     ram: Annotated[
         str | None, typer.Option(metavar="SIZE", help="What state, twice, and scratch may take there.")
     ] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help="w8, w8a8 or w8a8-static: see docs/quantize.md. Without: float."),
+    ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            metavar="E", help="Relative RMS error against float that may not be passed, such as 0.05."
+        ),
+    ] = None,
     config: Annotated[
         str | None, typer.Option(metavar="TOML", help=r"Options under \[export], named as the flags are.")
     ] = None,
@@ -84,6 +95,7 @@ def export(
         **{"model": model, "target": target, "output": output, "checkpoint": checkpoint, "example": example},
         **{"labelled": labelled, "name": name, "sample_rate": sample_rate, "hop": hop, "label": label},
         **{"labels": labels, "sign": sign, "flash": flash, "ram": ram},
+        **{"quantize": quantize, "max_error": max_error},
     }
     options = resolve(config, flags)
     if as_json:
@@ -121,6 +133,7 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
 
     for each in options.target:
         targets.target(each)  # before torch is imported, which takes seconds
+    format = options.format
     watcher.begin("loading the model")
     from millstream.cli.export_data import read_example, read_labelled, read_labels
     from millstream.exporting import About, export
@@ -145,6 +158,7 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
         labelled=test,
         about=about,
         budget=options.budget,
+        format=format,
         watcher=watcher,
     )
 
@@ -169,6 +183,7 @@ def _document(exported: Exported, path: str, key: str) -> dict[str, Any]:
         "targets": [target.name for target, _ in contents.targets],
         "options": contents.options,
         "ladder": exported.ladder.to_json(),
+        "quantization": contents.report.get("quantization"),
         "signed_by": key,
     }
 
@@ -182,12 +197,15 @@ def _show(exported: Exported, path: str, key: str) -> None:
         "targets": ", ".join(document["targets"]),
         "example": options["example"],
         "labelled": options.get("labelled", ""),
+        "quantized": quantized(document["quantization"]),
         "signed by": key,
         "look inside": f"millstream inspect {path}",
     }
     out = console()
     out.print()
     out.print(facts(summary))
+    if document["quantization"]:
+        out.print(left_in_float(document["quantization"]))
 
 
 def _size(path: str) -> int:

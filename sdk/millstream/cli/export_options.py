@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from millstream.budget import Budget, read_size
 from millstream.errors import UsageError
+from millstream.quantize import Format, format_named
 
 _SECTION = "export"
 #: Where the file goes and who signs it is not part of what it is; targets are stored as they resolve.
@@ -46,12 +48,22 @@ class ExportOptions(BaseModel):
     sign: str | None = None
     flash: Size | None = None
     ram: Size | None = None
+    quantize: str | None = None
+    max_error: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
 
     @property
     def budget(self) -> Budget | None:
         """What the device has, when the options say anything of it."""
         given = (self.flash, self.ram)
         return None if given == (None, None) else Budget(*given)
+
+    @property
+    def format(self) -> Format | None:
+        """How to quantize, when the options say so. Raises UnknownFormat."""
+        if self.quantize is None:
+            return None
+        chosen = format_named(self.quantize)
+        return chosen if self.max_error is None else replace(chosen, max_error=self.max_error)
 
     def stored(self) -> dict[str, Any]:
         """What the manifest keeps: the options that were set and that shape the bundle."""
@@ -76,6 +88,10 @@ def resolve(config: str | None, flags: Mapping[str, Any]) -> ExportOptions:
             "labels are given twice",
             where=config or "",
             fix="use --label for each, or --labels for a file of them",
+        )
+    if options.max_error and not options.quantize:
+        raise UsageError(
+            "a largest error, and nothing that is quantized", where=config or "", fix="add --quantize w8a8"
         )
     return options
 

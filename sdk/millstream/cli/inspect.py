@@ -14,6 +14,7 @@ import millstream_runtime
 from millstream.budget import flash, ram
 from millstream.cli.arguments import BundlePath, Json
 from millstream.cli.output import FAILED, OK, console, facts, print_json, table
+from millstream.cli.quantized import left_in_float, quantized
 from millstream.errors import UsageError
 from millstream_runtime import plan, signature, strict_json
 from millstream_runtime.backends import has_backend
@@ -75,7 +76,11 @@ def _sections(bundle: Bundle) -> Iterator[RenderableType]:
     yield _targets(bundle)
     yield facts({t.name: _device(t) for t in manifest.targets}, title="machine that each target needs")
     yield table(("member", "bytes"), ((name, member.size) for name, member in manifest.members.items()))
-    yield _ladder(_report(bundle))
+    report = _report(bundle)
+    yield _ladder(report)
+    if isinstance(report, dict) and "quantization" in report:
+        yield quantized(report["quantization"])
+        yield left_in_float(report["quantization"])
     yield facts(_texts(manifest.options), title="options")
     yield facts(_texts(manifest.provenance), title="provenance")
 

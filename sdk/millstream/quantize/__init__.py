@@ -7,13 +7,16 @@ rewrites the products that are worth it and leaves states, gates and everything 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from millstream.errors import NothingToQuantize, UnknownFormat
 from millstream.fold import fold_constants
-from millstream.graph import StepGraph, build
+from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.dynamic import quantize_dynamically
-from millstream.quantize.product import Product, Weight, find
+from millstream.quantize.product import Product, Weight, find, left_in_float
+from millstream.quantize.recurrence import drifting
 from millstream.quantize.static import quantize_statically
 from millstream.quantize.weight_only import quantize_weights
 
@@ -43,15 +46,60 @@ FORMATS: Mapping[str, Format] = {each.name: each for each in (W8, W8A8, W8A8_STA
 
 @dataclass(frozen=True)
 class Quantized:
-    """A quantized step graph, the products in it that are, and the weights that stay in float."""
+    """A quantized step graph, the products in it that are, and the weights that stay in float.
 
+    `original` is the flat float graph that it was made from.
+    """
+
+    format: Format
     graph: StepGraph
+    original: StepGraph
     products: tuple[Product, ...]
     left: tuple[Weight, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the report."""
+        constants = initializers(self.original.model)
+        return {
+            "format": self.format.name,
+            "quantized": [
+                {
+                    "operator": product.node.op_type,
+                    "origin": origin(product.node),
+                    "shape": list(constants[product.weight].shape),
+                }
+                for product in self.products
+            ],
+            "left in float": [{**asdict(weight), "shape": list(weight.shape)} for weight in self.left],
+        }
+
+
+def format_named(name: str) -> Format:
+    """The format of that name. Raises UnknownFormat naming those that exist."""
+    if name not in FORMATS:
+        raise UnknownFormat(f"no format is called {name!r}", fix="use one of " + ", ".join(FORMATS))
+    return FORMATS[name]
+
 
 def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quantized:
-    """Quantize every product of the graph that is worth it."""
+    """Quantize every product of the graph that is worth it and whose states bear it.
+
+    Raises NothingToQuantize when there is none.
+    """
     flat = build(fold_constants(graph.flatten().model), graph.states)
     products, left = find(flat)
-    return Quantized(format.rewrite(flat, products, calibration), tuple(products), tuple(left))
+
+    def quantized(some: Sequence[Product]) -> StepGraph:
+        return format.rewrite(flat, some, calibration)
+
+    kept = drifting(flat, products, quantized, calibration)
+    constants = initializers(flat.model)
+    left += [left_in_float(p, constants, kept[p.output]) for p in products if p.output in kept]
+    chosen = tuple(product for product in products if product.output not in kept)
+    if not chosen:
+        raise NothingToQuantize(
+            f"no product of the model can be {format.name}",
+            why="; ".join(map(str, left)) or "it has no weights",
+            fix="export it without quantization",
+        )
+    return Quantized(format, quantized(chosen), flat, chosen, tuple(left))

@@ -10,6 +10,8 @@ import onnx
 
 from millstream.graph import StepGraph
 from millstream.reference.interpreter import prepare
+from millstream.reference.operators import OPERATORS
+from millstream.reference.precision import Operator
 
 #: Ticks after which the range of an activation hardly grows.
 MOST_TICKS = 512
@@ -43,10 +45,13 @@ def observed(graph: StepGraph, names: Sequence[str]) -> StepGraph:
 
 
 def stream(
-    graph: StepGraph, calibration: Calibration, ticks: int = MOST_TICKS
+    graph: StepGraph,
+    calibration: Calibration,
+    ticks: int = MOST_TICKS,
+    operators: Mapping[str, Operator] = OPERATORS,
 ) -> Iterator[Mapping[str, np.ndarray]]:
     """What the graph computes at each tick, state carried, each sequence from the initial states."""
-    run = prepare(graph.model)
+    run = prepare(graph.model, operators)
     frame, *flags = graph.inputs
     batch = graph.batch or 1
     left = ticks

@@ -2,7 +2,7 @@
 
     largest = max |x|
     q = int8(round(x * (127 / max(largest, tiny))))
-    y = float(q W) * (largest * (weight scale / 127)) + bias
+    y = (float(q W) * largest) * (weight scale / 127) + bias
 
 Needs no calibration and never saturates. |x| <= largest, so no product of it with 127 / largest rounds to
 anything beyond 127: no clipping is needed. Each step is one IEEE operation that no compiler may reassociate,
@@ -43,7 +43,7 @@ def quantize_dynamically(
         sums = integer_product(writing, product, quantized)
         scale = weight_scale(writing, product, 1 / LARGEST)
         spread = writing.constant(f"{product.weight}.scale", scale)
-        back_to_float(writing, product, sums, writing.node("Mul", [largest, spread]))
+        back_to_float(writing, product, sums, largest, spread)
 
     return rewrite(graph, products, replace)
 

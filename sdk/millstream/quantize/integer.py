@@ -5,6 +5,8 @@ y = float(q W) * (activation scale * weight scale) + bias
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import onnx
 
@@ -28,14 +30,19 @@ def weight_scale(writing: Rewriting, product: Product, factor: float = 1.0) -> n
     return _along_channels(writing, product, scale)
 
 
-def back_to_float(writing: Rewriting, product: Product, sums: str, scale: str) -> None:
-    """Write float(sums) * scale + bias as the product's output."""
-    total = writing.node("Cast", [sums], to=onnx.TensorProto.FLOAT)
-    if not product.bias:
-        writing.node("Mul", [total, scale], product.output)
+def back_to_float(writing: Rewriting, product: Product, sums: str, *scales: str) -> None:
+    """Write float(sums) * scale * ... + bias as the product's output.
+
+    The scales are multiplied in one after the other: onnxruntime (1.31) fuses the product of two scales into
+    its own kernel and then computes wrong numbers.
+    """
+    factors = [writing.node("Cast", [sums], to=onnx.TensorProto.FLOAT), *scales]
+    if product.bias:
+        scaled = reduce(lambda total, scale: writing.node("Mul", [total, scale]), factors)
+        writing.node("Add", [scaled, _bias(writing, product)], product.output)
         return
-    scaled = writing.node("Mul", [total, scale])
-    writing.node("Add", [scaled, _bias(writing, product)], product.output)
+    scaled = reduce(lambda total, scale: writing.node("Mul", [total, scale]), factors[:-1])
+    writing.node("Mul", [scaled, factors[-1]], product.output)
 
 
 def _bias(writing: Rewriting, product: Product) -> str:

@@ -55,6 +55,10 @@ class Weight:
     shape: tuple[int, ...]
     why: str
 
+    def __str__(self) -> str:
+        place = f" of {self.origin}" if self.origin else ""
+        return f"{self.operator}{place} {self.shape}: {self.why}"
+
 
 def find(graph: StepGraph) -> tuple[list[Product], list[Weight]]:
     """The products of a flat, folded graph that are worth quantizing, and every other large weight."""

@@ -46,11 +46,14 @@ def evaluate(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> dict[s
     return prepare(model)(inputs)
 
 
-def prepare(model: onnx.ModelProto) -> Prepared:
-    """`evaluate` for many calls: attributes and initialisers are read once. Raises UnsupportedOperators."""
+def prepare(model: onnx.ModelProto, operators: Mapping[str, Operator] = OPERATORS) -> Prepared:
+    """`evaluate` for many calls: attributes and initialisers are read once. Raises UnsupportedOperators.
+
+    `operators` may replace definitions, to see what comes of it; it names every operator all the same.
+    """
     refuse({"reference": unsupported(model)})
     functions = {_key(f.domain, f.name, f.overload): f for f in model.functions}
-    calls = _calls(model.graph.node, functions, {})
+    calls = _calls(model.graph.node, functions, {}, operators)
     constants = {item.name: _read_only(item) for item in model.graph.initializer}
     needed = [value.name for value in model.graph.input if value.name not in constants]
     wanted = [value.name for value in model.graph.output]
@@ -105,7 +108,12 @@ def _name(node: onnx.NodeProto) -> str:
     return node.name or next((name for name in node.output if name), "")
 
 
-def _calls(nodes: Iterable[onnx.NodeProto], functions: _Functions, bound: Mapping[str, Any]) -> list[_Call]:
+def _calls(
+    nodes: Iterable[onnx.NodeProto],
+    functions: _Functions,
+    bound: Mapping[str, Any],
+    operators: Mapping[str, Operator],
+) -> list[_Call]:
     """The nodes as calls; `bound` are the attributes of the function whose body they are."""
     calls = []
     for node in nodes:
@@ -113,17 +121,22 @@ def _calls(nodes: Iterable[onnx.NodeProto], functions: _Functions, bound: Mappin
         attributes = _attributes(node.attribute, bound)
         local = functions.get(_key(node.domain, node.op_type, node.overload))
         if local is None:
-            function = OPERATORS[node.op_type]
+            function = operators[node.op_type]
         else:
-            function, attributes = _inlined(local, attributes, functions), {}
+            function, attributes = _inlined(local, attributes, functions, operators), {}
         calls.append(_Call(place, function, attributes, tuple(node.input), tuple(node.output)))
     return calls
 
 
-def _inlined(local: onnx.FunctionProto, attributes: Mapping[str, Any], functions: _Functions) -> Operator:
+def _inlined(
+    local: onnx.FunctionProto,
+    attributes: Mapping[str, Any],
+    functions: _Functions,
+    operators: Mapping[str, Operator],
+) -> Operator:
     """A model-local function as an operator: its body, with this call's attributes or their defaults."""
     bound = {**_attributes(local.attribute_proto, {}), **attributes}
-    calls = _calls(local.node, functions, bound)
+    calls = _calls(local.node, functions, bound, operators)
 
     def operator(*arrays: np.ndarray | None) -> tuple[np.ndarray, ...]:
         # Inputs left out at the end of the call are None in the body.

@@ -1,0 +1,34 @@
+"""What an export quantized and what it left in float, from the report of a bundle."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+
+from millstream.cli.output import table
+
+
+def quantized(found: Mapping[str, Any] | None) -> str:
+    """The format and how much of the weights it took, on one line; empty without quantization."""
+    if not found:
+        return ""
+    taken, left = _weights(found["quantized"]), _weights(found["left in float"])
+    products = len(found["quantized"])
+    return f"{found['format']}: {products} products, {taken:,} of {taken + left:,} weights"
+
+
+def left_in_float(found: Mapping[str, Any]) -> RenderableType:
+    """Every weight that stays in float, and why; those that are alike on one line."""
+    rows = Counter(
+        (weight["operator"], str(tuple(weight["shape"])), weight["why"]) for weight in found["left in float"]
+    )
+    columns = ("", "operator", "shape", "why")
+    return table(columns, ((f"{count} x", *row) for row, count in rows.items()), title="left in float")
+
+
+def _weights(items: Sequence[Mapping[str, Any]]) -> int:
+    return sum(math.prod(item["shape"]) for item in items)

@@ -1,0 +1,70 @@
+"""The rungs between a float step and its quantized form: what the rounding costs, within stated bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from millstream.ladder import Rung
+from millstream.prove import stepped
+from millstream.quantize import Format, Quantized
+from millstream.quantize.calibration import Calibration
+from millstream.quantize.error import relative_errors
+from millstream.quantize.recurrence import LONG, without_reset
+from millstream_runtime.core import Core
+from millstream_runtime.registers import Registers
+
+#: Accuracy that a quantized model may lose; one sequence more is allowed to a small test set.
+MOST_LOST = 0.01
+
+
+def near_float(quantized: Quantized, calibration: Calibration) -> list[Rung]:
+    """Outputs over the example, and states over a long stream, lie near those of the float graph."""
+    exact, graph, format = quantized.original, quantized.graph, quantized.format
+    outputs = relative_errors(exact, graph, [t.name for t in exact.outputs], calibration)
+    rungs = [
+        _rung(f"step.onnx in float ~ in {format.name}", outputs, format, "relative RMS error of outputs")
+    ]
+    names = [pair.next_name for pair in exact.states]
+    if names:
+        states = relative_errors(exact, graph, names, without_reset(calibration), LONG)
+        detail = f"relative RMS error of states, {LONG} ticks without reset"
+        rungs.append(_rung(f"{format.name}: no state drifts from float", states, format, detail))
+    return rungs
+
+
+def _rung(claim: str, errors: dict[str, float], format: Format, detail: str) -> Rung:
+    worst = max(errors, key=lambda name: errors[name])
+    passed = errors[worst] <= format.max_error
+    return Rung(claim, passed, errors[worst], format.max_error, f"{detail}; largest in {worst}")
+
+
+def keeps_accuracy(name: str, exact: np.ndarray, quantized: np.ndarray, labels: np.ndarray) -> Rung:
+    """Last outputs (N, classes) of the quantized reference find as many labels (N,) as those of torch."""
+    before, after = (float((outputs.argmax(1) == labels).mean()) for outputs in (exact, quantized))
+    allowed = max(MOST_LOST, 1 / len(labels))
+    detail = f"{len(labels)} labelled sequences: torch {before:.2%}, {name} {after:.2%}"
+    lost = max(before - after, 0.0)
+    return Rung(f"{name} keeps its accuracy", lost <= allowed, lost, allowed, detail)
+
+
+def last_outputs(core: Core, sequences: Sequence[np.ndarray]) -> np.ndarray:
+    """The first output after the last frame of each sequence, (N, ...).
+
+    The sequences stream side by side where the batch is free.
+    """
+    if core.spec.batch is not None:
+        return np.stack([stepped(core, frames)[0][-1] for frames in sequences])
+    registers = Registers(core, len(sequences))
+    lengths = np.array([len(frames) for frames in sequences])
+    found = np.empty_like(registers.outputs[0])
+    for tick in range(lengths.max() + core.spec.look_ahead):
+        for row, frames in enumerate(sequences):
+            registers.inputs[0][row] = frames[tick] if tick < len(frames) else 0
+        for flag in registers.inputs[1:]:
+            flag[...] = tick < lengths
+        registers.tick()
+        done = lengths + core.spec.look_ahead == tick + 1
+        found[done] = registers.outputs[0][done]
+    return found
