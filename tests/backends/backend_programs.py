@@ -142,7 +142,7 @@ def pairs(dtype: str) -> dict[str, np.ndarray]:
     else:
         limits = np.iinfo(dtype)
         numbers = [0, 1, 2, 3, 7, limits.max // 2, limits.max - 1, limits.max, limits.min]
-        # int64 does not wrap in TVM: see tvm_formulas.py.
+        # int64 does not wrap in TVM: see tvm/formulas.py.
         awkward = np.array(numbers + [-1, -7, limits.min + 1] * (limits.min < 0), dtype)
     a, b = (grid.ravel() for grid in np.meshgrid(awkward, awkward))
     if not dtype.startswith("float"):

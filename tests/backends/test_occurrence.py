@@ -20,7 +20,7 @@ from backend_programs import (
 )
 
 from millstream.targets.occurrence import Occurrence, Place, occurrence
-from millstream.targets.tvm_script import print_program
+from millstream.targets.tvm.script import print_program
 from millstream_runtime.program import (
     Access,
     Accumulated,

@@ -13,6 +13,7 @@ from millstream import targets
 from millstream.errors import ToolMissing, UnknownTarget
 from millstream.graph import IR_VERSION, OPSET, StatePair, StepGraph, build
 from millstream.targets import tvm as tvm_half
+from millstream.targets.tvm import levels
 from millstream_runtime.machine import here
 from millstream_runtime.spec import Machine, ModelSpec, StateSpec, TargetSpec, TensorSpec
 
@@ -112,8 +113,8 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_the_level_of_a_cpu_follows_its_features() -> None:
-    features = tvm_half._V3
-    assert tvm_half._level(Machine("linux", "x86_64", features)).mcpu == "x86-64-v3"
-    assert tvm_half._level(Machine("linux", "x86_64", features[:-1])).mcpu == "x86-64-v2"
-    assert tvm_half._level(Machine("linux", "riscv64", features)).features == ()
-    assert set(tvm_half._level(here()).features) <= set(here().features)
+    features = levels.X86_64[1].features
+    assert levels.best(Machine("linux", "x86_64", features)).mcpu == "x86-64-v3"
+    assert levels.best(Machine("linux", "x86_64", features[:-1])).mcpu == "x86-64-v2"
+    assert levels.best(Machine("linux", "riscv64", features)).features == ()
+    assert set(levels.best(here()).features) <= set(here().features)

@@ -15,6 +15,7 @@ from backend_programs import SPEC, Case, cascade, differences, expected, matrix_
 
 from millstream.targets import Compiled
 from millstream.targets import tvm as compile_half
+from millstream.targets.tvm import levels
 from millstream_runtime import machine, plan
 from millstream_runtime.backends import Step
 from millstream_runtime.backends import tvm as run_half
@@ -136,12 +137,12 @@ def test_a_layout_of_another_step_is_refused_by_the_library(case: Case, compiled
         call()
 
 
-@pytest.mark.parametrize("level", [*compile_half._X86_64, compile_half._ANY], ids=lambda level: level.mcpu)
+@pytest.mark.parametrize("level", [*levels.X86_64, levels.ANY], ids=lambda level: level.mcpu)
 def test_each_level_of_cpu_gives_the_same_numbers(
     level: compile_half.Level, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A level that this CPU lacks must be refused here; the others must be right."""
-    monkeypatch.setattr(compile_half, "_level", lambda here: level)
+    monkeypatch.setattr(compile_half, "best", lambda here: level)
     case = matrix_vectors([(37, 96), (2, 37)], np.random.default_rng(0), 1)
     compiled = compile_half.compile_program(case.program, case.weights)
     if not set(level.features) <= set(machine.here().features):

@@ -10,9 +10,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from millstream.targets.tvm_formulas import has_vector_form
-from millstream.targets.tvm_literal import limits, literal, ramp, splat
-from millstream.targets.tvm_point import Names, Point
+from millstream.targets.tvm.formulas import has_vector_form
+from millstream.targets.tvm.literal import limits, literal, ramp, splat
+from millstream.targets.tvm.point import Names, Point
 from millstream_runtime.lanes import MIN_LANES, chunks, is_blocked, loads, sum_axis, vector_operand
 from millstream_runtime.program import Expression, Stage
 

@@ -12,8 +12,8 @@ import itertools
 from collections.abc import Iterator
 
 from millstream.targets.occurrence import Occurrence, Place, Shape, occurrence
-from millstream.targets.tvm_point import Names
-from millstream.targets.tvm_stage import StagePrinter, stored
+from millstream.targets.tvm.point import Names
+from millstream.targets.tvm.stage import StagePrinter, stored
 from millstream_runtime.program import Buffer, Program, item_size
 
 _CALLER = ("input", "state", "output", "next_state")

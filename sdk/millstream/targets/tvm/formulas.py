@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from millstream.targets.tvm_float32 import APPROXIMATIONS
-from millstream.targets.tvm_literal import limits, literal, ramp, splat
+from millstream.targets.tvm.float32 import APPROXIMATIONS
+from millstream.targets.tvm.literal import limits, literal, ramp, splat
 from millstream_runtime.program import Accumulated, Call, Constant, Expression, Load, walk
 
 # In the formulas {0} and {1} are the operands, {zero}, {one} and {minus_one} constants of their dtype.

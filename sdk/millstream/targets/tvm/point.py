@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from millstream.targets.tvm_formulas import Formulas
-from millstream.targets.tvm_literal import ramp, splat
+from millstream.targets.tvm.formulas import Formulas
+from millstream.targets.tvm.literal import ramp, splat
 from millstream_runtime.program import (
     Access,
     Accumulated,

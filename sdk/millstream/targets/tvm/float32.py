@@ -14,7 +14,7 @@ from millstream_runtime import polynomials
 
 
 class _Formulas(Protocol):
-    """What the functions need of `tvm_formulas.Formulas`, which is made of them."""
+    """What the functions need of `formulas.Formulas`, which is made of them."""
 
     def bind(self, text: str, dtype: str = "float32") -> str: ...
     def number(self, value: float | int, dtype: str = "float32") -> str: ...

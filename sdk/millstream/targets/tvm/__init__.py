@@ -1,0 +1,73 @@
+"""Compile half of the TVM backend: the lowered program as a shared library for CPUs like this host's.
+
+Three files: `step.so`, which needs nothing but libtvm_ffi, libm and libc; `weights.bin`, packed for exactly
+this library; `layout.json`, the parameters of the step in order as [name, role, dtype, size].
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+from millstream import lower
+from millstream.errors import ToolMissing
+from millstream.gap import Gap
+from millstream.graph import StepGraph
+from millstream.linker import INSTALL, linker
+from millstream.targets import Compiled, Contract, Target
+from millstream.targets.blocks import block
+from millstream.targets.tvm.build import build
+from millstream.targets.tvm.levels import best
+from millstream.targets.tvm.script import parameters, print_program
+from millstream_runtime import machine
+from millstream_runtime.program import Program, item_size
+from millstream_runtime.spec import Machine, Memory, Tolerance
+
+_TOLERANCE = Tolerance(
+    relative=1e-5,
+    absolute=1e-7,
+    reason="float32 sums in another order and fused multiply-adds; exp, tanh and erf to a few ulp",
+)
+
+
+def missing() -> tuple[str, ...]:
+    """The lines that install TVM and a linker, where they lack."""
+    lines = []
+    if not importlib.util.find_spec("tvm"):
+        lines.append("pip install 'millstream[export]'")
+    if not linker():
+        lines.append(INSTALL)
+    return tuple(lines)
+
+
+def gaps(graph: StepGraph, target: Target) -> list[Gap]:
+    """Every node that the lowering cannot express."""
+    return lower.gaps(graph)
+
+
+def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
+    """Compile for the level of this host's CPU. Raises ToolMissing without TVM or a linker."""
+    lowered = lower.lower(graph)
+    return compile_program(lowered.program, lowered.weights)
+
+
+def compile_program(program: Program, weights: bytes) -> Compiled:
+    """The files of a lowered program."""
+    if missing():
+        raise ToolMissing("the CPU target cannot be compiled here", fix="; ".join(missing()))
+    here = machine.here()
+    level = best(here)
+    blocked = block(program, weights, level.lanes)
+    taken = parameters(blocked.program)
+    sizes = {"state": 0, "scratch": 0}
+    for buffer in taken:
+        if buffer.role in sizes:
+            sizes[buffer.role] += buffer.size * item_size(buffer.dtype)
+    layout = json.dumps([[b.name, b.role, b.dtype, b.size] for b in taken]).encode()
+    library = build(print_program(blocked.program, level.lanes), level)
+    return Compiled(
+        files={"step.so": library, "weights.bin": blocked.weights, "layout.json": layout},
+        memory=Memory(weights=len(blocked.weights), **sizes),
+        tolerance=_TOLERANCE,
+        machine=Machine(here.system, here.arch, level.features),
+    )

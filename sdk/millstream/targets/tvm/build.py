@@ -1,0 +1,57 @@
+"""From TVMScript to a shared library that needs nothing but libtvm_ffi, libm and libc."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from millstream.linker import linker
+from millstream.targets.tvm.levels import ANY, Level
+
+if TYPE_CHECKING:
+    from tvm.ir.transform import Pass
+
+# Nothing of the build itself goes in, such as names of temporary files: the same program, the same bytes.
+_LINK_OPTIONS = ("-s", "-Wl,--build-id=none", "-lm")
+
+
+def build(source: str, level: Level) -> bytes:
+    """TVMScript to the bytes of a shared library."""
+    import tvm
+    import tvm.script
+
+    target = tvm.target.Target({"kind": "llvm", **({"mcpu": level.mcpu} if level is not ANY else {})})
+    module = tvm.tirx.transform.BindTarget(target.with_host(target))(tvm.script.from_source(source))
+    code = tvm.get_global_func("target.build.llvm")(_lowering()(module), target)
+    with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
+        path = Path(folder) / "step.so"
+        code.export_library(str(path), cc=linker(), options=list(_LINK_OPTIONS))
+        return path.read_bytes()
+
+
+def _lowering() -> Pass:
+    """TVM's own pipeline for CPUs, cut down to what a printed step needs.
+
+    Left out on purpose are its simplifier and its common subexpressions: on floats they take x - x for 0
+    and not (x < y) for x >= y, which NaN and infinity break, they fold (x + c) - c, and they lift divisions
+    out of their guards. LLVM does the same work and keeps to the rules.
+    """
+    from tvm import s_tir, tirx
+    from tvm.ir.transform import Sequential
+
+    return Sequential(
+        [
+            s_tir.transform.LowerInitBlock(),
+            s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+            s_tir.transform.ConvertBlocksToOpaque(),
+            s_tir.transform.LowerOpaqueBlock(),
+            tirx.transform.FlattenBuffer(),
+            tirx.transform.NarrowDataType(32),
+            tirx.transform.VectorizeLoop(),
+            tirx.transform.AnnotateEntryFunc(),
+            tirx.transform.MakePackedAPI(),
+            tirx.transform.LowerTVMBuiltin(),
+            tirx.transform.LowerIntrin(),
+        ]
+    )
