@@ -40,7 +40,6 @@ ALLOWED = {
 
 #: A run half adds the library that it runs on; verifying a signature needs cryptography.
 EXTRA = {
-    "millstream_runtime/backends/tvm": {"tvm_ffi"},
     "millstream_runtime/backends/numba": {"numba", "llvmlite"},
     "millstream_runtime/backends/onnxruntime": {"onnxruntime"},
     "millstream_runtime/signature": {"cryptography"},

@@ -28,7 +28,9 @@ from dataclasses import dataclass
 
 from millstream_runtime.errors import PlanInvalid
 
-ROLES = ("input", "state", "output", "next_state", "constant", "scratch")
+#: The first four belong to the caller.
+CALLER_ROLES = ("input", "state", "output", "next_state")
+ROLES = (*CALLER_ROLES, "constant", "scratch")
 DTYPES = (
     "float32",
     "float64",
@@ -168,6 +170,11 @@ class Program:
         """The buffers of one role, in order."""
         return tuple(b for b in self.buffers if b.role == role)
 
+    @property
+    def callers(self) -> tuple[Buffer, ...]:
+        """The buffers that the caller owns: inputs, states, outputs and next states, in graph order."""
+        return tuple(buffer for role in CALLER_ROLES for buffer in self.role(role))
+
     def buffer(self, name: str) -> Buffer:
         """The buffer of that name; KeyError when there is none."""
         return {b.name: b for b in self.buffers}[name]
@@ -176,6 +183,11 @@ class Program:
 def item_size(dtype: str) -> int:
     """Bytes of one element."""
     return 1 if dtype == "bool" else int(dtype.lstrip("uintfloa")) // 8
+
+
+def state_bytes(program: Program) -> int:
+    """Bytes of the states of one stream."""
+    return sum(buffer.size * item_size(buffer.dtype) for buffer in program.role("state"))
 
 
 def walk(expression: Expression) -> Iterator[Expression]:

@@ -101,5 +101,9 @@ class GraphInvalid(MillstreamError):
     """A step graph breaks the contract; a pass or an exporter is wrong."""
 
 
+class LinkFailed(MillstreamError):
+    """The linker refuses a compiled step; the step asks for something that no library has."""
+
+
 class ProgramInvalid(MillstreamError):
     """A lowered program disagrees with the reference; a pass is wrong."""

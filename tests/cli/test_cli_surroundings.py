@@ -101,7 +101,7 @@ def test_requirements_are_those_of_the_distribution():
 
 
 def test_the_line_that_installs_a_module():
-    assert install_line("tvm_ffi.core") == "pip install 'millstream[tvm]'"
+    assert install_line("tvm.script") == "pip install 'millstream[export]'"
     assert install_line("torch") == "pip install 'millstream[export]'"
     assert install_line("a_users_own_module") == ""
 

@@ -15,7 +15,7 @@ from millstream.cli.arguments import Backend, BundlePath, Json
 from millstream.cli.output import console, facts, print_json, table
 from millstream_runtime import machine
 
-_VERSIONS = ("millstream", "numpy", "apache-tvm-ffi", "numba", "onnxruntime")
+_VERSIONS = ("millstream", "numpy", "numba", "onnxruntime")
 
 
 def bench(

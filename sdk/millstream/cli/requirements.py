@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 _REQUIREMENT = re.compile(r"""([\w.-]+)\s*([^;]*?)\s*(?:;\s*extra == ['"]([\w-]+)['"])?""")
 
 #: Modules that are called otherwise than their distribution.
-_DISTRIBUTIONS = {"tvm": "apache-tvm", "tvm_ffi": "apache-tvm-ffi"}
+_DISTRIBUTIONS = {"tvm": "apache-tvm"}
 
 
 @dataclass(frozen=True)

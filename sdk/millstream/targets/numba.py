@@ -8,7 +8,7 @@ from millstream.graph import StepGraph
 from millstream.targets import Compiled, Contract, Target
 from millstream.targets.blocks import block
 from millstream_runtime import plan
-from millstream_runtime.program import Program, item_size
+from millstream_runtime.program import Program, state_bytes
 from millstream_runtime.spec import Memory, Tolerance
 
 _TOLERANCE = Tolerance(
@@ -39,10 +39,9 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
 
 def compile_program(program: Program, weights: bytes) -> Compiled:
     """The files of a lowered program."""
-    state = sum(buffer.size * item_size(buffer.dtype) for buffer in program.role("state"))
     laid = block(program, weights, _LANES)
     return Compiled(
         files={"plan.json": plan.dump(laid.program), "weights.bin": laid.weights},
-        memory=Memory(weights=laid.program.weight_bytes, state=state, scratch=program.scratch_bytes),
+        memory=Memory(laid.program.weight_bytes, state_bytes(program), laid.program.scratch_bytes),
         tolerance=_TOLERANCE,
     )

@@ -7,22 +7,17 @@ because that costs a third of a microsecond and lets other threads run.
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from collections.abc import Mapping
 
 from millstream_runtime import plan
-from millstream_runtime.backends.arrays import aligned, aligned_copy, check_arrays
-from millstream_runtime.backends.numba.printer import caller_buffers, print_program
+from millstream_runtime.backends.arrays import aligned_copy
+from millstream_runtime.backends.numba.printer import print_program
+from millstream_runtime.backends.table import TableStep
 from millstream_runtime.errors import BackendMissing
-from millstream_runtime.program import Program
 from millstream_runtime.spec import ModelSpec, TargetSpec
 
 _INSTALL = "pip install 'millstream[numba]'"
-_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def missing() -> str:
@@ -30,7 +25,7 @@ def missing() -> str:
     return "" if importlib.util.find_spec("numba") else _INSTALL
 
 
-def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> NumbaStep:
+def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> TableStep:
     """Print and compile `plan.json`. Raises PlanInvalid, or BackendMissing without numba."""
     program = plan.load(files["plan.json"])
     weights = aligned_copy(files["weights.bin"], program.weight_bytes)
@@ -38,34 +33,5 @@ def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Num
         raise BackendMissing("numba is not installed", fix=missing())
     from millstream_runtime.backends.numba.cache import compile_source
 
-    return NumbaStep(program, weights, compile_source(print_program(program)))
-
-
-class NumbaStep:
-    """A compiled step; bound calls share its code and its weights."""
-
-    def __init__(self, program: Program, weights: np.ndarray, compiled: Any) -> None:
-        self._buffers = caller_buffers(program)
-        self._scratch_bytes = program.scratch_bytes
-        self._weights = weights
-        self._compiled = compiled
-
-    def bind(
-        self,
-        inputs: Sequence[np.ndarray],
-        states: Sequence[np.ndarray],
-        outputs: Sequence[np.ndarray],
-        next_states: Sequence[np.ndarray],
-    ) -> Callable[[], None]:
-        """See `Step.bind`. Raises WrongShape or WrongDtype for arrays that do not fit."""
-        arrays = [*inputs, *states, *outputs, *next_states]
-        batch = check_arrays(self._buffers, arrays)
-        memory = [self._weights, aligned(self._scratch_bytes), *arrays]
-        table = np.array([batch, *(array.ctypes.data for array in memory)], np.int64)
-        function = _FUNCTION(self._compiled.address)
-        address = table.ctypes.data
-
-        def call(kept: object = (self._compiled, table, memory)) -> None:  # an address keeps nothing alive
-            function(address)
-
-        return call
+    compiled = compile_source(print_program(program))
+    return TableStep(compiled.address, compiled, program.callers, weights, program.scratch_bytes)

@@ -1,7 +1,6 @@
 """A program printed as Python loops for Numba.
 
-The printed function takes one pointer to int64 words: the number of streams, the address of the weights, the
-address of the scratch arena, then one address per buffer of the caller in the order of `caller_buffers`.
+The printed function takes a table of addresses, as `millstream_runtime.backends.table` says.
 """
 
 from __future__ import annotations
@@ -33,12 +32,6 @@ _PART = 8
 _PREFETCH_DISTANCE = 512
 
 
-def caller_buffers(program: Program) -> tuple[Buffer, ...]:
-    """The buffers that the caller owns: inputs, states, outputs and next states, in graph order."""
-    roles = ("input", "state", "output", "next_state")
-    return tuple(buffer for role in roles for buffer in program.role(role))
-
-
 def print_program(program: Program) -> str:
     """The source of `step(table)` for a checked program.
 
@@ -63,7 +56,7 @@ def print_program(program: Program) -> str:
 
 def _pointers(program: Program, names: dict[str, str]) -> dict[str, str]:
     """One typed pointer per buffer: the caller's advance from stream to stream, the others stay."""
-    words = {buffer.name: word for word, buffer in enumerate(caller_buffers(program), start=3)}
+    words = {buffer.name: word for word, buffer in enumerate(program.callers, start=3)}
     pointers = {}
     for buffer in program.buffers:
         if buffer.name in words:

@@ -1,7 +1,7 @@
 """Compile half of the TVM backend: the lowered program as a shared library for CPUs like this host's.
 
-Three files: `step.so`, which needs nothing but libtvm_ffi, libm and libc; `weights.bin`, packed for exactly
-this library; `layout.json`, the parameters of the step in order as [name, role, dtype, size].
+Three files: `step.so`, which needs nothing but libm and libc; `weights.bin`, packed for exactly this library;
+`layout.json`, the bytes of scratch and the buffers of the caller.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from millstream.targets import Compiled, Contract, Target
 from millstream.targets.blocks import block
 from millstream.targets.tvm.build import build
 from millstream.targets.tvm.levels import best
-from millstream.targets.tvm.script import parameters, print_program
+from millstream.targets.tvm.script import print_program
 from millstream_runtime import machine
-from millstream_runtime.program import Program, item_size
+from millstream_runtime.program import Program, state_bytes
 from millstream_runtime.spec import Machine, Memory, Tolerance
 
 _TOLERANCE = Tolerance(
@@ -58,16 +58,16 @@ def compile_program(program: Program, weights: bytes) -> Compiled:
     here = machine.here()
     level = best(here)
     blocked = block(program, weights, level.lanes)
-    taken = parameters(blocked.program)
-    sizes = {"state": 0, "scratch": 0}
-    for buffer in taken:
-        if buffer.role in sizes:
-            sizes[buffer.role] += buffer.size * item_size(buffer.dtype)
-    layout = json.dumps([[b.name, b.role, b.dtype, b.size] for b in taken]).encode()
     library = build(print_program(blocked.program, level.lanes), level)
     return Compiled(
-        files={"step.so": library, "weights.bin": blocked.weights, "layout.json": layout},
-        memory=Memory(weights=len(blocked.weights), **sizes),
+        files={"step.so": library, "weights.bin": blocked.weights, "layout.json": _layout(blocked.program)},
+        memory=Memory(len(blocked.weights), state_bytes(program), blocked.program.scratch_bytes),
         tolerance=_TOLERANCE,
         machine=Machine(here.system, here.arch, level.features),
     )
+
+
+def _layout(program: Program) -> bytes:
+    """What the run half needs to know of the program."""
+    callers = [[b.name, b.role, b.dtype, b.size] for b in program.callers]
+    return json.dumps({"scratch_bytes": program.scratch_bytes, "callers": callers}).encode()

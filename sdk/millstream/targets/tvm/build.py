@@ -1,11 +1,14 @@
-"""From TVMScript to a shared library that needs nothing but libtvm_ffi, libm and libc."""
+"""From TVMScript to a shared library that needs nothing but libm and libc."""
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from millstream.errors import LinkFailed
 from millstream.linker import linker
 from millstream.targets.tvm.levels import ANY, Level
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from tvm.ir.transform import Pass
 
 # Nothing of the build itself goes in, such as names of temporary files: the same program, the same bytes.
-_LINK_OPTIONS = ("-s", "-Wl,--build-id=none", "-lm")
+_LINK_OPTIONS = ("-shared", "-s", "-Wl,--build-id=none", "-Wl,-z,defs", "-lm")
 
 
 def build(source: str, level: Level) -> bytes:
@@ -25,9 +28,16 @@ def build(source: str, level: Level) -> bytes:
     module = tvm.tirx.transform.BindTarget(target.with_host(target))(tvm.script.from_source(source))
     code = tvm.get_global_func("target.build.llvm")(_lowering()(module), target)
     with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
-        path = Path(folder) / "step.so"
-        code.export_library(str(path), cc=linker(), options=list(_LINK_OPTIONS))
-        return path.read_bytes()
+        compiled, linked = Path(folder) / "step.o", Path(folder) / "step.so"
+        code.write_to_file(str(compiled), "o")
+        _run([linker(), str(compiled), *_LINK_OPTIONS, "-o", str(linked)])
+        return linked.read_bytes()
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise LinkFailed("the step cannot be linked", where=" ".join(command), why=done.stderr.strip())
 
 
 def _lowering() -> Pass:
@@ -49,8 +59,6 @@ def _lowering() -> Pass:
             tirx.transform.FlattenBuffer(),
             tirx.transform.NarrowDataType(32),
             tirx.transform.VectorizeLoop(),
-            tirx.transform.AnnotateEntryFunc(),
-            tirx.transform.MakePackedAPI(),
             tirx.transform.LowerTVMBuiltin(),
             tirx.transform.LowerIntrin(),
         ]

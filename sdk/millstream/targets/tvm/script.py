@@ -1,38 +1,20 @@
 """A blocked program printed as TVMScript: a module whose `step` calls one function per kind of stage.
 
-Parameters of `step`: the number of streams, then one flat buffer each for `parameters(program)`. Constants
-and scratch are one parameter per dtype, because TVM takes two parameters to be two places in memory. A bool
-is passed as uint8. Buffers of the caller are only aligned to their elements: TVM assumes 64 bytes unless
-told. A function of a stage takes the addresses of its operands.
+`step` takes a table of addresses, as `millstream_runtime.backends.table` says; a function of a stage takes
+the addresses of its operands. A bool lies in memory as uint8.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from millstream.targets.occurrence import Occurrence, Place, Shape, occurrence
 from millstream.targets.tvm.point import Names
 from millstream.targets.tvm.stage import StagePrinter, stored
-from millstream_runtime.program import Buffer, Program, item_size
+from millstream_runtime.program import CALLER_ROLES, Buffer, Program
 
-_CALLER = ("input", "state", "output", "next_state")
-_SHARED = ("constant", "scratch")
-
-
-def parameters(program: Program) -> tuple[Buffer, ...]:
-    """The buffers that the printed function takes, in order; constants and scratch merged by dtype."""
-    caller = [buffer for role in _CALLER for buffer in program.role(role)]
-    return (*_merged(program, "constant"), *_merged(program, "scratch"), *caller)
-
-
-def _merged(program: Program, role: str) -> Iterator[Buffer]:
-    ends: dict[str, int] = {}
-    for buffer in program.role(role):
-        end = buffer.offset // item_size(buffer.dtype) + buffer.size
-        ends[buffer.dtype] = max(end, ends.get(buffer.dtype, 0))
-    for dtype, size in sorted(ends.items()):
-        yield Buffer(f"{role}.{dtype}", role, dtype, size)
+_WORD = "int64"
 
 
 def print_program(program: Program, lanes: int) -> str:
@@ -55,9 +37,7 @@ def _function(name: str, shape: Shape, lanes: int) -> Iterator[str]:
     # that has other names for it. Addresses that are named anew in a function without promises are exempt.
     yield '    T.func_attr({"tir.noalias": False})'
     for x in shape.operands:
-        dtype = f'"{stored(x.dtype)}"'
-        address = f'T.reinterpret(T.handle({dtype}, "global").ty, at_{x.name})'
-        yield f"    {x.name} = T.decl_buffer(({x.reach},), {dtype}, data={address})"
+        yield f"    {x.name} = {_declared(x.reach, x.dtype, f'at_{x.name}')}"
     constants = frozenset(operand.name for operand in shape.operands if operand.is_constant)
     places = {operand.name: (operand.name, "0") for operand in shape.operands}
     names = Names(places, constants, itertools.count().__next__)
@@ -66,37 +46,36 @@ def _function(name: str, shape: Shape, lanes: int) -> Iterator[str]:
 
 def _step(program: Program, stages: list[Occurrence], names: dict[Shape, str]) -> Iterator[str]:
     """Every stage in order, for one stream after the other."""
-    taken = ["streams: T.int64", *(_parameter(n, b) for n, b in enumerate(parameters(program)))]
-    elements = _elements(program)
+    buffers = {buffer.name: number for number, buffer in enumerate(program.buffers)}
+    caller = {buffer.name: buffer.size for buffer in program.callers}
     yield "@T.prim_func(s_tir=True)"
-    yield f"def step({', '.join(taken)}):"
-    yield '    T.func_attr({"global_symbol": "step", "tir.noalias": True})'
-    yield "    for stream in range(streams):"
+    yield "def step(table: T.handle):"
+    yield '    T.func_attr({"global_symbol": "step", "tir.noalias": False})'
+    yield f"    words = {_declared(3 + len(caller), _WORD, 'table')}"
+    yield from (f"    b{buffers[b.name]} = {_whole(b, program)}" for b in program.buffers)
+    yield "    for stream in range(words[0]):"
     for stage in stages:
-        arguments = ", ".join(f"T.address_of({_element(place, elements)})" for place in stage.places)
+        arguments = ", ".join(_address(place, buffers, caller) for place in stage.places)
         yield f"        Module.{names[stage.shape]}({arguments})"
 
 
-def _parameter(number: int, buffer: Buffer) -> str:
-    shared = buffer.role in _SHARED
-    shape = str(buffer.size) if shared else f"streams * {buffer.size}"
-    align = 64 if shared else item_size(buffer.dtype)
-    return f'p{number}: T.Buffer(({shape},), "{stored(buffer.dtype)}", align={align})'
+def _whole(buffer: Buffer, program: Program) -> str:
+    """A buffer of all streams at its place in memory."""
+    if buffer.role in CALLER_ROLES:
+        place = 3 + [caller.name for caller in program.callers].index(buffer.name)
+        return _declared(f"words[0] * {buffer.size}", buffer.dtype, f"words[{place}]")
+    base = f"words[{1 if buffer.role == 'constant' else 2}]"
+    return _declared(buffer.size, buffer.dtype, f"{base} + T.{_WORD}({buffer.offset})")
 
 
-def _element(place: Place, elements: dict[str, tuple[str, str]]) -> str:
-    parameter, first = elements[place.buffer]
-    return f"{parameter}[{first} + {place.element}]"
+def _address(place: Place, buffers: Mapping[str, int], caller: Mapping[str, int]) -> str:
+    """The address of an element, in the running stream's part of what the caller owns."""
+    begin = f"stream * {caller[place.buffer]} + " if place.buffer in caller else ""
+    return f"T.address_of(b{buffers[place.buffer]}[{begin}{place.element}])"
 
 
-def _elements(program: Program) -> dict[str, tuple[str, str]]:
-    """For each buffer the parameter that holds it, and the text of its first element's index there."""
-    numbers = {buffer.name: number for number, buffer in enumerate(parameters(program))}
-    elements = {}
-    for buffer in program.buffers:
-        if buffer.role in _SHARED:
-            number = numbers[f"{buffer.role}.{buffer.dtype}"]
-            elements[buffer.name] = (f"p{number}", str(buffer.offset // item_size(buffer.dtype)))
-        else:
-            elements[buffer.name] = (f"p{numbers[buffer.name]}", f"stream * {buffer.size}")
-    return elements
+def _declared(size: int | str, dtype: str, address: str) -> str:
+    """Memory of `size` elements at an address. Addresses come without promises that they differ, since
+    buffers of scratch share theirs."""
+    pointer = f'T.reinterpret(T.handle("{stored(dtype)}", "global").ty, {address})'
+    return f'T.decl_buffer(({size},), "{stored(dtype)}", data={pointer})'
