@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +13,8 @@ from millstream_runtime.program import Buffer
 
 #: A cache line, and the widest vector register.
 ALIGNMENT = 64
+#: Of x86-64 and of aarch64 with pages of 4 KiB.
+_HUGE_PAGE = 1 << 21
 
 
 def aligned(size: int) -> np.ndarray:
@@ -26,9 +30,25 @@ def aligned_copy(data: bytes, size: int) -> np.ndarray:
         raise PlanInvalid(
             "the weights do not belong to this plan", why=f"{len(data)} bytes, the plan says {size}"
         )
-    copy = aligned(size)
+    copy = _huge(size) if size >= _HUGE_PAGE // 4 else aligned(size)
     copy[:] = np.frombuffer(data, np.uint8)
     return copy
+
+
+def _huge(size: int) -> np.ndarray:
+    """A uint8 array of `size` bytes on huge pages where the system has them, else on ordinary ones.
+
+    Weights are read in full at every step. On one huge page they neither miss the page tables nor, by chance,
+    crowd in one part of the cache while another is empty.
+    """
+    memory = mmap.mmap(-1, size + -size % _HUGE_PAGE + _HUGE_PAGE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        # A kernel without huge pages says so; its ordinary pages do.
+        with contextlib.suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    room = np.frombuffer(memory, np.uint8)
+    start = -room.ctypes.data % _HUGE_PAGE
+    return room[start : start + size]
 
 
 def check_arrays(buffers: Sequence[Buffer], arrays: Sequence[np.ndarray]) -> int:
