@@ -12,7 +12,6 @@ from millstream_runtime.lanes import MIN_LANES, chunks, is_blocked, loads, sum_a
 from millstream_runtime.program import (
     Access,
     Accumulated,
-    Buffer,
     Call,
     Expression,
     Load,
