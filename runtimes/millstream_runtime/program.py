@@ -23,8 +23,8 @@ Programs describe one stream (batch 1); a printer may put a loop over streams ar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from millstream_runtime.errors import PlanInvalid
 
@@ -199,6 +199,22 @@ def walk(expression: Expression) -> Iterator[Expression]:
     elif isinstance(expression, Load):
         for lookup in expression.access.lookups:
             yield from walk(lookup.index)
+
+
+def rewrite(expression: Expression, visit: Callable[[Expression], Expression | None]) -> Expression:
+    """Top-down replacement: `visit` returns what stands in an expression's place, or None to go below."""
+    found = visit(expression)
+    if found is not None:
+        return found
+    if isinstance(expression, Call):
+        operands = tuple(rewrite(operand, visit) for operand in expression.operands)
+        return replace(expression, operands=operands)
+    if isinstance(expression, Load) and expression.access.lookups:
+        lookups = tuple(
+            replace(lookup, index=rewrite(lookup.index, visit)) for lookup in expression.access.lookups
+        )
+        return replace(expression, access=replace(expression.access, lookups=lookups))
+    return expression
 
 
 def check(program: Program) -> None:

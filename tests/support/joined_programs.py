@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from millstream.lower import Lowered
-from millstream.lower.expression import rewrite
 from millstream.lower.memory import ALIGNMENT
-from millstream_runtime.program import Access, Buffer, Expression, Load, Program, Stage
+from millstream_runtime.program import Access, Buffer, Expression, Load, Program, Stage, rewrite
 
 
 def anonymous(lowered: Lowered) -> Lowered:

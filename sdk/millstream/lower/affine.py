@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from millstream.lower.expression import add, constant, multiply, rewrite
-from millstream_runtime.program import Access, AxisIndex, Expression, Load, Lookup
+from millstream.lower.expression import add, constant, multiply
+from millstream_runtime.program import Access, AxisIndex, Expression, Load, Lookup, rewrite
 
 
 @dataclass(frozen=True)

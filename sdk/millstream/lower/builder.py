@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from millstream.lower.expression import constant as literal
-from millstream.lower.expression import neutral, rewrite
+from millstream.lower.expression import neutral
 from millstream.lower.view import View, row_major
 from millstream_runtime.program import (
     DTYPES,
@@ -19,6 +19,7 @@ from millstream_runtime.program import (
     Expression,
     Reduction,
     Stage,
+    rewrite,
 )
 
 

@@ -1,14 +1,12 @@
-"""Short ways to write scalar expressions, and the one rewrite that every pass is made of."""
+"""Short ways to write scalar expressions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
-from millstream_runtime.program import Call, Constant, Expression, Load
+from millstream_runtime.program import Call, Constant, Expression
 
 _BOOLEAN = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "is_nan")
 
@@ -74,19 +72,3 @@ def cast(x: Expression, dtype: str) -> Expression:
     if dtype == "bool":
         return call("not_equal", x, like(0, x))
     return Call("cast", (x,), dtype)
-
-
-def rewrite(expression: Expression, visit: Callable[[Expression], Expression | None]) -> Expression:
-    """Top-down replacement: `visit` returns what stands in an expression's place, or None to go below."""
-    found = visit(expression)
-    if found is not None:
-        return found
-    if isinstance(expression, Call):
-        operands = tuple(rewrite(operand, visit) for operand in expression.operands)
-        return replace(expression, operands=operands)
-    if isinstance(expression, Load) and expression.access.lookups:
-        lookups = tuple(
-            replace(lookup, index=rewrite(lookup.index, visit)) for lookup in expression.access.lookups
-        )
-        return replace(expression, access=replace(expression.access, lookups=lookups))
-    return expression

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from millstream.lower.expression import rewrite
-from millstream_runtime.program import Access, AxisIndex, Expression, Load, Stage
+from millstream_runtime.program import Access, AxisIndex, Expression, Load, Stage, rewrite
 
 #: An address, and the extents of the axes that its strides belong to, to the address in its place.
 Place = Callable[[Access, tuple[int, ...]], Access]

@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from millstream.lower.expression import rewrite
 from millstream.targets.padding import dot_axis, pad_dots
 from millstream_runtime.lanes import DOT, MIN_LANES, chunks, dot_factors, loads, vector_operand
 from millstream_runtime.program import (
@@ -34,6 +33,7 @@ from millstream_runtime.program import (
     Load,
     Program,
     Stage,
+    rewrite,
 )
 
 _ALIGNMENT = 64

@@ -11,8 +11,7 @@ from dataclasses import replace
 
 from millstream.lower.affine import Affine, follow, move, move_access
 from millstream.lower.draft import Draft
-from millstream.lower.expression import rewrite
-from millstream_runtime.program import Expression, Load, Stage
+from millstream_runtime.program import Expression, Load, Stage, rewrite
 
 
 def merge_epilogues(draft: Draft) -> Draft:

@@ -11,8 +11,7 @@ from dataclasses import replace
 
 from millstream.lower.affine import follow, move_access
 from millstream.lower.draft import Draft
-from millstream.lower.expression import rewrite
-from millstream_runtime.program import Access, Expression, Load, Stage
+from millstream_runtime.program import Access, Expression, Load, Stage, rewrite
 
 
 def forward_stores(draft: Draft) -> Draft:

@@ -14,7 +14,7 @@ from functools import reduce
 
 from millstream.lower.affine import Affine, keep, move
 from millstream.lower.draft import Draft
-from millstream.lower.expression import multiply, rewrite
+from millstream.lower.expression import multiply
 from millstream_runtime.program import (
     Access,
     Accumulated,
@@ -23,6 +23,7 @@ from millstream_runtime.program import (
     Expression,
     Load,
     Stage,
+    rewrite,
     walk,
 )
 

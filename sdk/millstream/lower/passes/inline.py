@@ -11,8 +11,7 @@ from dataclasses import replace
 
 from millstream.lower.affine import follow, move
 from millstream.lower.draft import Draft, Use, stage_uses
-from millstream.lower.expression import rewrite
-from millstream_runtime.program import Call, Expression, Load, Stage, walk
+from millstream_runtime.program import Call, Expression, Load, Stage, rewrite, walk
 
 CHEAP_CALLS = 2
 

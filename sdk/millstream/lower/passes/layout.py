@@ -12,9 +12,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from millstream.lower.draft import Draft, Use
-from millstream.lower.expression import rewrite
 from millstream.lower.view import row_major
-from millstream_runtime.program import Access, Buffer, Expression
+from millstream_runtime.program import Access, Buffer, Expression, rewrite
 
 
 def order_constants(draft: Draft) -> Draft:

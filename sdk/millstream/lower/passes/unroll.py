@@ -14,9 +14,18 @@ from functools import reduce
 
 from millstream.lower.affine import Affine, keep, move
 from millstream.lower.draft import Draft
-from millstream.lower.expression import add, rewrite
+from millstream.lower.expression import add
 from millstream.lower.view import View, row_major
-from millstream_runtime.program import Accumulated, Buffer, Expression, Load, Reduction, Stage, walk
+from millstream_runtime.program import (
+    Accumulated,
+    Buffer,
+    Expression,
+    Load,
+    Reduction,
+    Stage,
+    rewrite,
+    walk,
+)
 
 #: More terms are better off as a loop.
 TERMS = 4
