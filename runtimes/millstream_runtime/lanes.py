@@ -1,7 +1,8 @@
-"""Which sums of a program can be done in vectors, and how wide: what every printer agrees on.
+"""Which reductions of a program can be done in vectors, and how wide: what every printer agrees on.
 
-A blocked sum of float32 has an axis of lanes, the last of its stage, each lane with a total of its own.
-Another sum may have a reduction axis that all terms are read contiguously along: its lanes are partial sums.
+A blocked reduction of float32 has an axis of lanes, the last of its stage, each lane with a total of its
+own. Another one may have a reduction axis that all terms are read contiguously along: its lanes are partial
+results.
 
 A blocked dot product is the exact sum of int8 products in int32. Its lanes are as above, and its last
 reduction axis holds the `DOT` products that lie side by side and that one instruction adds up in a lane.
@@ -10,6 +11,7 @@ reduction axis holds the `DOT` products that lie side by side and that one instr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from millstream_runtime.program import Call, Constant, Expression, Load, Reduction, Stage, walk
 
@@ -19,7 +21,20 @@ REGISTERS = 4
 MIN_LANES = 4
 #: Products of int8 that one lane of int32 adds up at a time.
 DOT = 4
-_VECTOR_OPERATIONS = ("add", "subtract", "multiply")
+_VECTOR_REDUCTIONS = ("sum", "max", "min")
+_VECTOR_OPERATIONS = ("add", "subtract", "multiply", "absolute", "negative")
+
+
+@dataclass(frozen=True)
+class Dot:
+    """The factors of int8 products: what all lanes share, and what each lane has of its own.
+
+    `offset` is what is added to the shared factor before it is multiplied.
+    """
+
+    shared: Load
+    own: Load
+    offset: int
 
 
 def chunks(extent: int, lanes: int, registers: int = REGISTERS) -> Iterator[tuple[int, int, int]]:
@@ -36,20 +51,20 @@ def chunks(extent: int, lanes: int, registers: int = REGISTERS) -> Iterator[tupl
 
 
 def vector_operand(stage: Stage) -> Expression | None:
-    """The terms of a float32 sum when they are plain arithmetic on loads at addresses known beforehand."""
+    """The terms of a float32 reduction when they are plain arithmetic on loads at known addresses."""
     reduction = stage.reduction
-    if reduction is None or reduction.kind != "sum" or reduction.operand.dtype != "float32":
+    if reduction is None or reduction.kind not in _VECTOR_REDUCTIONS or reduction.operand.dtype != "float32":
         return None
-    return reduction.operand if all(map(_is_plain, walk(reduction.operand))) else None
+    return reduction.operand if _is_plain(reduction.operand) else None
 
 
 def _is_plain(expression: Expression) -> bool:
     match expression:
-        case Load():
-            return not expression.access.lookups
+        case Load() | Call(operation="cast", operands=(Load(dtype="int8"),)):
+            return expression.dtype == "float32" and not any(x.access.lookups for x in loads(expression))
         case Call():
-            return expression.operation in _VECTOR_OPERATIONS
-    return isinstance(expression, Constant)
+            return expression.operation in _VECTOR_OPERATIONS and all(map(_is_plain, expression.operands))
+    return isinstance(expression, Constant) and expression.dtype == "float32"
 
 
 def loads(expression: Expression) -> list[Load]:
@@ -65,8 +80,8 @@ def is_blocked(stage: Stage) -> bool:
     return all(load.access.strides[len(stage.extents) - 1] in (0, 1) for load in loads(operand))
 
 
-def sum_axis(stage: Stage) -> int | None:
-    """The reduction axis that every term of a vector sum is read contiguously along, if there is one."""
+def reduced_axis(stage: Stage) -> int | None:
+    """The reduction axis that every term is read contiguously along, if there is one."""
     operand = vector_operand(stage)
     if operand is None or stage.reduction is None:
         return None
@@ -90,15 +105,38 @@ def dot_factors(stage: Stage) -> tuple[Load, Load] | None:
     return None
 
 
-def dot_block(stage: Stage) -> tuple[Load, Load] | None:
-    """The factors of a blocked dot product: what all lanes share, and what each lane has of its own."""
-    factors, outer = dot_factors(stage), len(stage.extents)
-    if factors is None or stage.reduction is None or not stage.extents or stage.extents[-1] < MIN_LANES:
+def dot_block(stage: Stage) -> Dot | None:
+    """The blocked dot product that a stage is, if it is one."""
+    outer, reduction = len(stage.extents), stage.reduction
+    if reduction is None or not stage.extents or stage.extents[-1] < MIN_LANES:
         return None
-    if stage.reduction.extents[-1:] != (DOT,):
+    if reduction.extents[-1:] != (DOT,):
         return None
-    for shared, own in (factors, factors[::-1]):
-        lane, last = (tuple(load.access.strides[axis] for load in (shared, own)) for axis in (outer - 1, -1))
+    for dot in _dots(stage):
+        lane, last = (
+            tuple(load.access.strides[axis] for load in (dot.shared, dot.own)) for axis in (outer - 1, -1)
+        )
         if (lane, last) == ((0, DOT), (1, 1)):
-            return shared, own
+            return dot
     return None
+
+
+def _dots(stage: Stage) -> Iterator[Dot]:
+    """Both ways to see the factors, and the one way where an offset says which is shared."""
+    match stage.reduction:
+        case Reduction(
+            "sum",
+            _,
+            Call(
+                "multiply",
+                (
+                    Call("add", (Call("cast", (Load() as shared,)), Constant() as offset)),
+                    Call("cast", (Load() as own,)),
+                ),
+            ),
+        ):
+            if shared.dtype == own.dtype == "int8" and stage.reduction.operand.dtype == "int32":
+                yield Dot(shared, own, int(offset.value))
+    factors = dot_factors(stage)
+    if factors:
+        yield from (Dot(x, y, 0) for x, y in (factors, factors[::-1]))

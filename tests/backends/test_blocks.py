@@ -25,6 +25,7 @@ from millstream_runtime.program import (
     Stage,
     check,
 )
+from millstream_runtime.unsigned import shift_dots
 
 Rewrite = Callable[[Program, bytes], Blocked]
 
@@ -87,11 +88,18 @@ def test_blocked_weights_are_read_front_to_back() -> None:
     assert weight.access.strides == (3 * 4 * 16, 0, 1, 4 * 16, 16)
 
 
+def _shifted(program: Program, weights: bytes) -> Blocked:
+    made = block(program, weights, 16)
+    shifted = shift_dots(made.program, made.weights)
+    assert shifted.program != made.program
+    return Blocked(shifted.program, shifted.weights)
+
+
 @pytest.mark.parametrize("make", [lambda: products(SHAPES, 2), convolution])
-@pytest.mark.parametrize("lanes", [16, 4])
-def test_integers_stay_to_the_bit(make: Callable[[], Case], lanes: int) -> None:
+@pytest.mark.parametrize("rewrite", [lambda p, w: block(p, w, 16), lambda p, w: block(p, w, 4), _shifted])
+def test_integers_stay_to_the_bit(make: Callable[[], Case], rewrite: Rewrite) -> None:
     case = make()
-    made = block(case.program, case.weights, lanes)
+    made = rewrite(case.program, case.weights)
     check(made.program)
     changed = Case(made.program, made.weights, case.inputs)
     assert differences(case, expected(changed)[0], expected(case)[0], 0) == []
@@ -105,7 +113,7 @@ def test_a_dot_product_is_cut_into_lanes_and_groups() -> None:
     assert [dot_block(stage) is not None for stage in sums[:4]] == [True, True, True, False]
     first = dot_block(sums[0])
     assert first is not None
-    shared, own = first
+    shared, own = first.shared, first.own
     # Axes: row, block, lane, group, within the group; ten groups hold 38 terms.
     assert shared.access.strides == (0, 0, 0, 4, 1)
     assert own.access.strides == (0, 0, 4, 256, 1)

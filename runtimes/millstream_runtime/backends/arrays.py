@@ -24,12 +24,17 @@ def aligned(size: int) -> np.ndarray:
     return room[start : start + size]
 
 
-def aligned_copy(data: bytes, size: int) -> np.ndarray:
-    """`data`, which must be `size` bytes long, on a 64-byte boundary. Raises PlanInvalid."""
+def check_weights(data: bytes, size: int) -> None:
+    """Raise PlanInvalid when weights are not `size` bytes long."""
     if len(data) != size:
         raise PlanInvalid(
             "the weights do not belong to this plan", why=f"{len(data)} bytes, the plan says {size}"
         )
+
+
+def aligned_copy(data: bytes) -> np.ndarray:
+    """`data` on a 64-byte boundary."""
+    size = len(data)
     copy = _huge(size) if size >= _HUGE_PAGE // 4 else aligned(size)
     copy[:] = np.frombuffer(data, np.uint8)
     return copy

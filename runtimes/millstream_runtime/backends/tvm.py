@@ -34,7 +34,7 @@ def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Tab
     """
     machine.check(target.machine)
     scratch_bytes, callers = _layout(files["layout.json"])
-    weights = aligned_copy(files["weights.bin"], len(files["weights.bin"]))
+    weights = aligned_copy(files["weights.bin"])
     library = _library(files["step.so"])
     address = ctypes.cast(library[_SYMBOL], ctypes.c_void_p).value or 0
     return TableStep(address, library, callers, weights, scratch_bytes)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from millstream.lower.memory import place_scratch
-from millstream.lower.rewriting import readdressed, with_leading_axis
 from millstream_runtime.program import Access, Buffer, Program, Stage
+from millstream_runtime.rewriting import readdressed, with_leading_axis
 
 
 def batched(program: Program, streams: int) -> Program:

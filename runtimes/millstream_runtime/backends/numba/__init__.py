@@ -11,11 +11,12 @@ import importlib.util
 from collections.abc import Mapping
 
 from millstream_runtime import plan
-from millstream_runtime.backends.arrays import aligned_copy
+from millstream_runtime.backends.arrays import aligned_copy, check_weights
 from millstream_runtime.backends.numba.printer import print_program
 from millstream_runtime.backends.table import TableStep
 from millstream_runtime.errors import BackendMissing
 from millstream_runtime.spec import ModelSpec, TargetSpec
+from millstream_runtime.unsigned import shift_dots
 
 _INSTALL = "pip install 'millstream[numba]'"
 
@@ -27,11 +28,18 @@ def missing() -> str:
 
 def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> TableStep:
     """Print and compile `plan.json`. Raises PlanInvalid, or BackendMissing without numba."""
-    program = plan.load(files["plan.json"])
-    weights = aligned_copy(files["weights.bin"], program.weight_bytes)
+    program, weights = plan.load(files["plan.json"]), files["weights.bin"]
+    check_weights(weights, program.weight_bytes)
     if missing():
         raise BackendMissing("numba is not installed", fix=missing())
     from millstream_runtime.backends.numba.cache import compile_source
+    from millstream_runtime.backends.numba.dots import dot_product
 
-    compiled = compile_source(print_program(program))
-    return TableStep(compiled.address, compiled, program.callers, weights, program.scratch_bytes)
+    dot = dot_product()
+    if dot.unsigned:
+        shifted = shift_dots(program, weights)
+        program, weights = shifted.program, shifted.weights
+    compiled = compile_source(print_program(program, dot.parts))
+    return TableStep(
+        compiled.address, compiled, program.callers, aligned_copy(weights), program.scratch_bytes
+    )

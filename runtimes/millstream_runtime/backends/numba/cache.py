@@ -20,17 +20,18 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.core.ccallback import CFunc
 
 from millstream_runtime import polynomials
-from millstream_runtime.backends.numba import functions, intrinsics, vectors
+from millstream_runtime.backends.numba import dots, functions, intrinsics, vectors
 from millstream_runtime.cache_folder import cache_folder
 
+#: What the printed source calls.
+_MODULES = (intrinsics, functions, vectors, dots)
 _SIGNATURE = numba.types.void(numba.types.CPointer(numba.types.int64))
 
 
-def compile_source(source: str) -> CFunc:
-    """The compiled `step(table)`; its `address` is that of a C function, valid while it lives."""
+def compile_source(source: str) -> Any:
+    """The compiled `step(table)`, a CFunc; its `address` is that of a C function, valid while it lives."""
     file = _cached_file(source)
     if file:
         # A cache that cannot be read, or filled because the disk is full, is worth no failure.
@@ -48,7 +49,7 @@ def _execute(source: str, file: str, name: str) -> Callable[..., None]:
     return step
 
 
-def _compile(step: Callable[..., None], cache: bool) -> CFunc:
+def _compile(step: Callable[..., None], cache: bool) -> Any:
     # NumPy's error model: division by zero gives infinity where Python would raise.
     return numba.cfunc(_SIGNATURE, cache=cache, error_model="numpy")(step)
 
@@ -61,7 +62,7 @@ def _namespace() -> dict[str, Any]:
     space.update({f"POINTERS_{name}": pointer for name, pointer in intrinsics.POINTERS.items()})
     space.update({f"SATURATE_{name}": cast for name, cast in intrinsics.SATURATE.items()})
     space["part"] = numba.njit(error_model="numpy")
-    for module in (intrinsics, functions, vectors):
+    for module in _MODULES:
         space.update({name: function for name, function in vars(module).items() if name[0].islower()})
     return space
 
@@ -81,7 +82,7 @@ def _cached_file(source: str) -> Path | None:
 def _key(source: str) -> str:
     """Hash of everything that the machine code is made from, but for the CPU, which Numba adds."""
     parts = [source.encode(), numba.__version__.encode(), np.__version__.encode()]
-    parts += [inspect.getsource(module).encode() for module in (intrinsics, functions, vectors, polynomials)]
+    parts += [inspect.getsource(module).encode() for module in (*_MODULES, polynomials)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
 

@@ -1,12 +1,12 @@
 """Expressions and addresses of a program as Python text for Numba.
 
-Nothing of the plan but numbers reaches the text: buffers are called by their position, and operations and
+Nothing of the plan but numbers reaches the text: operands are called by their position, and operations and
 dtypes come from the tables below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from millstream_runtime.program import (
@@ -80,10 +80,8 @@ _FLOAT32 = {name: f"{name}_float32({{}})" for name in ("exp", "log", "log1p", "s
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a stage: the names of buffers, the text of every axis' index, and of its reduction's
-    result."""
+    """One point of a stage: the text of every axis' index, and of its reduction's result."""
 
-    names: Mapping[str, str]
     index: Sequence[str]
     total: str = ""
 
@@ -105,7 +103,7 @@ class Point:
 
     def place(self, access: Access) -> str:
         """The element at an address."""
-        return f"{self.names[access.buffer]}[{self.address(access)}]"
+        return f"{access.buffer}[{self.address(access)}]"
 
     def address(self, access: Access) -> str:
         """The index of an address in its buffer."""
@@ -121,11 +119,11 @@ class Point:
         """`width` values of a term of a vector sum, from this point on along `axis`."""
         match expression:
             case Load() if expression.access.strides[axis]:
-                name = self.names[expression.access.buffer]
-                return f"load_vector({name}, {self.address(expression.access)}, {width})"
+                return f"load_vector({expression.access.buffer}, {self.address(expression.access)}, {width})"
             case Call():
-                x, y = (self.vector(operand, axis, width) for operand in expression.operands)
-                return f"{expression.operation}_vectors({x}, {y})"
+                name = expression.dtype if expression.operation == "cast" else expression.operation
+                operands = (self.vector(operand, axis, width) for operand in expression.operands)
+                return f"{name}_vectors({', '.join(operands)})"
         return f"splat({self.text(expression)}, {width})"
 
 

@@ -1,4 +1,4 @@
-"""Vectors of float32 for printed loops: a Numba type, and LLVM's instructions on it.
+"""Vectors for printed loops: a Numba type, and LLVM's instructions on it.
 
 LLVM makes vectors of plain loops too, but of a sum over 40 terms it makes little, and it keeps no block of
 totals in registers. Importing this module imports numba: do so only once a plan is opened.
@@ -8,42 +8,51 @@ from __future__ import annotations
 
 from llvmlite import ir
 from numba import types
-from numba.core.cgutils import get_or_insert_function
+from numba.core.cgutils import alloca_once, get_or_insert_function
 from numba.extending import intrinsic, models, register_model
 
-_ELEMENT_BYTES = 4
-#: In elements.
-_CACHE_LINE = 16
+#: In bytes.
+_CACHE_LINE = 64
 
 
 class Vector(types.Type):
-    """`width` float32 in registers."""
+    """`width` numbers of one Numba type in registers."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__(name=f"Vector({width})")
+    def __init__(self, element: types.Number, width: int) -> None:
+        super().__init__(name=f"Vector({element}, {width})")
+        self.element = element
         self.width = width
 
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager, vector):
-        super().__init__(manager, vector, ir.VectorType(ir.FloatType(), vector.width))
+        element = manager.lookup(vector.element).get_value_type()
+        super().__init__(manager, vector, ir.VectorType(element, vector.width))
 
 
-def _address(builder, pointer, index, kind):
-    """The address of an element, as that of a `kind`."""
-    return builder.bitcast(builder.gep(pointer, [index]), kind.as_pointer())
+@intrinsic(prefer_literal=True)
+def room_for(typing, element, count):
+    """A pointer to memory on the stack for `count` numbers of the type of `element`."""
+    pointer = types.CPointer(types.unliteral(element))
+
+    def generate(context, builder, signature, arguments):
+        array = ir.ArrayType(context.get_value_type(pointer.dtype), count.literal_value)
+        room = alloca_once(builder, array)
+        return builder.bitcast(room, context.get_value_type(pointer))
+
+    return pointer(element, count), generate
 
 
 @intrinsic(prefer_literal=True)
 def load_vector(typing, pointer, index, width):
     """`width` elements from `index` on, which need no alignment."""
-    vector = Vector(width.literal_value)
+    vector = Vector(pointer.dtype, width.literal_value)
 
     def generate(context, builder, signature, arguments):
         kind = context.get_value_type(vector)
-        address = _address(builder, arguments[0], _word(builder, arguments[1]), kind)
-        return builder.load(address, align=_ELEMENT_BYTES)
+        address = address_of(builder, arguments[0], arguments[1], kind)
+        return builder.load(address, align=vector.element.bitwidth // 8)
 
     return vector(pointer, index, width), generate
 
@@ -53,8 +62,8 @@ def store_vector(typing, pointer, index, vector):
     """Store from `index` on."""
 
     def generate(context, builder, signature, arguments):
-        address = _address(builder, arguments[0], _word(builder, arguments[1]), arguments[2].type)
-        builder.store(arguments[2], address, align=_ELEMENT_BYTES)
+        address = address_of(builder, arguments[0], arguments[1], arguments[2].type)
+        builder.store(arguments[2], address, align=vector.element.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(pointer, index, vector), generate
@@ -63,15 +72,12 @@ def store_vector(typing, pointer, index, vector):
 @intrinsic(prefer_literal=True)
 def splat(typing, x, width):
     """The same element `width` times."""
-    vector = Vector(width.literal_value)
+    vector = Vector(types.unliteral(x), width.literal_value)
 
     def generate(context, builder, signature, arguments):
-        kind = context.get_value_type(vector)
-        first = builder.insert_element(ir.Constant(kind, ir.Undefined), arguments[0], ir.IntType(32)(0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.width), None)
-        return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), lanes)
+        return repeated(builder, arguments[0], vector.width)
 
-    return vector(types.float32, width), generate
+    return vector(x, width), generate
 
 
 def _elementwise(name):
@@ -86,10 +92,57 @@ def _elementwise(name):
 
 
 add_vectors, subtract_vectors, multiply_vectors = map(_elementwise, ("fadd", "fsub", "fmul"))
+add_integer_vectors = _elementwise("add")
 
 
 @intrinsic
-def sum_vector(typing, x):
+def negative_vectors(typing, x):
+    def generate(context, builder, signature, arguments):
+        return builder.fneg(arguments[0])
+
+    return x(x), generate
+
+
+@intrinsic
+def absolute_vectors(typing, x):
+    def generate(context, builder, signature, arguments):
+        kind = arguments[0].type
+        name = f"llvm.fabs.v{kind.count}f32"
+        function = get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), name)
+        return builder.call(function, arguments)
+
+    return x(x), generate
+
+
+@intrinsic
+def float32_vectors(typing, x):
+    """Integers as float32."""
+    vector = Vector(types.float32, x.width)
+
+    def generate(context, builder, signature, arguments):
+        return builder.sitofp(arguments[0], context.get_value_type(vector))
+
+    return vector(x), generate
+
+
+def _choice(order):
+    """The larger or the smaller of each two; NaN when either is."""
+
+    @intrinsic
+    def operation(typing, x, y):
+        def generate(context, builder, signature, arguments):
+            return chosen(builder, order, *arguments)
+
+        return x(x, y), generate
+
+    return operation
+
+
+maximum_vectors, minimum_vectors = _choice(">"), _choice("<")
+
+
+@intrinsic
+def sum_of_vector(typing, x):
     """The sum of all lanes, in whatever order is fastest."""
 
     def generate(context, builder, signature, arguments):
@@ -99,26 +152,72 @@ def sum_vector(typing, x):
         function = get_or_insert_function(builder.module, shape, name)
         return builder.call(function, [element(-0.0), arguments[0]], fastmath=("reassoc",))
 
-    return types.float32(x), generate
+    return x.element(x), generate
+
+
+def _reduction(order):
+    @intrinsic
+    def operation(typing, x):
+        def generate(context, builder, signature, arguments):
+            value = arguments[0]
+            while value.type.count > 1:
+                low, high = halves(builder, value)
+                value = chosen(builder, order, low, high)
+            return builder.extract_element(value, ir.IntType(32)(0))
+
+        return x.element(x), generate
+
+    return operation
+
+
+max_of_vector, min_of_vector = _reduction(">"), _reduction("<")
 
 
 @intrinsic(prefer_literal=True)
-def prefetch(typing, pointer, index, width):
-    """Ask for the cache lines of `width` elements; the addresses need not exist."""
+def prefetch(typing, pointer, index, size):
+    """Ask for the cache lines of `size` bytes; the addresses need not exist."""
 
     def generate(context, builder, signature, arguments):
-        integer, first = ir.IntType(32), _word(builder, arguments[1])
-        shape = ir.FunctionType(ir.VoidType(), [arguments[0].type, integer, integer, integer])
+        integer, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        shape = ir.FunctionType(ir.VoidType(), [byte, integer, integer, integer])
         function = get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
-        for line in range(0, width.literal_value, _CACHE_LINE):
-            address = builder.gep(arguments[0], [builder.add(first, first.type(line))])
+        first = address_of(builder, arguments[0], arguments[1], ir.IntType(8))
+        for line in range(0, size.literal_value, _CACHE_LINE):
+            address = builder.gep(first, [ir.IntType(64)(line)])
             # To read, into every cache, data.
             builder.call(function, [address, integer(0), integer(3), integer(1)])
         return context.get_dummy_value()
 
-    return types.void(pointer, index, width), generate
+    return types.void(pointer, index, size), generate
 
 
-def _word(builder, index):
-    """An index of 64 bits: a literal may have fewer."""
-    return builder.sext(index, ir.IntType(64)) if index.type.width < 64 else index
+def address_of(builder, pointer, index, kind):
+    """The address of an element, as that of a `kind`. A literal index may have fewer than 64 bits."""
+    word = builder.sext(index, ir.IntType(64)) if index.type.width < 64 else index
+    return builder.bitcast(builder.gep(pointer, [word]), kind.as_pointer())
+
+
+def repeated(builder, value, width):
+    """One value in every lane."""
+    kind = ir.VectorType(value.type, width)
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.IntType(32)(0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), width), None)
+    return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), lanes)
+
+
+def chosen(builder, order, x, y):
+    """x where it is above (or below) y or NaN, else y: NaN stays NaN."""
+    ordered = builder.fcmp_ordered(order, x, y)
+    return builder.select(builder.or_(ordered, builder.fcmp_unordered("uno", x, x)), x, y)
+
+
+def picked(builder, value, lanes):
+    """The lanes of a vector with these numbers."""
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
+
+
+def halves(builder, value):
+    """The first and the second half of a vector."""
+    half = value.type.count // 2
+    return picked(builder, value, range(half)), picked(builder, value, range(half, 2 * half))

@@ -22,6 +22,7 @@ from millstream.targets.tvm.script import print_program
 from millstream_runtime import machine
 from millstream_runtime.program import Program, state_bytes
 from millstream_runtime.spec import Machine, Memory, Tolerance
+from millstream_runtime.unsigned import shift_dots
 
 _TOLERANCE = Tolerance(
     relative=1e-5,
@@ -57,11 +58,16 @@ def compile_program(program: Program, weights: bytes) -> Compiled:
         raise ToolMissing("the CPU target cannot be compiled here", fix="; ".join(missing()))
     here = machine.here()
     level = best(here)
-    blocked = block(program, weights, level.lanes)
-    library = build(print_program(blocked.program, level.lanes), level)
+    laid = block(program, weights, level.lanes)
+    if level.dot.unsigned:
+        laid = shift_dots(laid.program, laid.weights)
     return Compiled(
-        files={"step.so": library, "weights.bin": blocked.weights, "layout.json": _layout(blocked.program)},
-        memory=Memory(len(blocked.weights), state_bytes(program), blocked.program.scratch_bytes),
+        files={
+            "step.so": build(print_program(laid.program, level), level),
+            "weights.bin": laid.weights,
+            "layout.json": _layout(laid.program),
+        },
+        memory=Memory(len(laid.weights), state_bytes(program), laid.program.scratch_bytes),
         tolerance=_TOLERANCE,
         machine=Machine(here.system, here.arch, level.features),
     )

@@ -24,7 +24,8 @@ def build(source: str, level: Level) -> bytes:
     import tvm
     import tvm.script
 
-    target = tvm.target.Target({"kind": "llvm", **({"mcpu": level.mcpu} if level is not ANY else {})})
+    named = {} if level is ANY else {"mcpu": level.mcpu, "mattr": list(level.attributes)}
+    target = tvm.target.Target({"kind": "llvm", **named})
     module = tvm.tirx.transform.BindTarget(target.with_host(target))(tvm.script.from_source(source))
     code = tvm.get_global_func("target.build.llvm")(_lowering()(module), target)
     with tempfile.TemporaryDirectory(prefix="millstream-") as folder:

@@ -1,4 +1,4 @@
-"""One operation printed as TVMScript, on scalars or on vectors of float32.
+"""One operation printed as TVMScript, on scalars or on vectors.
 
 Operations become `T.let` lines and a final text: an operand that a formula uses twice is bound to a name
 once. Traps that shape the formulas: TVM takes overflow of 32-bit and wider integers for impossible, so that
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from millstream.targets.tvm.float32 import APPROXIMATIONS
 from millstream.targets.tvm.literal import limits, literal, ramp, splat
-from millstream_runtime.program import Accumulated, Call, Constant, Expression, Load, walk
+from millstream_runtime.program import Accumulated, Call, Constant, Expression, Load, item_size, walk
 
 # In the formulas {0} and {1} are the operands, {zero}, {one} and {minus_one} constants of their dtype.
 _COMMON = {
@@ -41,8 +41,8 @@ _BOOL = {
 }
 _UNSIGNED = {
     **_COMMON,
-    "add": "T.Cast('{dtype}', T.Cast('int64', {0}) + T.Cast('int64', {1}))",
-    "subtract": "T.Cast('{dtype}', T.Cast('int64', {0}) - T.Cast('int64', {1}))",
+    "add": "T.Cast('{dtype}', T.Cast('{wide}', {0}) + T.Cast('{wide}', {1}))",
+    "subtract": "T.Cast('{dtype}', T.Cast('{wide}', {0}) - T.Cast('{wide}', {1}))",
     "multiply": "T.Cast('{dtype}', T.Cast('{product}', {0}) * T.Cast('{product}', {1}))",
     "negative": "T.Cast('{dtype}', T.int64(0) - T.Cast('int64', {0}))",
     "absolute": "{0}",
@@ -88,32 +88,44 @@ _FLOAT = {
 }
 
 
-#: What LLVM has instructions for on whole vectors, and the approximations.
-_VECTOR = frozenset(
+#: What can stand in a vector, and what LLVM has instructions for on whole vectors, or approximations.
+_VECTOR_DTYPES = ("float32", "int32", "int8", "uint8")
+_COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
+_VECTOR_INTEGER = frozenset(
+    [*_COMPARISONS, "add", "subtract", "multiply", "maximum", "minimum", "select", "cast"]
+)
+_VECTOR_BOOL = frozenset(["and", "or", "not"])
+_VECTOR_FLOAT = frozenset(
     [
         *("add", "subtract", "multiply", "divide", "negative", "absolute", "sqrt", "maximum", "minimum"),
-        *("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "is_nan", "select"),
-        *("and", "or", "not", "floor", "ceil", "round", "sign"),
+        *(*_COMPARISONS, "is_nan", "select", "cast", "floor", "ceil", "round", "sign"),
         *APPROXIMATIONS,
     ]
 )
 
 
 def has_vector_form(expression: Expression) -> bool:
-    """True for float32 arithmetic on loads at addresses known beforehand."""
-    return all(map(_is_vector, walk(expression)))
+    """True for arithmetic on loads at addresses known beforehand whose result can be stored as a vector."""
+    return expression.dtype in _VECTOR_DTYPES and all(map(_is_vector, walk(expression)))
 
 
 def _is_vector(part: Expression) -> bool:
     match part:
         case Load():
-            return part.dtype == "float32" and not part.access.lookups
+            return part.dtype in _VECTOR_DTYPES and not part.access.lookups
         case Call():
-            differ = part.operation in ("equal", "not_equal") and part.operands[0].dtype == "bool"
-            return part.operation in _VECTOR and not differ
+            return part.dtype in (*_VECTOR_DTYPES, "bool") and part.operation in _vector_operations(part)
         case Constant() | Accumulated():
-            return part.dtype == "float32"
+            return part.dtype in _VECTOR_DTYPES
     return False
+
+
+def _vector_operations(call: Call) -> frozenset[str]:
+    """Those on the dtype that tells how the call is computed."""
+    dtype = call.operands[-1].dtype
+    if dtype not in _VECTOR_DTYPES:
+        return _VECTOR_BOOL if dtype == "bool" else frozenset()
+    return _VECTOR_FLOAT if dtype == "float32" else _VECTOR_INTEGER
 
 
 # 1 / (1 + exp(-x)) from x and exp(-|x|), which cannot overflow.
@@ -173,10 +185,11 @@ class Formulas:
     def _fill(self, formula: str, dtype: str, texts: list[str]) -> str:
         """The formula with its operands in place; those that it uses twice are bound first."""
         names = [
-            self.bind(text) if formula.count(f"{{{place}}}") > 1 else text for place, text in enumerate(texts)
+            self.bind(text, dtype) if formula.count(f"{{{place}}}") > 1 else text
+            for place, text in enumerate(texts)
         ]
         constants = {} if dtype == "bool" else self._constants(dtype)
-        return formula.format(*names, dtype=dtype, **constants)
+        return formula.format(*names, dtype=self.dtype(dtype), **constants)
 
     def _float(self, operation: str, dtype: str, texts: list[str]) -> str:
         if dtype == "float32" and operation in APPROXIMATIONS:
@@ -219,16 +232,23 @@ class Formulas:
 
     def _cast(self, text: str, operand: str, result: str) -> str:
         if result == "bool":
-            return self.call("not_equal", operand, result, [text, literal(0, operand)])
+            return self.call("not_equal", operand, result, [text, self.number(0, operand)])
         if not operand.startswith("float") or result.startswith("float"):
-            return f"T.Cast('{result}', {text})"
-        x = self.bind(text)
+            return f"T.Cast('{self.dtype(result)}', {text})"
+        x = self.bind(text, operand)
         lowest, highest = limits(result)
-        inside = f"T.Cast('{result}', {x})"
-        low = f"T.Select({x} <= {literal(float(lowest), operand)}, {literal(lowest, result)}, {inside})"
-        beyond = literal(float(highest + 1), operand)
-        high = f"T.Select({x} >= {beyond}, {literal(highest, result)}, {low})"
-        return f"T.Select(T.isnan({x}), {literal(0, result)}, {high})"
+        if item_size(result) < item_size("int32"):
+            # Both limits are floats, and T.max drops NaN, which no integer can hold.
+            held = f"T.min(T.max({x}, {self.number(lowest, operand)}), {self.number(highest, operand)})"
+            whole = f"T.Cast('{self.dtype('int32')}', {held})"
+            chosen = f"T.Select(T.isnan({x}), {self.number(0, 'int32')}, {whole})"
+            return f"T.Cast('{self.dtype(result)}', {chosen})"
+        inside = f"T.Cast('{self.dtype(result)}', {x})"
+        below = f"{x} <= {self.number(lowest, operand)}"
+        low = f"T.Select({below}, {self.number(lowest, result)}, {inside})"
+        beyond = f"{x} >= {self.number(highest + 1, operand)}"
+        high = f"T.Select({beyond}, {self.number(highest, result)}, {low})"
+        return f"T.Select(T.isnan({x}), {self.number(0, result)}, {high})"
 
     def _constants(self, dtype: str) -> dict[str, str]:
         """What the formulas may name beside their operands."""
@@ -237,6 +257,7 @@ class Formulas:
             "one": self.number(1, dtype),
             "minus_one": self.number(0 if dtype.startswith("uint") else -1, dtype),
             # Where a product of two still fits.
-            "product": "uint64" if dtype == "uint32" else "int64",
+            "product": self.dtype("uint64" if dtype == "uint32" else "int64"),
+            "wide": self.dtype("int64"),
             "f": "f" if dtype == "float32" else "",
         }

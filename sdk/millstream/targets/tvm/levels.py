@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from millstream.targets.tvm.dots import AVX2, AVX512, AVX512_VNNI, AVX_VNNI, PLAIN, SSE2, DotProduct
 from millstream_runtime.spec import Machine
 
 
 @dataclass(frozen=True)
 class Level:
     """A class of CPUs: LLVM's name, float32 lanes of a vector register, and the features it needs, in the
-    words of `millstream_runtime.machine`."""
+    words of `millstream_runtime.machine`; `attributes` are what LLVM must be told beside its name."""
 
     mcpu: str
     lanes: int
     features: tuple[str, ...]
+    dot: DotProduct
+    attributes: tuple[str, ...] = ()
 
 
 _V2 = ("cx16", "popcnt", "sse4_1", "sse4_2", "ssse3")
 _V3 = (*_V2, "abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe")
 _V4 = (*_V3, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
-#: The levels of the x86-64 psABI, best first. Four lanes are in every 64-bit CPU.
-X86_64 = (Level("x86-64-v4", 16, _V4), Level("x86-64-v3", 8, _V3), Level("x86-64-v2", 4, _V2))
-ANY = Level("generic", 4, ())
+_V4_VNNI, _V3_VNNI = (*_V4, "avx512_vnni"), (*_V3, "avx_vnni")
+#: The levels of the x86-64 psABI, with and without dot products, best first.
+X86_64 = (
+    Level("x86-64-v4", 16, _V4_VNNI, AVX512_VNNI, ("+avx512vnni",)),
+    Level("x86-64-v4", 16, _V4, AVX512),
+    Level("x86-64-v3", 8, _V3_VNNI, AVX_VNNI, ("+avxvnni",)),
+    Level("x86-64-v3", 8, _V3, AVX2),
+    Level("x86-64-v2", 4, _V2, SSE2),
+)
+#: Four lanes are in every 64-bit CPU.
+ANY = Level("generic", 4, (), PLAIN)
 
 
 def best(here: Machine) -> Level:

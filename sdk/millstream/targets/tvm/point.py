@@ -66,6 +66,11 @@ class Point:
             return f"{name}[{ramp(index, self.width, stride)}]"
         return splat(f"{name}[{index}]", self.width)
 
+    def run(self, access: Access, count: int) -> str:
+        """`count` neighbouring elements from an address on."""
+        name, index = self._address(access, "")
+        return f"{name}[{ramp(index, count)}]"
+
     def element(self, access: Access, further: int) -> str:
         """The element that lies `further` elements behind the first of an address."""
         name, index = self._address(access, "")

@@ -9,27 +9,29 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 
-from millstream.targets.occurrence import Occurrence, Place, Shape, occurrence
+from millstream.targets.tvm.levels import Level
+from millstream.targets.tvm.loops import stored
 from millstream.targets.tvm.point import Names
-from millstream.targets.tvm.stage import StagePrinter, stored
+from millstream.targets.tvm.stage import stage_lines
+from millstream_runtime.occurrence import Occurrence, Place, Shape, occurrence
 from millstream_runtime.program import CALLER_ROLES, Buffer, Program
 
 _WORD = "int64"
 
 
-def print_program(program: Program, lanes: int) -> str:
-    """The source of a module with `step`; `lanes` float32 fill one vector register."""
+def print_program(program: Program, level: Level) -> str:
+    """The source of a module with `step`, for one class of CPUs."""
     buffers = {buffer.name: buffer for buffer in program.buffers}
     stages = [occurrence(stage, buffers) for stage in program.stages]
     names = {shape: f"stage{n}" for n, shape in enumerate(dict.fromkeys(stage.shape for stage in stages))}
     lines = ["@I.ir_module", "class Module:"]
     for shape, name in names.items():
-        lines += [f"    {line}" for line in _function(name, shape, lanes)]
+        lines += [f"    {line}" for line in _function(name, shape, level)]
     lines += [f"    {line}" for line in _step(program, stages, names)]
     return "\n".join(lines) + "\n"
 
 
-def _function(name: str, shape: Shape, lanes: int) -> Iterator[str]:
+def _function(name: str, shape: Shape, level: Level) -> Iterator[str]:
     """A function of the addresses of the shape's operands."""
     yield "@T.prim_func(private=True, s_tir=True)"
     yield f"def {name}({', '.join(f'at_{operand.name}: T.handle' for operand in shape.operands)}):"
@@ -41,7 +43,7 @@ def _function(name: str, shape: Shape, lanes: int) -> Iterator[str]:
     constants = frozenset(operand.name for operand in shape.operands if operand.is_constant)
     places = {operand.name: (operand.name, "0") for operand in shape.operands}
     names = Names(places, constants, itertools.count().__next__)
-    yield from (f"    {line}" for line in StagePrinter(shape.stage, names, lanes).lines())
+    yield from (f"    {line}" for line in stage_lines(shape.stage, names, level.lanes, level.dot))
 
 
 def _step(program: Program, stages: list[Occurrence], names: dict[Shape, str]) -> Iterator[str]:

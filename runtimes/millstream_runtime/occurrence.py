@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from millstream.lower.rewriting import readdressed
 from millstream_runtime.program import Access, Buffer, Load, Stage, walk
+from millstream_runtime.rewriting import readdressed
 
 
 @dataclass(frozen=True)

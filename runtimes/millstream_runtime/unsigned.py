@@ -1,0 +1,96 @@
+"""Make the factor that the lanes of a dot product share unsigned, for instructions that want it so.
+
+    sum of x w  =  sum of (x + 128) w  -  128 sum of w
+
+The last sum is known beforehand: one constant for each lane. A rewrite from program to program, checked like
+any other by executing both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from millstream_runtime.lanes import Dot, dot_block
+from millstream_runtime.program import (
+    Access,
+    Accumulated,
+    Buffer,
+    Call,
+    Constant,
+    Expression,
+    Load,
+    Program,
+    Stage,
+    rewrite,
+)
+
+#: Added to an int8 it gives a uint8.
+OFFSET = 128
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """The rewritten program and its weights."""
+
+    program: Program
+    weights: bytes
+
+
+def shift_dots(program: Program, weights: bytes) -> Shifted:
+    """Shift the shared factor of every blocked dot product whose other factor is constant."""
+    buffers = {buffer.name: buffer for buffer in program.buffers}
+    stages, added, blob = list(program.stages), [], bytearray(weights)
+    for number, stage in enumerate(program.stages):
+        dot = dot_block(stage)
+        if dot is None or dot.offset or buffers[dot.own.access.buffer].role != "constant":
+            continue
+        own = buffers[dot.own.access.buffer]
+        values = np.frombuffer(weights, own.dtype, own.size, own.offset)
+        sums, place = _sums(stage, dot, values, f"{own.name}.shift.{number}")
+        blob += bytes(-len(blob) % _ALIGNMENT)
+        added.append(Buffer(place.buffer, "constant", "int32", sums.size, len(blob)))
+        blob += (-OFFSET * sums).astype(np.int32).tobytes()
+        stages[number] = _shifted(stage, dot, Load(place, "int32"))
+    program = replace(
+        program, buffers=(*program.buffers, *added), stages=tuple(stages), weight_bytes=len(blob)
+    )
+    return Shifted(program, bytes(blob))
+
+
+def _sums(stage: Stage, dot: Dot, values: np.ndarray, name: str) -> tuple[np.ndarray, Access]:
+    """The sum of the weights of each point of the stage, and where a point finds its own."""
+    access, outer = dot.own.access, len(stage.extents)
+    extents = stage.extents + (stage.reduction.extents if stage.reduction else ())
+    kept = [axis for axis in range(outer) if access.strides[axis] and extents[axis] > 1]
+    walked = [*kept, *range(outer, len(extents))]
+    shape = [extents[axis] for axis in walked]
+    terms = as_strided(values[access.offset :], shape, [access.strides[axis] for axis in walked])
+    sums = terms.sum(axis=tuple(range(len(kept), len(walked))), dtype=np.int32)
+    strides, stride = [0] * outer, 1
+    for axis in reversed(kept):
+        strides[axis] = stride
+        stride *= extents[axis]
+    return sums, Access(name, 0, tuple(strides))
+
+
+def _shifted(stage: Stage, dot: Dot, correction: Load) -> Stage:
+    if stage.reduction is None:
+        return stage
+    shared = Call("add", (_wide(dot.shared), Constant(OFFSET, "int32")), "int32")
+    operand = Call("multiply", (shared, _wide(dot.own)), "int32")
+    total = Call("add", (Accumulated("int32"), correction), "int32")
+
+    def visit(part: Expression) -> Expression | None:
+        return total if isinstance(part, Accumulated) else None
+
+    return replace(
+        stage, reduction=replace(stage.reduction, operand=operand), value=rewrite(stage.value, visit)
+    )
+
+
+def _wide(load: Load) -> Call:
+    return Call("cast", (load,), "int32")

@@ -1,0 +1,99 @@
+"""The loops of one stage in TVMScript: nests, sweeps of one axis in vectors, and stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from millstream.targets.tvm.formulas import has_vector_form
+from millstream.targets.tvm.literal import ramp, splat
+from millstream.targets.tvm.point import Names, Point
+from millstream_runtime.lanes import MIN_LANES, chunks
+from millstream_runtime.program import Stage
+
+#: Registers of totals that hide the time of one addition.
+_REGISTERS = 8
+
+Lines = Iterable[str]
+Index = Sequence[str]
+
+
+class Loops:
+    """One stage, and the texts of its running indices; `lanes` float32 fill one vector register."""
+
+    def __init__(self, stage: Stage, names: Names, lanes: int) -> None:
+        self.stage = stage
+        self.names = names
+        self.lanes = lanes
+        self.outer = len(stage.extents)
+        self.extents = stage.extents + (stage.reduction.extents if stage.reduction else ())
+        self.index = tuple(f"i{axis}" if extent > 1 else "0" for axis, extent in enumerate(self.extents))
+
+    def nest(self, axes: Iterable[int], body: Lines) -> Iterator[str]:
+        """Loops over `axes` around `body`; an axis of one point needs none."""
+        indent = ""
+        for axis in axes:
+            if self.extents[axis] > 1:
+                yield f"{indent}for i{axis} in range({self.extents[axis]}):"
+                indent += "    "
+        for line in body:
+            yield indent + line
+
+    def sweep(
+        self, axis: int, registers: int, body: Callable[[Point], Lines], index: Index | None = None
+    ) -> Iterator[str]:
+        """Every point of one axis, the others at `index`: in vectors, then what is left one by one."""
+        for start, count, width in chunks(self.extents[axis], self.lanes, registers):
+            count, width = (count, width) if width >= MIN_LANES else (count * width, 1)
+            yield f"for i{axis} in range({count}):"
+            point = self.point(axis, f"(i{axis} * {width} + {start})", width, index)
+            yield from indented(body(point))
+
+    def point(self, axis: int = -1, first: str = "", width: int = 1, index: Index | None = None) -> Point:
+        """The point at `index`, by default the loops' own, but for `axis`, which is at `first`."""
+        texts = enumerate(index or self.index)
+        return Point(self.names, tuple(first if k == axis else text for k, text in texts), axis, width)
+
+    def store(self, point: Point, total: str = "") -> Iterator[str]:
+        """The value stored; `total` is the result of the reduction."""
+        value = point.text(self.stage.value, total)
+        place = point.place(self.stage.target, total)
+        yield from point.formulas.lines
+        yield f"{place} = " + (f"T.Cast('uint8', {value})" if self.stage.value.dtype == "bool" else value)
+
+    def vectors_along(self, axis: int) -> bool:
+        """True when the value can be stored as vectors along `axis`."""
+        wide = self.stage.extents[axis] >= MIN_LANES and self.stage.target.strides[axis] == 1
+        return wide and has_vector_form(self.stage.value)
+
+    def finish_block(self, total: str, width: int) -> Iterator[str]:
+        """The value of every lane of the last axis, whose results lie in `total`."""
+        axis = self.outer - 1
+        if self.vectors_along(axis):
+            yield from self.store(self.point(axis, "0", width), f"{total}[{ramp('0', width)}]")
+        else:
+            yield from self.nest([axis], self.store(self.point(), f"{total}[{self.index[axis]}]"))
+
+    def sets(self, width: int, axis: int) -> int:
+        """Sets of `width` totals that keep the arithmetic units busy when one alone does not; they take turns
+        on the points of a reduction axis."""
+        fits = (n for n in (8, 4, 2) if n * width <= _REGISTERS * self.lanes and self.extents[axis] % n == 0)
+        return next(fits, 1)
+
+    def name(self) -> str:
+        """A new name."""
+        return f"t{self.names.count()}"
+
+
+def stored(dtype: str) -> str:
+    """The dtype under which elements lie in memory."""
+    return "uint8" if dtype == "bool" else dtype
+
+
+def filled(name: str, width: int, value: str, dtype: str) -> Iterator[str]:
+    """A new buffer of one value."""
+    yield f"{name} = T.alloc_buffer(({width},), '{dtype}')"
+    yield f"{name}[{ramp('0', width)}] = {splat(value, width)}"
+
+
+def indented(lines: Lines) -> Iterator[str]:
+    return ("    " + line for line in lines)
