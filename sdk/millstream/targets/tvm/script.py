@@ -14,7 +14,7 @@ from millstream.targets.tvm.loops import stored
 from millstream.targets.tvm.point import Names
 from millstream.targets.tvm.stage import stage_lines
 from millstream_runtime.occurrence import Occurrence, Place, Shape, occurrence
-from millstream_runtime.program import CALLER_ROLES, Buffer, Program
+from millstream_runtime.program import Buffer, Program, item_size
 
 _WORD = "int64"
 
@@ -48,35 +48,30 @@ def _function(name: str, shape: Shape, level: Level) -> Iterator[str]:
 
 def _step(program: Program, stages: list[Occurrence], names: dict[Shape, str]) -> Iterator[str]:
     """Every stage in order, for one stream after the other."""
-    buffers = {buffer.name: number for number, buffer in enumerate(program.buffers)}
-    caller = {buffer.name: buffer.size for buffer in program.callers}
+    buffers = {buffer.name: buffer for buffer in program.buffers}
+    words = {buffer.name: word for word, buffer in enumerate(program.callers, start=3)}
     yield "@T.prim_func(s_tir=True)"
     yield "def step(table: T.handle):"
     yield '    T.func_attr({"global_symbol": "step", "tir.noalias": False})'
-    yield f"    words = {_declared(3 + len(caller), _WORD, 'table')}"
-    yield from (f"    b{buffers[b.name]} = {_whole(b, program)}" for b in program.buffers)
+    yield f"    words = {_declared(3 + len(words), _WORD, 'table')}"
     yield "    for stream in range(words[0]):"
     for stage in stages:
-        arguments = ", ".join(_address(place, buffers, caller) for place in stage.places)
-        yield f"        Module.{names[stage.shape]}({arguments})"
+        addresses = ", ".join(_address(place, buffers[place.buffer], words) for place in stage.places)
+        yield f"        Module.{names[stage.shape]}({addresses})"
 
 
-def _whole(buffer: Buffer, program: Program) -> str:
-    """A buffer of all streams at its place in memory."""
-    if buffer.role in CALLER_ROLES:
-        place = 3 + [caller.name for caller in program.callers].index(buffer.name)
-        return _declared(f"words[0] * {buffer.size}", buffer.dtype, f"words[{place}]")
-    base = f"words[{1 if buffer.role == 'constant' else 2}]"
-    return _declared(buffer.size, buffer.dtype, f"{base} + T.{_WORD}({buffer.offset})")
-
-
-def _address(place: Place, buffers: Mapping[str, int], caller: Mapping[str, int]) -> str:
+def _address(place: Place, buffer: Buffer, words: Mapping[str, int]) -> str:
     """The address of an element, in the running stream's part of what the caller owns."""
-    begin = f"stream * {caller[place.buffer]} + " if place.buffer in caller else ""
-    return f"T.address_of(b{buffers[place.buffer]}[{begin}{place.element}])"
+    width = item_size(buffer.dtype)
+    word, within = words.get(buffer.name, 1 if buffer.role == "constant" else 2), place.element * width
+    terms = [f"words[{word}]"]
+    if buffer.name in words:
+        terms.append(f"stream * T.{_WORD}({buffer.size * width})")
+    terms.append(f"T.{_WORD}({buffer.offset + within})")
+    return f"T.reinterpret(T.handle().ty, {' + '.join(terms)})"
 
 
-def _declared(size: int | str, dtype: str, address: str) -> str:
+def _declared(size: int, dtype: str, address: str) -> str:
     """Memory of `size` elements at an address. Addresses come without promises that they differ, since
     buffers of scratch share theirs."""
     pointer = f'T.reinterpret(T.handle("{stored(dtype)}", "global").ty, {address})'
