@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from millstream.errors import LinkFailed
 from millstream.linker import linker
 from millstream.targets.tvm.levels import ANY, Level
+from millstream.targets.tvm.module import module_of
 
 if TYPE_CHECKING:
     from tvm.ir.transform import Pass
@@ -22,11 +23,10 @@ _LINK_OPTIONS = ("-shared", "-s", "-Wl,--build-id=none", "-Wl,-z,defs", "-lm")
 def build(source: str, level: Level) -> bytes:
     """TVMScript to the bytes of a shared library."""
     import tvm
-    import tvm.script
 
     named = {} if level is ANY else {"mcpu": level.mcpu, "mattr": list(level.attributes)}
     target = tvm.target.Target({"kind": "llvm", **named})
-    module = tvm.tirx.transform.BindTarget(target.with_host(target))(tvm.script.from_source(source))
+    module = tvm.tirx.transform.BindTarget(target.with_host(target))(module_of(source))
     code = tvm.get_global_func("target.build.llvm")(_lowering()(module), target)
     with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
         compiled, linked = Path(folder) / "step.o", Path(folder) / "step.so"
