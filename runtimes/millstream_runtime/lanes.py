@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from millstream_runtime.program import Call, Constant, Expression, Load, Reduction, Stage, walk
+from millstream_runtime.program import Call, Constant, Expression, Load, Reduction, Stage, read_back, walk
 
 #: Vector registers that one block fills. Measured on 256 x 256: a quarter faster than 8, and 2 gains nothing.
 REGISTERS = 4
@@ -55,7 +55,8 @@ def vector_operand(stage: Stage) -> Expression | None:
     reduction = stage.reduction
     if reduction is None or reduction.kind not in _VECTOR_REDUCTIONS or reduction.operand.dtype != "float32":
         return None
-    return reduction.operand if _is_plain(reduction.operand) else None
+    operand = read_back(reduction)
+    return operand if _is_plain(operand) else None
 
 
 def _is_plain(expression: Expression) -> bool:

@@ -77,8 +77,12 @@ def occurrence(stage: Stage, buffers: Mapping[str, Buffer]) -> Occurrence:
 def _accesses(stage: Stage) -> Iterator[tuple[Access, Sequence[int]]]:
     """Every address with the extents that it is walked over."""
     inner = stage.extents + (stage.reduction.extents if stage.reduction else ())
-    operand = walk(stage.reduction.operand) if stage.reduction else iter(())
-    yield from ((part.access, inner) for part in operand if isinstance(part, Load))
+    reduction = stage.reduction
+    if reduction:
+        roots = [reduction.operand, *([reduction.kept.value] if reduction.kept else [])]
+        yield from ((p.access, inner) for root in roots for p in walk(root) if isinstance(p, Load))
+        if reduction.kept:
+            yield reduction.kept.target, inner
     yield from ((part.access, stage.extents) for part in walk(stage.value) if isinstance(part, Load))
     yield stage.target, stage.extents
 

@@ -2,8 +2,8 @@
 
 Expressions are nested lists whose first item is their kind, so that a plan stays small:
 
-    ["load", dtype, access]  ["constant", dtype, value]  ["axis", number]  ["accumulated", dtype]
-    ["call", operation, dtype, operands...]
+    ["load", dtype, access]  ["constant", dtype, value]  ["axis", number]
+    ["accumulated", dtype]  ["stored", dtype]  ["call", operation, dtype, operands...]
     access = [buffer, offset, strides, [[index, extent, stride]...]]
 
 Floats that JSON cannot hold are written as the texts "inf", "-inf" and "nan".
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from millstream_runtime.errors import PlanInvalid
@@ -24,11 +25,13 @@ from millstream_runtime.program import (
     Call,
     Constant,
     Expression,
+    Kept,
     Load,
     Lookup,
     Program,
     Reduction,
     Stage,
+    Stored,
     check,
 )
 
@@ -66,11 +69,20 @@ def _stage_out(stage: Stage) -> dict[str, Any]:
     return {
         "origin": stage.origin,
         "extents": list(stage.extents),
-        "reduction": reduction
-        and [reduction.kind, list(reduction.extents), _expression_out(reduction.operand)],
+        "reduction": reduction and _reduction_out(reduction),
         "value": _expression_out(stage.value),
         "target": _access_out(stage.target),
     }
+
+
+def _reduction_out(reduction: Reduction) -> list[Any]:
+    kept = reduction.kept
+    return [
+        reduction.kind,
+        list(reduction.extents),
+        _expression_out(reduction.operand),
+        *([_expression_out(kept.value), _access_out(kept.target)] if kept else []),
+    ]
 
 
 def _expression_out(expression: Expression) -> list[Any]:
@@ -83,6 +95,8 @@ def _expression_out(expression: Expression) -> list[Any]:
             return ["axis", expression.axis]
         case Accumulated():
             return ["accumulated", expression.dtype]
+        case Stored():
+            return ["stored", expression.dtype]
         case Call():
             operands = [_expression_out(operand) for operand in expression.operands]
             return ["call", expression.operation, expression.dtype, *operands]
@@ -112,8 +126,8 @@ def _program_in(data: Any) -> Program:
 def _stage_in(data: Any) -> Stage:
     reduction = None
     if data["reduction"] is not None:
-        kind, extents, operand = data["reduction"]
-        reduction = Reduction(_text(kind), _integers(extents), _expression_in(operand))
+        kind, extents, operand, *kept = data["reduction"]
+        reduction = Reduction(_text(kind), _integers(extents), _expression_in(operand), _kept_in(kept))
     return Stage(
         origin=_text(data["origin"]),
         extents=_integers(data["extents"]),
@@ -121,6 +135,13 @@ def _stage_in(data: Any) -> Stage:
         value=_expression_in(data["value"]),
         target=_access_in(data["target"]),
     )
+
+
+def _kept_in(data: Sequence[Any]) -> Kept | None:
+    if not data:
+        return None
+    value, target = data
+    return Kept(_expression_in(value), _access_in(target))
 
 
 def _expression_in(data: Any, depth: int = 0) -> Expression:
@@ -135,6 +156,8 @@ def _expression_in(data: Any, depth: int = 0) -> Expression:
             return AxisIndex(_integer(number))
         case ["accumulated", dtype]:
             return Accumulated(_text(dtype))
+        case ["stored", dtype]:
+            return Stored(_text(dtype))
         case ["call", operation, dtype, *operands]:
             read = tuple(_expression_in(operand, depth + 1) for operand in operands)
             return Call(_text(operation), read, _text(dtype))

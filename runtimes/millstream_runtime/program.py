@@ -9,6 +9,7 @@ One `Stage` is one loop nest:
     for each point i of `extents`:
         acc = initial value of the reduction                    (when there is a reduction)
         for each point r of `reduction.extents`:
+            reduction.kept.target = reduction.kept.value        (when it keeps what it reduces)
             acc = acc (sum | product | max | min) reduction.operand
         target = value                                          (`value` may read acc)
 
@@ -127,13 +128,28 @@ class Accumulated:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """What the stage's reduction has just kept; allowed in `Reduction.operand` only."""
+
+    dtype: str
+
+
+@dataclass(frozen=True)
 class Call:
     operation: str
     operands: tuple[Expression, ...]
     dtype: str
 
 
-Expression = Load | Constant | AxisIndex | Accumulated | Call
+Expression = Load | Constant | AxisIndex | Accumulated | Stored | Call
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A value stored at every point of a reduction: a state that is written and read out in one pass."""
+
+    value: Expression
+    target: Access
 
 
 @dataclass(frozen=True)
@@ -144,6 +160,7 @@ class Reduction:
     kind: str
     extents: tuple[int, ...]
     operand: Expression
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +195,15 @@ class Program:
     def buffer(self, name: str) -> Buffer:
         """The buffer of that name; KeyError when there is none."""
         return {b.name: b for b in self.buffers}[name]
+
+
+def read_back(reduction: Reduction) -> Expression:
+    """The operand, with what the reduction keeps read from where it has just been stored."""
+    kept = reduction.kept
+    if kept is None:
+        return reduction.operand
+    load = Load(kept.target, kept.value.dtype)
+    return rewrite(reduction.operand, lambda part: load if isinstance(part, Stored) else None)
 
 
 def item_size(dtype: str) -> int:
@@ -266,26 +292,48 @@ def _check_stage(stage: Stage, buffers: dict[str, Buffer]) -> None:
         inner = extents + stage.reduction.extents
         if any(extent < 1 for extent in inner):
             raise _Broken("a reduction axis without extent")
-        accumulator = _check_expression(stage.reduction.operand, inner, buffers, "")
-    dtype = _check_expression(stage.value, extents, buffers, accumulator)
-    target = _check_access(stage.target, extents, buffers, "")
-    if stage.target.lookups:
+        kept = stage.reduction.kept
+        results = _Results(stored=_check_store(kept.value, kept.target, inner, buffers) if kept else "")
+        accumulator = _check_expression(stage.reduction.operand, inner, buffers, results)
+    _check_store(stage.value, stage.target, extents, buffers, _Results(accumulator))
+
+
+@dataclass(frozen=True)
+class _Results:
+    """The dtypes of what an expression may name beside loads; empty where there is none."""
+
+    accumulated: str = ""
+    stored: str = ""
+
+
+def _check_store(
+    value: Expression,
+    target: Access,
+    extents: tuple[int, ...],
+    buffers: dict[str, Buffer],
+    results: _Results = _Results(),
+) -> str:
+    """Check a value and where it is stored, and return its dtype."""
+    dtype = _check_expression(value, extents, buffers, results)
+    buffer = _check_access(target, extents, buffers, _Results())
+    if target.lookups:
         raise _Broken("a store at a data-dependent address")
-    if target.role not in ("output", "next_state", "scratch"):
-        raise _Broken(f"a store into {target.role} {target.name}")
-    if target.dtype != dtype:
-        raise _Broken(f"a {dtype} stored into {target.dtype} {target.name}")
+    if buffer.role not in ("output", "next_state", "scratch"):
+        raise _Broken(f"a store into {buffer.role} {buffer.name}")
+    if buffer.dtype != dtype:
+        raise _Broken(f"a {dtype} stored into {buffer.dtype} {buffer.name}")
+    return dtype
 
 
 def _check_expression(
-    expression: Expression, extents: tuple[int, ...], buffers: dict[str, Buffer], accumulator: str
+    expression: Expression, extents: tuple[int, ...], buffers: dict[str, Buffer], results: _Results
 ) -> str:
     """Check an expression and return its dtype."""
     if expression.dtype not in DTYPES:
         raise _Broken(f"unknown dtype {expression.dtype!r}")
     match expression:
         case Load():
-            buffer = _check_access(expression.access, extents, buffers, accumulator)
+            buffer = _check_access(expression.access, extents, buffers, results)
             if buffer.dtype != expression.dtype:
                 raise _Broken(f"{buffer.name} holds {buffer.dtype}, loaded as {expression.dtype}")
         case Constant():
@@ -295,20 +343,23 @@ def _check_expression(
             if not 0 <= expression.axis < len(extents):
                 raise _Broken(f"no axis {expression.axis}")
         case Accumulated():
-            if expression.dtype != accumulator:
+            if expression.dtype != results.accumulated:
                 raise _Broken("the accumulator is read outside its stage, or as another dtype")
+        case Stored():
+            if expression.dtype != results.stored:
+                raise _Broken("what a reduction keeps is read outside it, or as another dtype")
         case Call():
-            _check_call(expression, extents, buffers, accumulator)
+            _check_call(expression, extents, buffers, results)
     return expression.dtype
 
 
 _BOOLEAN_RESULT = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "is_nan")
 
 
-def _check_call(call: Call, extents: tuple[int, ...], buffers: dict[str, Buffer], accumulator: str) -> None:
+def _check_call(call: Call, extents: tuple[int, ...], buffers: dict[str, Buffer], results: _Results) -> None:
     if OPERATIONS.get(call.operation) != len(call.operands):
         raise _Broken(f"unknown operation or wrong number of operands: {call.operation}")
-    dtypes = [_check_expression(x, extents, buffers, accumulator) for x in call.operands]
+    dtypes = [_check_expression(x, extents, buffers, results) for x in call.operands]
     if call.operation == "cast":
         return
     if call.operation == "select":
@@ -321,7 +372,7 @@ def _check_call(call: Call, extents: tuple[int, ...], buffers: dict[str, Buffer]
 
 
 def _check_access(
-    access: Access, extents: tuple[int, ...], buffers: dict[str, Buffer], accumulator: str
+    access: Access, extents: tuple[int, ...], buffers: dict[str, Buffer], results: _Results
 ) -> Buffer:
     buffer = buffers.get(access.buffer)
     if buffer is None:
@@ -332,7 +383,7 @@ def _check_access(
     for lookup in access.lookups:
         if lookup.extent < 1:
             raise _Broken("a lookup without extent")
-        if _check_expression(lookup.index, extents, buffers, accumulator) != "int64":
+        if _check_expression(lookup.index, extents, buffers, results) != "int64":
             raise _Broken("a lookup whose index is no int64")
         reaches.append(lookup.stride * (lookup.extent - 1))
     lowest = access.offset + sum(min(reach, 0) for reach in reaches)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from millstream_runtime.program import Access, AxisIndex, Expression, Load, Stage, rewrite
+from millstream_runtime.program import Access, AxisIndex, Expression, Kept, Load, Stage, rewrite
 
 #: An address, and the extents of the axes that its strides belong to, to the address in its place.
 Place = Callable[[Access, tuple[int, ...]], Access]
@@ -30,7 +30,12 @@ def with_leading_axis(stage: Stage, extent: int) -> Stage:
     return replace(
         stage,
         extents=(extent, *stage.extents),
-        reduction=reduction and replace(reduction, operand=rewrite(reduction.operand, visit)),
+        reduction=reduction
+        and replace(
+            reduction,
+            operand=rewrite(reduction.operand, visit),
+            kept=reduction.kept and Kept(rewrite(reduction.kept.value, visit), deeper(reduction.kept.target)),
+        ),
         value=rewrite(stage.value, visit),
         target=deeper(stage.target),
     )
@@ -51,6 +56,11 @@ def readdressed(stage: Stage, place: Place) -> Stage:
     reduction = stage.reduction
     if reduction:
         inner = stage.extents + reduction.extents
-        reduction = replace(reduction, operand=moved(reduction.operand, inner))
+        kept = reduction.kept
+        reduction = replace(
+            reduction,
+            operand=moved(reduction.operand, inner),
+            kept=kept and Kept(moved(kept.value, inner), place(kept.target, inner)),
+        )
     value = moved(stage.value, stage.extents)
     return replace(stage, reduction=reduction, value=value, target=place(stage.target, stage.extents))

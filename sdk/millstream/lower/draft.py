@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from millstream_runtime.program import Access, Buffer, Expression, Load, Stage, walk
+from millstream_runtime.program import Access, Buffer, Expression, Load, Reduction, Stage, walk
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Draft:
         """Stages that store into each buffer."""
         found: dict[str, list[int]] = defaultdict(list)
         for number, stage in enumerate(self.stages):
-            found[stage.target.buffer].append(number)
+            for name in {target.buffer for target, _ in stores(stage)}:
+                found[name].append(number)
         return found
 
     @cached_property
@@ -66,16 +67,31 @@ def stage_uses(number: int, stage: Stage) -> Iterator[Use]:
     """Every load of a stage."""
     if stage.reduction:
         inner = stage.extents + stage.reduction.extents
-        for load in _loads(stage.reduction.operand):
-            yield Use(number, load, inner, True)
-    for load in _loads(stage.value):
+        for part in parts(stage.reduction):
+            for load in loads_of(part):
+                yield Use(number, load, inner, True)
+    for load in loads_of(stage.value):
         yield Use(number, load, stage.extents, False)
 
 
+def parts(reduction: Reduction) -> list[Expression]:
+    """What a reduction computes at each of its points."""
+    return [reduction.operand, *([reduction.kept.value] if reduction.kept else [])]
+
+
+def stores(stage: Stage) -> list[tuple[Access, tuple[int, ...]]]:
+    """Where a stage stores, each with the extents that the address is walked over."""
+    found = [(stage.target, stage.extents)]
+    if stage.reduction and stage.reduction.kept:
+        found.append((stage.reduction.kept.target, stage.extents + stage.reduction.extents))
+    return found
+
+
 def addresses(stage: Stage) -> list[Access]:
-    """Every address of a stage: its loads and its target."""
-    return [use.load.access for use in stage_uses(0, stage)] + [stage.target]
+    """Every address of a stage: of its loads and of its stores."""
+    return [use.load.access for use in stage_uses(0, stage)] + [target for target, _ in stores(stage)]
 
 
-def _loads(expression: Expression) -> list[Load]:
+def loads_of(expression: Expression) -> list[Load]:
+    """Every load in an expression, lookups' indices included."""
     return [found for found in walk(expression) if isinstance(found, Load)]

@@ -15,6 +15,7 @@ from millstream_runtime.program import (
     Load,
     Program,
     Stage,
+    Stored,
     item_size,
 )
 
@@ -58,6 +59,10 @@ def _stage(number: int, stage: Stage) -> Iterator[str]:
         inner = [f"r{axis}" for axis in range(len(stage.reduction.extents))]
         ranges = zip(inner, stage.reduction.extents, strict=True)
         over = ", ".join(f"{axis} in 0..{extent - 1}" for axis, extent in ranges)
+        kept = stage.reduction.kept
+        if kept:
+            target, value = _access(kept.target, axes + inner), _expression(kept.value, axes + inner)
+            yield f"{indent}over {over}: {target} = kept = {value}"
         operand = _expression(stage.reduction.operand, axes + inner)
         yield f"{indent}acc = {stage.reduction.kind} over {over} of {operand}"
     yield f"{indent}{_access(stage.target, axes)} = {_expression(stage.value, axes)}"
@@ -73,6 +78,8 @@ def _expression(expression: Expression, axes: Sequence[str]) -> str:
             return axes[expression.axis]
         case Accumulated():
             return "acc"
+        case Stored():
+            return "kept"
         case Call():
             return _call(expression, axes)
 

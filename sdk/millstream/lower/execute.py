@@ -27,6 +27,7 @@ from millstream_runtime.program import (
     Program,
     Reduction,
     Stage,
+    Stored,
 )
 
 #: Of any dtype: what is allowed on it is the program's affair.
@@ -70,16 +71,27 @@ def _memory(program: Program, weights: bytes) -> dict[str, Array]:
 
 
 def _run(stage: Stage, memory: Mapping[str, Array]) -> None:
-    extents = stage.extents
-    accumulated = _reduce(stage.reduction, extents, memory) if stage.reduction else None
-    value = _evaluate(stage.value, _grid(extents), memory, accumulated)
-    address = _address(stage.target, _grid(extents), memory, None)
-    memory[stage.target.buffer][address] = np.broadcast_to(value, extents)
+    accumulated = _reduce(stage.reduction, stage.extents, memory) if stage.reduction else None
+    _store(stage.value, stage.target, stage.extents, memory, accumulated)
+
+
+def _store(
+    expression: Expression,
+    target: Access,
+    extents: tuple[int, ...],
+    memory: Mapping[str, Array],
+    result: Array | None,
+) -> Array:
+    """Store a value over a whole grid, and give it."""
+    value = np.broadcast_to(_evaluate(expression, _grid(extents), memory, result), extents)
+    memory[target.buffer][_address(target, _grid(extents), memory, None)] = value
+    return value
 
 
 def _reduce(reduction: Reduction, outer: tuple[int, ...], memory: Mapping[str, Array]) -> Array:
-    extents = outer + reduction.extents
-    values = _evaluate(reduction.operand, _grid(extents), memory, None)
+    extents, kept = outer + reduction.extents, reduction.kept
+    stored = _store(kept.value, kept.target, extents, memory, None) if kept else None
+    values = _evaluate(reduction.operand, _grid(extents), memory, stored)
     values = np.broadcast_to(values, extents).reshape(*outer, -1)
     return _REDUCTIONS[reduction.kind](values, axis=-1, dtype=values.dtype)
 
@@ -90,13 +102,13 @@ def _grid(extents: tuple[int, ...]) -> list[NDArray[np.int64]]:
 
 
 def _address(
-    access: Access, grid: list[NDArray[np.int64]], memory: Mapping[str, Array], accumulated: Array | None
+    access: Access, grid: list[NDArray[np.int64]], memory: Mapping[str, Array], result: Array | None
 ) -> NDArray[np.int64]:
     address = np.array(access.offset)
     for index, stride in zip(grid, access.strides, strict=True):
         address = address + index * stride
     for lookup in access.lookups:
-        index = _evaluate(lookup.index, grid, memory, accumulated)
+        index = _evaluate(lookup.index, grid, memory, result)
         address = address + np.clip(index, 0, lookup.extent - 1) * lookup.stride
     return address
 
@@ -105,21 +117,22 @@ def _evaluate(
     expression: Expression,
     grid: list[NDArray[np.int64]],
     memory: Mapping[str, Array],
-    accumulated: Array | None,
+    result: Array | None,
 ) -> Array:
+    """`result` is what the reduction gave or, within it, what it keeps."""
     match expression:
         case Load():
-            return memory[expression.access.buffer][_address(expression.access, grid, memory, accumulated)]
+            return memory[expression.access.buffer][_address(expression.access, grid, memory, result)]
         case Constant():
             return np.asarray(expression.value, expression.dtype)
         case AxisIndex():
             return grid[expression.axis]
-        case Accumulated():
-            if accumulated is None:
-                raise KeyError("accumulated")
-            return accumulated
+        case Accumulated() | Stored():
+            if result is None:
+                raise KeyError("a result outside its place")
+            return result
         case Call():
-            operands = [_evaluate(operand, grid, memory, accumulated) for operand in expression.operands]
+            operands = [_evaluate(operand, grid, memory, result) for operand in expression.operands]
             if expression.operation == "cast":
                 return _cast(operands[0], np.dtype(expression.dtype))
             return np.asarray(_OPERATIONS[expression.operation](*operands), expression.dtype)

@@ -5,10 +5,12 @@ Slow and obvious: every address of every stage is enumerated. Tests run it after
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from millstream.errors import ProgramInvalid
-from millstream.lower.draft import Draft, Use, stage_uses
+from millstream.lower.draft import Draft, Use, stage_uses, stores
 from millstream_runtime.program import Access
 
 _COMPUTED = ("scratch", "output", "next_state")
@@ -20,13 +22,12 @@ def check_dataflow(draft: Draft) -> None:
     for number, stage in enumerate(draft.stages):
         for use in stage_uses(number, stage):
             _check_loads(stored, use, stage.origin)
-        places = _addresses(stage.target, stage.extents)
-        written = stored[stage.target.buffer]
-        if written[places].any() or np.unique(places).size != places.size:
-            raise ProgramInvalid(
-                f"stage {number} stores twice into {stage.target.buffer}", where=stage.origin
-            )
-        written[places] = True
+        for target, extents in stores(stage):
+            places = _addresses(target, extents)
+            written = stored[target.buffer]
+            if written[places].any() or np.unique(places).size != math.prod(extents):
+                raise ProgramInvalid(f"stage {number} stores twice into {target.buffer}", where=stage.origin)
+            written[places] = True
     for buffer in draft.buffers:
         if buffer.role in ("output", "next_state") and not stored[buffer.name].all():
             raise ProgramInvalid(f"{buffer.role} {buffer.name} is not stored completely")

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from millstream.lower.draft import stage_uses
 from millstream.targets.padding import dot_axis, pad_dots
 from millstream_runtime.lanes import DOT, MIN_LANES, chunks, dot_factors, loads, vector_operand
 from millstream_runtime.program import (
@@ -63,6 +64,8 @@ def block(program: Program, weights: bytes, lanes: int) -> Blocked:
 
 def _lane_axis(stage: Stage, constants: Collection[str]) -> int | None:
     """The longest axis of the stage on which weights can be repacked and all else is contiguous."""
+    if stage.reduction and stage.reduction.kept:
+        return None
     operand = vector_operand(stage)
     is_dot = dot_axis(stage, constants) is not None
     terms = loads(operand) if operand else list(dot_factors(stage) or ()) if is_dot else []
@@ -262,4 +265,4 @@ def _merged(walk: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 
 def _all_loads(stage: Stage) -> list[Load]:
-    return loads(stage.value) + (loads(stage.reduction.operand) if stage.reduction else [])
+    return [use.load for use in stage_uses(0, stage)]

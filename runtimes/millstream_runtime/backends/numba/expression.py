@@ -17,6 +17,7 @@ from millstream_runtime.program import (
     Constant,
     Expression,
     Load,
+    Stored,
     item_size,
 )
 
@@ -95,7 +96,7 @@ class Point:
                 return literal(expression.value, expression.dtype)
             case AxisIndex():
                 return f"int64({self.index[expression.axis]})"
-            case Accumulated():
+            case Accumulated() | Stored():  # what is stored is read back
                 return self.total
             case Call():
                 operands = [self.text(operand) for operand in expression.operands]

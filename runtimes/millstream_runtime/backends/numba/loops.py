@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from millstream_runtime.backends.numba.expression import Point
-from millstream_runtime.program import Stage
+from millstream_runtime.program import Access, Expression, Stage
 
 
 class Loops:
@@ -37,9 +37,14 @@ class Loops:
 
     def store(self, total: str = "") -> str:
         """The value stored."""
-        point, value = self.point(total=total), self.stage.value
-        text = f"uint8({point.text(value)})" if value.dtype == "bool" else point.text(value)
-        return f"{point.place(self.stage.target)} = {text}"
+        return _stored(self.point(total=total), self.stage.value, self.stage.target)
+
+    def keep(self) -> Iterator[str]:
+        """What the reduction keeps, stored in a loop of its own, of which LLVM makes vectors."""
+        kept = self.stage.reduction and self.stage.reduction.kept
+        if kept:
+            store = _stored(self.point(), kept.value, kept.target)
+            yield from self.nest(range(self.outer, len(self.extents)), [store])
 
     def finish_block(self, totals: str, width: int) -> Iterator[str]:
         """The value of every lane of the last axis, whose results are the vector `totals`; in a loop of its
@@ -62,3 +67,8 @@ class Loops:
     def _zero(self) -> str:
         reduction = self.stage.reduction
         return f"{reduction.operand.dtype if reduction else 'float32'}(0)"
+
+
+def _stored(point: Point, value: Expression, target: Access) -> str:
+    text = f"uint8({point.text(value)})" if value.dtype == "bool" else point.text(value)
+    return f"{point.place(target)} = {text}"

@@ -69,6 +69,7 @@ def row_lines(loops: Loops, operand: Expression, kind: str, axis: int) -> Iterat
 
 def _over_lanes(loops: Loops, operand: Expression, kind: str, axis: int, total: str) -> Iterator[str]:
     """Partial results in vectors, whose lanes are joined at the end."""
+    yield from loops.keep()
     yield f"{total} = {neutral(kind, 'float32')}"
     body: list[str] = []
     partial: dict[str, int] = {}

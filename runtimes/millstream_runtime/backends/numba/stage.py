@@ -9,7 +9,7 @@ from millstream_runtime.backends.numba.expression import call, neutral
 from millstream_runtime.backends.numba.loops import Loops
 from millstream_runtime.backends.numba.reductions import COMBINE, block_lines, row_lines
 from millstream_runtime.lanes import dot_block, is_blocked, reduced_axis, vector_operand
-from millstream_runtime.program import Call, Expression, Stage
+from millstream_runtime.program import Call, Expression, Reduction, Stage, read_back
 
 
 def stage_lines(stage: Stage, constants: frozenset[str], parts: int) -> Iterator[str]:
@@ -24,12 +24,13 @@ def stage_lines(stage: Stage, constants: frozenset[str], parts: int) -> Iterator
     elif operand is not None and (axis := reduced_axis(stage)) is not None:
         yield from row_lines(loops, operand, reduction.kind, axis)
     else:
-        yield from loops.nest(range(loops.outer), _serial(loops, reduction.kind, reduction.operand))
+        yield from loops.nest(range(loops.outer), _serial(loops, reduction))
 
 
-def _serial(loops: Loops, kind: str, operand: Expression) -> Iterator[str]:
+def _serial(loops: Loops, reduction: Reduction) -> Iterator[str]:
     """The reduction and the value of one point, whatever the dtype."""
-    total = loops.name()
+    total, kind, operand = loops.name(), reduction.kind, read_back(reduction)
+    yield from loops.keep()
     yield f"{total} = {neutral(kind, operand.dtype)}"
     yield from loops.nest(range(loops.outer, len(loops.extents)), [_combined(loops, kind, operand, total)])
     yield loops.store(total)

@@ -11,6 +11,7 @@ from millstream.lower.passes.epilogue import merge_epilogues
 from millstream.lower.passes.forward import forward_stores
 from millstream.lower.passes.hoist import hoist_factors
 from millstream.lower.passes.inline import inline
+from millstream.lower.passes.keep import keep_stores
 from millstream.lower.passes.layout import order_constants
 from millstream.lower.passes.prune import prune
 from millstream.lower.passes.unroll import unroll_sums
@@ -28,4 +29,4 @@ FUSION: tuple[Callable[[Draft], Draft], ...] = (
 )
 
 #: Run once, after fusion.
-FINAL: tuple[Callable[[Draft], Draft], ...] = (order_constants, prune)
+FINAL: tuple[Callable[[Draft], Draft], ...] = (keep_stores, order_constants, prune)

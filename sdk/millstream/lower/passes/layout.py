@@ -51,9 +51,14 @@ def _with_constant(draft: Draft, use: Use, array: np.ndarray, access: Access) ->
     def visit(expression: Expression) -> Expression | None:
         return replace(use.load, access=access) if expression == use.load else None
 
-    operand = rewrite(stage.reduction.operand, visit)
+    reduction, kept = stage.reduction, stage.reduction.kept
+    reduction = replace(
+        reduction,
+        operand=rewrite(reduction.operand, visit),
+        kept=kept and replace(kept, value=rewrite(kept.value, visit)),
+    )
     stages = list(draft.stages)
-    stages[use.stage] = replace(stage, reduction=replace(stage.reduction, operand=operand))
+    stages[use.stage] = replace(stage, reduction=reduction)
     buffers = tuple(
         Buffer(b.name, b.role, b.dtype, array.size) if b.name == access.buffer else b for b in draft.buffers
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from millstream.lower.draft import Draft, addresses
+from millstream.lower.draft import Draft, addresses, stores
 
 
 def prune(draft: Draft) -> Draft:
@@ -13,7 +13,7 @@ def prune(draft: Draft) -> Draft:
         kept = tuple(
             stage
             for stage in draft.stages
-            if draft.uses[stage.target.buffer] or not draft.is_scratch(stage.target.buffer)
+            if any(_is_wanted(draft, target.buffer) for target, _ in stores(stage))
         )
         if len(kept) == len(draft.stages):
             break
@@ -26,3 +26,7 @@ def prune(draft: Draft) -> Draft:
         buffers=buffers,
         arrays={name: array for name, array in draft.arrays.items() if name in names},
     )
+
+
+def _is_wanted(draft: Draft, name: str) -> bool:
+    return bool(draft.uses[name]) or not draft.is_scratch(name)

@@ -20,6 +20,8 @@ from millstream_runtime.program import (
     Program,
     Reduction,
     Stage,
+    Stored,
+    read_back,
 )
 
 _WIDTH = 100
@@ -106,10 +108,14 @@ class _Stage:
         dtype = reduction.operand.dtype
         yield f"{TYPES[dtype]} acc = {literal(_neutral(reduction.kind, dtype), dtype)};"
         axes = [a for a in range(len(self.stage.extents), len(self.extents)) if self.extents[a] > 1]
-        yield from self._nest(axes, [self._combine(reduction)])
+        body = [self._combine(reduction)]
+        if reduction.kept:
+            kept = _bare(self._text(reduction.kept.value))
+            body.insert(0, f"{self._place(reduction.kept.target)} = {kept};")
+        yield from self._nest(axes, body)
 
     def _combine(self, reduction: Reduction) -> str:
-        operand, dtype = self._text(reduction.operand), reduction.operand.dtype
+        operand, dtype = self._text(read_back(reduction)), reduction.operand.dtype
         if reduction.kind == "sum" and dtype.startswith("float"):
             return f"acc += {_bare(operand)};"
         combined = self.scalars.call(_COMBINE[reduction.kind], dtype, dtype, ["acc", operand])
@@ -124,7 +130,7 @@ class _Stage:
                 return f"({text})" if text.startswith("-") else text
             case AxisIndex():
                 return f"(int64_t){self.index[expression.axis]}"
-            case Accumulated():
+            case Accumulated() | Stored():  # what is stored is read back
                 return "acc"
             case Call():
                 texts = [self._text(operand) for operand in expression.operands]

@@ -8,7 +8,7 @@ from millstream.targets.tvm.formulas import has_vector_form
 from millstream.targets.tvm.literal import ramp, splat
 from millstream.targets.tvm.point import Names, Point
 from millstream_runtime.lanes import MIN_LANES, chunks
-from millstream_runtime.program import Stage
+from millstream_runtime.program import Access, Expression, Stage
 
 #: Registers of totals that hide the time of one addition.
 _REGISTERS = 8
@@ -55,10 +55,15 @@ class Loops:
 
     def store(self, point: Point, total: str = "") -> Iterator[str]:
         """The value stored; `total` is the result of the reduction."""
-        value = point.text(self.stage.value, total)
-        place = point.place(self.stage.target, total)
-        yield from point.formulas.lines
-        yield f"{place} = " + (f"T.Cast('uint8', {value})" if self.stage.value.dtype == "bool" else value)
+        return _stored(point, self.stage.value, self.stage.target, total)
+
+    def keep(self, point: Point) -> Iterator[str]:
+        """What the reduction keeps at a point, stored."""
+        kept = self.stage.reduction and self.stage.reduction.kept
+        if kept:
+            # A point of its own: the lines of one are used once.
+            own = Point(self.names, point.index, point.axis, point.width)
+            yield from _stored(own, kept.value, kept.target)
 
     def vectors_along(self, axis: int) -> bool:
         """True when the value can be stored as vectors along `axis`."""
@@ -82,6 +87,12 @@ class Loops:
     def name(self) -> str:
         """A new name."""
         return f"t{self.names.count()}"
+
+
+def _stored(point: Point, value: Expression, target: Access, total: str = "") -> Iterator[str]:
+    text, place = point.text(value, total), point.place(target, total)
+    yield from point.formulas.lines
+    yield f"{place} = " + (f"T.Cast('uint8', {text})" if value.dtype == "bool" else text)
 
 
 def stored(dtype: str) -> str:

@@ -8,7 +8,7 @@ a tenth of a second instead of three.
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -57,14 +57,13 @@ def _built(function: ast.FunctionDef, callees: _Functions) -> PrimFunc:
     names = {"T": builder, "tirx": tirx, "Module": callees}
     body = [_Statements().visit(statement) for statement in function.body]
     program = ast.fix_missing_locations(ast.Module(body, []))
-    with IRBuilder() as made:
-        with builder.prim_func(is_private=_is_private(function), s_tir=True):
-            builder.func_name(function.name)
-            for parameter in function.args.args:
-                names[parameter.arg] = builder.arg(parameter.arg, builder.handle())
-            # The text comes from the printer beside this file, never from outside.
-            exec(compile(program, f"<{function.name}>", "exec"), names)
-    return made.get()
+    with IRBuilder() as made, builder.prim_func(is_private=_is_private(function), s_tir=True):
+        builder.func_name(function.name)
+        for parameter in function.args.args:
+            names[parameter.arg] = builder.arg(parameter.arg, builder.handle())
+        # The text comes from the printer beside this file, never from outside.
+        exec(compile(program, f"<{function.name}>", "exec"), names)
+    return cast("PrimFunc", made.get())
 
 
 def _is_private(function: ast.FunctionDef) -> bool:

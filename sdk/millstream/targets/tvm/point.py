@@ -15,6 +15,7 @@ from millstream_runtime.program import (
     Constant,
     Expression,
     Load,
+    Stored,
 )
 
 
@@ -51,7 +52,7 @@ class Point:
                 return self.formulas.number(expression.value, expression.dtype)
             case AxisIndex():
                 return f"T.Cast('int64', {self.index[expression.axis]})"
-            case Accumulated():
+            case Accumulated() | Stored():  # what is stored is read back
                 return total
             case Call():
                 texts = [self.text(operand, total) for operand in expression.operands]

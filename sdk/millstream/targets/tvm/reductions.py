@@ -109,7 +109,12 @@ def _over_lanes(
     width = 1 << (min(loops.extents[axis], loops.lanes * _ROW_REGISTERS).bit_length() - 1)
     yield from _started(total, width, kind)
     others = [other for other in range(loops.outer, len(loops.extents)) if other != axis]
-    sweep = loops.sweep(axis, _ROW_REGISTERS, lambda point: _taken(point, total, operand, kind), index)
+
+    def take(point: Point) -> Iterator[str]:
+        yield from loops.keep(point)
+        yield from _taken(point, total, operand, kind)
+
+    sweep = loops.sweep(axis, _ROW_REGISTERS, take, index)
     yield from loops.nest(others, sweep)
     while width > 1:
         width //= 2

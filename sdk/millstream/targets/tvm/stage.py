@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from millstream.targets.tvm.dots import DotProduct, dot_block_lines
+from millstream.targets.tvm.formulas import has_vector_form
 from millstream.targets.tvm.literal import literal
 from millstream.targets.tvm.loops import Loops, stored
 from millstream.targets.tvm.point import Names
 from millstream.targets.tvm.reductions import COMBINE, block_lines, neutral, row_lines
 from millstream_runtime.lanes import dot_block, is_blocked, reduced_axis, vector_operand
-from millstream_runtime.program import Stage
+from millstream_runtime.program import Stage, read_back
 
 
 def stage_lines(stage: Stage, names: Names, lanes: int, dot_product: DotProduct) -> Iterator[str]:
@@ -27,10 +28,16 @@ def stage_lines(stage: Stage, names: Names, lanes: int, dot_product: DotProduct)
         yield from dot_block_lines(loops, dot, dot_product)
     elif operand is not None and is_blocked(stage):
         yield from block_lines(loops, operand, stage.reduction.kind)
-    elif operand is not None and (axis := reduced_axis(stage)) is not None:
+    elif operand is not None and (axis := reduced_axis(stage)) is not None and _keeps_vectors(stage):
         yield from row_lines(loops, operand, stage.reduction.kind, axis)
     else:
         yield from loops.nest(range(loops.outer), _serial(loops))
+
+
+def _keeps_vectors(stage: Stage) -> bool:
+    """True when what the reduction keeps, if anything, can be computed in vectors."""
+    kept = stage.reduction and stage.reduction.kept
+    return kept is None or has_vector_form(kept.value)
 
 
 def _map(loops: Loops) -> Iterator[str]:
@@ -48,13 +55,13 @@ def _serial(loops: Loops) -> Iterator[str]:
         return
     dtype, name, point = reduction.operand.dtype, loops.name(), loops.point()
     total = f"{name}[0]" if dtype != "bool" else f"({name}[0] != T.uint8(0))"
-    operand = point.text(reduction.operand)
+    operand = point.text(read_back(reduction))
     combined = point.formulas.call(COMBINE[reduction.kind], dtype, dtype, [total, operand])
     start = literal(neutral(reduction.kind, dtype), dtype)
     if dtype == "bool":
         start, combined = f"T.Cast('uint8', {start})", f"T.Cast('uint8', {combined})"
     yield f"{name} = T.alloc_buffer((1,), '{stored(dtype)}')"
     yield f"{name}[0] = {start}"
-    body = [*point.formulas.lines, f"{name}[0] = {combined}"]
+    body = [*loops.keep(loops.point()), *point.formulas.lines, f"{name}[0] = {combined}"]
     yield from loops.nest(range(loops.outer, len(loops.extents)), body)
     yield from loops.store(loops.point(), total)
