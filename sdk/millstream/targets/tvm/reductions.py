@@ -75,37 +75,78 @@ def prefetch(loops: Loops, operand: Expression, point: Point) -> Iterator[str]:
 
 
 def row_lines(loops: Loops, operand: Expression, kind: str, axis: int) -> Iterator[str]:
-    """Spread over the lanes of `axis`, one point after the other; values in vectors where that can be."""
+    """Spread over the lanes of `axis`; one point after the other, or a vector of points at once."""
     rows = loops.outer - 1
     if loops.outer and loops.vectors_along(rows):
         finish = functools.partial(_finish_rows, loops, operand, kind, axis)
         yield from loops.nest(range(rows), loops.sweep(rows, 1, finish))
     else:
-        body = _finish_rows(loops, operand, kind, axis, loops.point())
+        body = _finish_row(loops, operand, kind, axis, loops.point())
         yield from loops.nest(range(loops.outer), body)
 
 
 def _finish_rows(loops: Loops, operand: Expression, kind: str, axis: int, point: Point) -> Iterator[str]:
     """The results of a point, which may be a vector, and their value."""
-    total = loops.name()
     if point.width == 1:
-        yield from _over_lanes(loops, operand, kind, axis, total, point.index)
-        yield from loops.store(point, f"{total}[0]")
+        yield from _finish_row(loops, operand, kind, axis, point)
         return
-    results, row = loops.name(), loops.name()
+    # Written out row by row, so that every partial result stays in registers.
+    lanes, results, vectors = _lanes(loops, axis), loops.name(), []
+    for row in range(point.width):
+        total, place = loops.name(), f"({point.index[point.axis]} + {row})"
+        index = loops.point(point.axis, place, index=point.index).index
+        yield from _over_lanes(loops, operand, kind, axis, total, index)
+        vectors.append(f"{total}[{ramp('0', lanes)}]")
     yield f"{results} = T.alloc_buffer(({point.width},), 'float32')"
-    yield f"for {row} in range({point.width}):"
-    place = f"({point.index[point.axis]} + {row})"
-    index = loops.point(point.axis, place, index=point.index).index
-    yield from indented(_over_lanes(loops, operand, kind, axis, total, index))
-    yield f"    {results}[{row}] = {total}[0]"
+    yield from _fold(loops, vectors, lanes, kind, results)
     yield from loops.store(point, f"{results}[{ramp('0', point.width)}]")
+
+
+def _fold(loops: Loops, vectors: list[str], lanes: int, kind: str, results: str) -> Iterator[str]:
+    """Join the lanes of each vector, all vectors at once, into one result for each.
+
+    Neighbouring lanes of two vectors are joined into one vector, as in a tournament, until each lane is the
+    result of a vector of its own.
+    """
+    width, left = lanes, lanes
+    while left > 1:
+        one = len(vectors) == 1
+        pairs = [vectors] if one else list(zip(vectors[::2], vectors[1::2], strict=True))
+        width = width // 2 if one else width
+        vectors = []
+        for pair in pairs:
+            name, point = loops.name(), Point(loops.names, (), width=width)
+            sides = (f"T.Shuffle([{', '.join(pair)}], {list(range(n, 2 * width, 2))})" for n in (0, 1))
+            joined = point.formulas.call(COMBINE[kind], "float32", "float32", list(sides))
+            yield from point.formulas.lines
+            yield f"{name} = T.alloc_buffer(({width},), 'float32')"
+            yield f"{name}[{ramp('0', width)}] = {joined}"
+            vectors.append(f"{name}[{ramp('0', width)}]")
+        left //= 2
+    for number, vector in enumerate(vectors):
+        yield f"{results}[{ramp(str(number * width), width)}] = {vector}"
+
+
+def _finish_row(loops: Loops, operand: Expression, kind: str, axis: int, point: Point) -> Iterator[str]:
+    """The result of one point, its lanes halved until one is left, and its value."""
+    total, width = loops.name(), _lanes(loops, axis)
+    yield from _over_lanes(loops, operand, kind, axis, total, point.index)
+    while width > 1:
+        width //= 2
+        yield from _joined(loops, total, f"{total}[{ramp(str(width), width)}]", width, kind)
+    yield from loops.store(point, f"{total}[0]")
+
+
+def _lanes(loops: Loops, axis: int) -> int:
+    """Lanes of the partial results along an axis."""
+    return 1 << (min(loops.extents[axis], loops.lanes).bit_length() - 1)
 
 
 def _over_lanes(
     loops: Loops, operand: Expression, kind: str, axis: int, total: str, index: Index
 ) -> Iterator[str]:
-    """Partial results in lanes, halved until `total[0]` is left."""
+    """Partial results in the lanes of `total`."""
+    lanes = _lanes(loops, axis)
     width = 1 << (min(loops.extents[axis], loops.lanes * _ROW_REGISTERS).bit_length() - 1)
     yield from _started(total, width, kind)
     others = [other for other in range(loops.outer, len(loops.extents)) if other != axis]
@@ -114,11 +155,9 @@ def _over_lanes(
         yield from loops.keep(point)
         yield from _taken(point, total, operand, kind)
 
-    sweep = loops.sweep(axis, _ROW_REGISTERS, take, index)
-    yield from loops.nest(others, sweep)
-    while width > 1:
-        width //= 2
-        yield from _joined(loops, total, f"{total}[{ramp(str(width), width)}]", width, kind)
+    yield from loops.nest(others, loops.sweep(axis, _ROW_REGISTERS, take, index))
+    if width > lanes:
+        yield from _joined(loops, total, f"{total}[{ramp(str(lanes), lanes)}]", lanes, kind)
 
 
 def _started(total: str, width: int, kind: str) -> Iterator[str]:
