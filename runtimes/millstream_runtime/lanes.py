@@ -10,7 +10,7 @@ reduction axis holds the `DOT` products that lie side by side and that one instr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from millstream_runtime.program import Call, Constant, Expression, Load, Reduction, Stage, read_back, walk
@@ -79,6 +79,18 @@ def is_blocked(stage: Stage) -> bool:
     if operand is None or not stage.extents or stage.extents[-1] < MIN_LANES:
         return False
     return all(load.access.strides[len(stage.extents) - 1] in (0, 1) for load in loads(operand))
+
+
+def tile_axis(stage: Stage, terms: Sequence[Load]) -> int | None:
+    """The outer axis beside the lanes whose points read the same weights: what moves along the lanes stands
+    still on it, and something else moves."""
+    lane = len(stage.extents) - 1
+    for axis in range(lane):
+        own = [load for load in terms if load.access.strides[lane]]
+        still = not any(load.access.strides[axis] for load in own)
+        if still and stage.extents[axis] > 1 and any(load.access.strides[axis] for load in terms):
+            return axis
+    return None
 
 
 def reduced_axis(stage: Stage) -> int | None:

@@ -227,6 +227,22 @@ def walk(expression: Expression) -> Iterator[Expression]:
             yield from walk(lookup.index)
 
 
+def loaded(stage: Stage) -> set[str]:
+    """The buffers that a stage loads from."""
+    roots = [stage.value]
+    if stage.reduction:
+        roots.append(stage.reduction.operand)
+        if stage.reduction.kept:
+            roots.append(stage.reduction.kept.value)
+    return {part.access.buffer for root in roots for part in walk(root) if isinstance(part, Load)}
+
+
+def stored_into(stage: Stage) -> set[str]:
+    """The buffers that a stage stores into."""
+    kept = stage.reduction and stage.reduction.kept
+    return {stage.target.buffer, kept.target.buffer} if kept else {stage.target.buffer}
+
+
 def rewrite(expression: Expression, visit: Callable[[Expression], Expression | None]) -> Expression:
     """Top-down replacement: `visit` returns what stands in an expression's place, or None to go below."""
     found = visit(expression)

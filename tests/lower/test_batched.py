@@ -8,11 +8,11 @@ from lowered_models import MODELS, lowered_model, random_arrays
 from torch import nn
 
 from millstream.lower import Lowered
-from millstream.lower.batched import batched
 from millstream.lower.draft import Draft
 from millstream.lower.execute import execute
 from millstream.lower.soundness import check_dataflow
 from millstream.targets.blocks import block
+from millstream_runtime.batched import batched
 from millstream_runtime.program import check
 
 STREAMS = 3

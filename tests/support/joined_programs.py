@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from millstream.lower import Lowered
-from millstream.lower.memory import ALIGNMENT
+from millstream_runtime.arena import ALIGNMENT
 from millstream_runtime.program import Access, Buffer, Expression, Load, Program, Stage, rewrite
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from millstream.lower.memory import ALIGNMENT
 from millstream.lower.view import row_major
+from millstream_runtime.arena import ALIGNMENT
 from millstream_runtime.lanes import DOT, dot_factors
 from millstream_runtime.program import (
     Access,

@@ -6,13 +6,14 @@ several partial sums for each lane; those are added once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from millstream.targets.tvm.literal import ramp
-from millstream.targets.tvm.loops import Loops, filled, indented
+from millstream.targets.tvm.loops import Index, Loops, filled, indented
 from millstream.targets.tvm.point import Point
-from millstream_runtime.lanes import DOT, Dot
+from millstream_runtime.lanes import DOT, Dot, tile_axis
 from millstream_runtime.program import Access
 
 #: Each byte of an int32 with its highest bit turned: int8 becomes uint8, 128 more.
@@ -69,41 +70,47 @@ PLAIN = DotProduct(4, DOT, _products)
 
 def dot_block_lines(loops: Loops, dot: Dot, product: DotProduct) -> Iterator[str]:
     """All lanes of the last axis at once, then the value of each."""
-    yield from loops.nest(range(loops.outer - 1), _block(loops, dot, product))
+    axis = tile_axis(loops.stage, [dot.shared, dot.own])
+    yield from loops.tiles(axis, lambda rows: _block(loops, dot, product, rows))
 
 
-def _block(loops: Loops, dot: Dot, product: DotProduct) -> Iterator[str]:
-    width, parts = loops.extents[loops.outer - 1], product.parts
-    totals = [loops.name() for _ in range(loops.sets(width * parts, -2))]
-    for total in totals:
-        yield from filled(total, width * parts, "T.int32(0)", "int32")
+def _block(loops: Loops, dot: Dot, product: DotProduct, rows: Sequence[Index]) -> Iterator[str]:
+    """The lanes at each of several places, which read the same weights."""
+    width = loops.extents[loops.outer - 1]
+    size = width * product.parts
+    totals = [[loops.name() for _ in range(loops.sets(size, -2))] for _ in rows]
+    for total in itertools.chain(*totals):
+        yield from filled(total, size, "T.int32(0)", "int32")
     groups = range(loops.outer, len(loops.extents) - 2)
-    yield from loops.nest(groups, _innermost(loops, dot, product, totals, width))
-    sums = totals[0]
-    for other in totals[1:]:
-        yield f"{_part(sums, width * parts)} = {_part(sums, width * parts)} + {_part(other, width * parts)}"
-    if parts > 1:
-        sums = loops.name()
-        yield f"{sums} = T.alloc_buffer(({width},), 'int32')"
-        terms = (f"{totals[0]}[{ramp(str(part), width, parts)}]" for part in range(parts))
-        yield f"{_part(sums, width)} = {' + '.join(terms)}"
-    yield from loops.finish_block(sums, width)
+    yield from loops.nest(groups, _innermost(loops, dot, product, rows, totals))
+    for row, (first, *others) in zip(rows, totals, strict=True):
+        for other in others:
+            yield f"{_part(first, size)} = {_part(first, size)} + {_part(other, size)}"
+        sums = first
+        if product.parts > 1:
+            sums = loops.name()
+            yield f"{sums} = T.alloc_buffer(({width},), 'int32')"
+            terms = (f"{first}[{ramp(str(part), width, product.parts)}]" for part in range(product.parts))
+            yield f"{_part(sums, width)} = {' + '.join(terms)}"
+        yield from loops.finish_block(sums, width, row)
 
 
-def _innermost(loops: Loops, dot: Dot, product: DotProduct, totals: list[str], width: int) -> Iterator[str]:
-    """The last loop over groups, each set of totals a group further than the one before."""
-    last, sets = len(loops.extents) - 2, len(totals)
-    yield f"for i{last} in range({loops.extents[last] // sets}):"
-    for number, total in enumerate(totals):
-        index = (*loops.index[: loops.outer - 1], "0", *loops.index[loops.outer : -2])
-        point = Point(loops.names, (*index, f"(i{last} * {sets} + {number})", "0"))
-        yield from indented(_group(loops, point, dot, product, total, width))
-
-
-def _group(
-    loops: Loops, point: Point, dot: Dot, product: DotProduct, total: str, width: int
+def _innermost(
+    loops: Loops, dot: Dot, product: DotProduct, rows: Sequence[Index], totals: Sequence[Sequence[str]]
 ) -> Iterator[str]:
+    """The last loop over groups, each set of totals a group further than the one before."""
+    axis, last, sets = loops.outer - 1, len(loops.extents) - 2, len(totals[0])
+    yield f"for i{last} in range({loops.extents[last] // sets}):"
+    for number in range(sets):
+        for row, total in zip(rows, totals, strict=True):
+            group = f"(i{last} * {sets} + {number})"
+            point = Point(loops.names, (*row[:axis], "0", *row[axis + 1 : -2], group, "0"))
+            yield from indented(_group(loops, point, dot, product, total[number]))
+
+
+def _group(loops: Loops, point: Point, dot: Dot, product: DotProduct, total: str) -> Iterator[str]:
     """Four products of every lane."""
+    width = loops.extents[loops.outer - 1]
     lanes = min(product.lanes, width)
     four = loops.name()
     yield f"{four}: T.let = T.reinterpret('int32', {point.run(dot.shared.access, DOT)})"

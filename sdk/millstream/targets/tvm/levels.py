@@ -11,10 +11,14 @@ from millstream_runtime.spec import Machine
 @dataclass(frozen=True)
 class Level:
     """A class of CPUs: LLVM's name, float32 lanes of a vector register, and the features it needs, in the
-    words of `millstream_runtime.machine`; `attributes` are what LLVM must be told beside its name."""
+    words of `millstream_runtime.machine`; `attributes` are what LLVM must be told beside its name.
+
+    `rows` products with the same weights are computed at once, as many as the registers hold.
+    """
 
     mcpu: str
     lanes: int
+    rows: int
     features: tuple[str, ...]
     dot: DotProduct
     attributes: tuple[str, ...] = ()
@@ -26,14 +30,14 @@ _V4 = (*_V3, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
 _V4_VNNI, _V3_VNNI = (*_V4, "avx512_vnni"), (*_V3, "avx_vnni")
 #: The levels of the x86-64 psABI, with and without dot products, best first.
 X86_64 = (
-    Level("x86-64-v4", 16, _V4_VNNI, AVX512_VNNI, ("+avx512vnni",)),
-    Level("x86-64-v4", 16, _V4, AVX512),
-    Level("x86-64-v3", 8, _V3_VNNI, AVX_VNNI, ("+avxvnni",)),
-    Level("x86-64-v3", 8, _V3, AVX2),
-    Level("x86-64-v2", 4, _V2, SSE2),
+    Level("x86-64-v4", 16, 4, _V4_VNNI, AVX512_VNNI, ("+avx512vnni",)),
+    Level("x86-64-v4", 16, 4, _V4, AVX512),
+    Level("x86-64-v3", 8, 2, _V3_VNNI, AVX_VNNI, ("+avxvnni",)),
+    Level("x86-64-v3", 8, 2, _V3, AVX2),
+    Level("x86-64-v2", 4, 2, _V2, SSE2),
 )
 #: Four lanes are in every 64-bit CPU.
-ANY = Level("generic", 4, (), PLAIN)
+ANY = Level("generic", 4, 2, (), PLAIN)
 
 
 def best(here: Machine) -> Level:

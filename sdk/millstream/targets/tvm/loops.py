@@ -11,19 +11,23 @@ from millstream_runtime.lanes import MIN_LANES, chunks
 from millstream_runtime.program import Access, Expression, Stage
 
 #: Registers of totals that hide the time of one addition.
-_REGISTERS = 8
+_REGISTERS = 4
 
 Lines = Iterable[str]
 Index = Sequence[str]
 
 
 class Loops:
-    """One stage, and the texts of its running indices; `lanes` float32 fill one vector register."""
+    """One stage, and the texts of its running indices.
 
-    def __init__(self, stage: Stage, names: Names, lanes: int) -> None:
+    `lanes` float32 fill one vector register; the totals of `rows` blocks of lanes fit into all of them.
+    """
+
+    def __init__(self, stage: Stage, names: Names, lanes: int, rows: int) -> None:
         self.stage = stage
         self.names = names
         self.lanes = lanes
+        self.rows = rows
         self.outer = len(stage.extents)
         self.extents = stage.extents + (stage.reduction.extents if stage.reduction else ())
         self.index = tuple(f"i{axis}" if extent > 1 else "0" for axis, extent in enumerate(self.extents))
@@ -48,6 +52,26 @@ class Loops:
             point = self.point(axis, f"(i{axis} * {width} + {start})", width, index)
             yield from indented(body(point))
 
+    def tiles(self, axis: int | None, body: Callable[[Sequence[Index]], Lines]) -> Iterator[str]:
+        """Every point of all outer axes but the lanes, those of `axis` several at a time.
+
+        `body` is given the indices of all that it is to do at once.
+        """
+        others = [other for other in range(self.outer - 1) if other != axis]
+        yield from self.nest(others, body([self.index]) if axis is None else self._tiles(axis, body))
+
+    def _tiles(self, axis: int, body: Callable[[Sequence[Index]], Lines]) -> Iterator[str]:
+        whole, rest = divmod(self.extents[axis], self.rows)
+        if whole:
+            yield f"for i{axis} in range({whole}):"
+            places = (f"(i{axis} * {self.rows} + {row})" for row in range(self.rows))
+            yield from indented(body([self._at(axis, place) for place in places]))
+        if rest:
+            yield from body([self._at(axis, str(whole * self.rows + row)) for row in range(rest)])
+
+    def _at(self, axis: int, place: str) -> Index:
+        return (*self.index[:axis], place, *self.index[axis + 1 :])
+
     def point(self, axis: int = -1, first: str = "", width: int = 1, index: Index | None = None) -> Point:
         """The point at `index`, by default the loops' own, but for `axis`, which is at `first`."""
         texts = enumerate(index or self.index)
@@ -70,13 +94,13 @@ class Loops:
         wide = self.stage.extents[axis] >= MIN_LANES and self.stage.target.strides[axis] == 1
         return wide and has_vector_form(self.stage.value)
 
-    def finish_block(self, total: str, width: int) -> Iterator[str]:
-        """The value of every lane of the last axis, whose results lie in `total`."""
+    def finish_block(self, total: str, width: int, index: Index) -> Iterator[str]:
+        """The value of every lane of the last axis at `index`, whose results lie in `total`."""
         axis = self.outer - 1
         if self.vectors_along(axis):
-            yield from self.store(self.point(axis, "0", width), f"{total}[{ramp('0', width)}]")
+            yield from self.store(self.point(axis, "0", width, index), f"{total}[{ramp('0', width)}]")
         else:
-            yield from self.nest([axis], self.store(self.point(), f"{total}[{self.index[axis]}]"))
+            yield from self.nest([axis], self.store(self.point(index=index), f"{total}[{index[axis]}]"))
 
     def sets(self, width: int, axis: int) -> int:
         """Sets of `width` totals that keep the arithmetic units busy when one alone does not; they take turns

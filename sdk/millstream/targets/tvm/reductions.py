@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 
 from millstream.targets.tvm.literal import limits, literal, ramp
 from millstream.targets.tvm.loops import Index, Loops, filled, indented
 from millstream.targets.tvm.point import Point
-from millstream_runtime.lanes import loads
+from millstream_runtime.lanes import loads, tile_axis
 from millstream_runtime.program import Expression, item_size
 
 #: What joins two partial results.
@@ -36,32 +37,37 @@ def neutral(kind: str, dtype: str) -> float | int | bool:
 
 def block_lines(loops: Loops, operand: Expression, kind: str) -> Iterator[str]:
     """All lanes of the last axis at once, then the value of each."""
-    yield from loops.nest(range(loops.outer - 1), _block(loops, operand, kind))
+    axis = tile_axis(loops.stage, loads(operand))
+    yield from loops.tiles(axis, lambda rows: _block(loops, operand, kind, rows))
 
 
-def _block(loops: Loops, operand: Expression, kind: str) -> Iterator[str]:
-    width = loops.extents[loops.outer - 1]
-    totals = [loops.name() for _ in range(loops.sets(width, -1))]
-    for total in totals:
+def _block(loops: Loops, operand: Expression, kind: str, rows: Sequence[Index]) -> Iterator[str]:
+    """The lanes at each of several places, which read the same weights."""
+    width, sets = loops.extents[loops.outer - 1], loops.sets(loops.extents[loops.outer - 1], -1)
+    totals = [[loops.name() for _ in range(sets)] for _ in rows]
+    for total in itertools.chain(*totals):
         yield from _started(total, width, kind)
     reduced = range(loops.outer, len(loops.extents) - 1)
-    yield from loops.nest(reduced, _innermost(loops, operand, kind, totals, width))
-    for other in totals[1:]:
-        yield from _joined(loops, totals[0], f"{other}[{ramp('0', width)}]", width, kind)
-    yield from loops.finish_block(totals[0], width)
+    yield from loops.nest(reduced, _innermost(loops, operand, kind, rows, totals))
+    for row, (first, *others) in zip(rows, totals, strict=True):
+        for other in others:
+            yield from _joined(loops, first, f"{other}[{ramp('0', width)}]", width, kind)
+        yield from loops.finish_block(first, width, row)
 
 
 def _innermost(
-    loops: Loops, operand: Expression, kind: str, totals: Sequence[str], width: int
+    loops: Loops, operand: Expression, kind: str, rows: Sequence[Index], totals: Sequence[Sequence[str]]
 ) -> Iterator[str]:
     """The last loop of the reduction, each set of totals a step further than the one before."""
-    axis, last, sets = loops.outer - 1, len(loops.extents) - 1, len(totals)
+    axis, last, sets = loops.outer - 1, len(loops.extents) - 1, len(totals[0])
     yield f"for i{last} in range({loops.extents[last] // sets}):"
-    for number, total in enumerate(totals):
-        index = (*loops.index[:axis], "0", *loops.index[axis + 1 : -1])
-        point = Point(loops.names, (*index, f"(i{last} * {sets} + {number})"), axis, width)
-        yield from indented(_taken(point, total, operand, kind))
-        yield from indented(prefetch(loops, operand, point))
+    for number in range(sets):
+        for row, total in zip(rows, totals, strict=True):
+            index = (*row[:axis], "0", *row[axis + 1 : -1], f"(i{last} * {sets} + {number})")
+            point = Point(loops.names, index, axis, loops.extents[axis])
+            yield from indented(_taken(point, total[number], operand, kind))
+            if row is rows[0]:
+                yield from indented(prefetch(loops, operand, point))
 
 
 def prefetch(loops: Loops, operand: Expression, point: Point) -> Iterator[str]:

@@ -43,7 +43,7 @@ def _function(name: str, shape: Shape, level: Level) -> Iterator[str]:
     constants = frozenset(operand.name for operand in shape.operands if operand.is_constant)
     places = {operand.name: (operand.name, "0") for operand in shape.operands}
     names = Names(places, constants, itertools.count().__next__)
-    yield from (f"    {line}" for line in stage_lines(shape.stage, names, level.lanes, level.dot))
+    yield from (f"    {line}" for line in stage_lines(shape.stage, names, level))
 
 
 def _step(program: Program, stages: list[Occurrence], names: dict[Shape, str]) -> Iterator[str]:

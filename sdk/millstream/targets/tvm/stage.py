@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from millstream.targets.tvm.dots import DotProduct, dot_block_lines
+from millstream.targets.tvm.dots import dot_block_lines
 from millstream.targets.tvm.formulas import has_vector_form
+from millstream.targets.tvm.levels import Level
 from millstream.targets.tvm.literal import literal
 from millstream.targets.tvm.loops import Loops, stored
 from millstream.targets.tvm.point import Names
@@ -19,13 +20,13 @@ from millstream_runtime.lanes import dot_block, is_blocked, reduced_axis, vector
 from millstream_runtime.program import Stage, read_back
 
 
-def stage_lines(stage: Stage, names: Names, lanes: int, dot_product: DotProduct) -> Iterator[str]:
-    """The whole loop nest; `lanes` float32 fill one vector register."""
-    loops, operand = Loops(stage, names, lanes), vector_operand(stage)
+def stage_lines(stage: Stage, names: Names, level: Level) -> Iterator[str]:
+    """The whole loop nest, for one class of CPUs."""
+    loops, operand = Loops(stage, names, level.lanes, level.rows), vector_operand(stage)
     if stage.reduction is None:
         yield from _map(loops)
     elif dot := dot_block(stage):
-        yield from dot_block_lines(loops, dot, dot_product)
+        yield from dot_block_lines(loops, dot, level.dot)
     elif operand is not None and is_blocked(stage):
         yield from block_lines(loops, operand, stage.reduction.kind)
     elif operand is not None and (axis := reduced_axis(stage)) is not None and _keeps_vectors(stage):

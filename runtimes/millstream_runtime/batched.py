@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from millstream.lower.memory import place_scratch
+from millstream_runtime.arena import place_scratch
 from millstream_runtime.program import Access, Buffer, Program, Stage
 from millstream_runtime.rewriting import readdressed, with_leading_axis
 

@@ -1,0 +1,62 @@
+"""Where scratch lies: one arena, which buffers share that are never needed at the same time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from millstream_runtime.program import Buffer, Program, item_size, loaded, stored_into
+
+#: One cache line, and the widest vector of any target.
+ALIGNMENT = 64
+
+
+def place_scratch(program: Program) -> Program:
+    """The program with its scratch buffers laid out anew; constants stay where they are."""
+    offsets = _offsets(program)
+    buffers = tuple(replace(b, offset=offsets.get(b.name, b.offset)) for b in program.buffers)
+    ends = [offsets[b.name] + _bytes(b) for b in buffers if b.name in offsets]
+    return replace(program, buffers=buffers, scratch_bytes=aligned(max(ends, default=0)))
+
+
+def aligned(size: int) -> int:
+    """The next multiple of `ALIGNMENT`."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _offsets(program: Program) -> dict[str, int]:
+    """Largest first, each at the lowest offset where no buffer alive at the same time lies."""
+    lifetimes = _lifetimes(program)
+    order = sorted((b for b in program.buffers if b.name in lifetimes), key=lambda b: (-_bytes(b), b.name))
+    placed: list[tuple[Buffer, int]] = []
+    for buffer in order:
+        first, last = lifetimes[buffer.name]
+        taken = sorted(
+            (offset, offset + aligned(_bytes(other)))
+            for other, offset in placed
+            if lifetimes[other.name][0] <= last and first <= lifetimes[other.name][1]
+        )
+        placed.append((buffer, _lowest_gap(taken, _bytes(buffer))))
+    return {buffer.name: offset for buffer, offset in placed}
+
+
+def _lowest_gap(taken: list[tuple[int, int]], size: int) -> int:
+    offset = 0
+    for begin, end in taken:
+        if offset + size <= begin:
+            break
+        offset = max(offset, end)
+    return offset
+
+
+def _lifetimes(program: Program) -> dict[str, tuple[int, int]]:
+    """First and last stage that touches each scratch buffer."""
+    scratch = {buffer.name for buffer in program.role("scratch")}
+    found: dict[str, tuple[int, int]] = {}
+    for number, stage in enumerate(program.stages):
+        for name in scratch.intersection(loaded(stage) | stored_into(stage)):
+            found[name] = (found.get(name, (number, number))[0], number)
+    return found
+
+
+def _bytes(buffer: Buffer) -> int:
+    return buffer.size * item_size(buffer.dtype)
