@@ -12,6 +12,9 @@ from millstream_runtime.arena import place_scratch
 from millstream_runtime.program import Access, Buffer, Program, Stage
 from millstream_runtime.rewriting import readdressed, with_leading_axis
 
+#: So many streams go together: enough to make products of matrices, few enough to stay in the caches.
+STREAMS = 16
+
 
 def batched(program: Program, streams: int) -> Program:
     """`program` for `streams` streams that lie one after the other in every buffer but the constants.

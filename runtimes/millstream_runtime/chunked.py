@@ -15,6 +15,9 @@ from millstream_runtime.program import Access, Buffer, Load, Program, Stage, loa
 from millstream_runtime.rewriting import Place, readdressed, with_leading_axis
 from millstream_runtime.schedule import Group, schedule
 
+#: So many frames go together: enough to make products of matrices, few enough to come often.
+FRAMES = 16
+
 
 def chunked(program: Program, frames: int) -> Program:
     """`program` for `frames` frames that lie one after the other in its inputs and outputs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from millstream_runtime.spec import Framing
 
@@ -19,13 +20,17 @@ class Framer:
         self._framing = framing
         self.remainder = np.zeros((0, *sample_shape), dtype)
 
-    def cut(self, samples: np.ndarray) -> list[np.ndarray]:
-        """The frames that these samples complete, each of shape (length, *shape of a sample)."""
+    def cut(self, samples: np.ndarray) -> np.ndarray:
+        """The frames that these samples complete, (n, length, *shape of a sample); they overlap: read
+        only."""
         hop, length = self._framing.hop, self._framing.length
         joined = np.concatenate((self.remainder, samples))
-        starts = range(0, len(joined) - length + 1, hop)
-        self.remainder = joined[len(starts) * hop :].copy()  # a copy, or it would keep the whole chunk alive
-        return [joined[start : start + length] for start in starts]
+        count = max((len(joined) - length) // hop + 1, 0)
+        self.remainder = joined[count * hop :].copy()  # a copy, or it would keep the whole chunk alive
+        if not count:
+            return joined[:0].reshape(0, length, *joined.shape[1:])
+        windows = sliding_window_view(joined, length, axis=0)[: (count - 1) * hop + 1 : hop]
+        return np.moveaxis(windows, -1, 1)
 
     def reset(self) -> None:
         """Forget the remainder."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from millstream_runtime.backends import Chunks
 from millstream_runtime.core import Core
+from millstream_runtime.spec import ModelSpec
 
 ALIGNMENT = 64
 
@@ -20,10 +22,22 @@ class Registers:
     leading dimension of `batch`. After `tick`, `states` is what the step wrote.
     """
 
-    __slots__ = ("_back", "_forth", "_initial", "inputs", "next_states", "outputs", "states")
+    __slots__ = (
+        "_back",
+        "_chunk",
+        "_core",
+        "_forth",
+        "_initial",
+        "inputs",
+        "next_states",
+        "outputs",
+        "states",
+    )
 
     def __init__(self, core: Core, batch: int) -> None:
         spec = core.spec
+        self._core = core
+        self._chunk: Chunk | None = None
         self._initial = core.initial
         self.inputs = tuple(aligned((batch, *t.shape), t.dtype) for t in spec.graph_inputs)
         self.outputs = tuple(aligned((batch, *t.shape), t.dtype) for t in spec.outputs)
@@ -36,6 +50,20 @@ class Registers:
     def tick(self) -> None:
         """Run the step once; the states before it stay readable in `next_states` until the next one."""
         self._forth()
+        # As in `tick_chunk`, written out because this runs at every frame.
+        self._forth, self._back = self._back, self._forth
+        self.states, self.next_states = self.next_states, self.states
+
+    def chunk(self) -> Chunk | None:
+        """The arrays of several frames of one stream, for `tick_chunk`; None where frames go one by one."""
+        chunks = self._core.step.chunks
+        if self._chunk is None and chunks:
+            self._chunk = Chunk(self._core.spec, chunks, self.states, self.next_states)
+        return self._chunk
+
+    def tick_chunk(self, chunk: Chunk) -> None:
+        """Run the step on all frames of a chunk."""
+        chunk.run(self.states)
         self._forth, self._back = self._back, self._forth
         self.states, self.next_states = self.next_states, self.states
 
@@ -52,6 +80,31 @@ class Registers:
     def save(self, row: int) -> tuple[np.ndarray, ...]:
         """Copies of the states of one row, without batch dimension."""
         return tuple(np.array(state[row]) for state in self.states)
+
+
+class Chunk:
+    """Inputs and outputs of several frames of one stream, each array with a leading dimension of `frames`."""
+
+    __slots__ = ("_back", "_first", "_forth", "frames", "inputs", "outputs")
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        chunks: Chunks,
+        states: tuple[np.ndarray, ...],
+        next_states: tuple[np.ndarray, ...],
+    ) -> None:
+        self.frames = chunks.frames
+        self.inputs = tuple(aligned((self.frames, *t.shape), t.dtype) for t in spec.graph_inputs)
+        self.outputs = tuple(aligned((self.frames, *t.shape), t.dtype) for t in spec.outputs)
+        self._first = states
+        self._forth = chunks.bind(self.inputs, states, self.outputs, next_states)
+        self._back = chunks.bind(self.inputs, next_states, self.outputs, states)
+
+    def run(self, states: tuple[np.ndarray, ...]) -> None:
+        """Go from `states`, one of the two sets that the chunk was made with, to the other set."""
+        call = self._forth if states is self._first else self._back
+        call()
 
 
 def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:

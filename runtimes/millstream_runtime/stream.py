@@ -13,7 +13,7 @@ from millstream_runtime.errors import BatchFixed, StreamClosed, WrongShape
 from millstream_runtime.framer import Framer
 from millstream_runtime.intake import Intake
 from millstream_runtime.nonfinite import Policy
-from millstream_runtime.registers import Registers
+from millstream_runtime.registers import Chunk, Registers
 from millstream_runtime.snapshot import Snapshot
 
 #: One array for a model with one output, else a tuple in the manifest's order.
@@ -98,10 +98,16 @@ class Stream:
         the first step, so a refused chunk leaves the stream untouched. Raises as `step` does.
         """
         self._check(samples)
-        results = []
-        for frames in self._cut(samples):
-            for intake, frame in zip(self._intakes, frames, strict=True):
-                intake.buffer[...] = frame
+        frames = self._cut(samples)
+        count, done, results = len(frames[0]), 0, []
+        chunk = self._registers.chunk() if count > 1 else None
+        if chunk:
+            while count - done >= chunk.frames:
+                results += self._advance_by(chunk, [each[done : done + chunk.frames] for each in frames])
+                done += chunk.frames
+        for number in range(done, count):
+            for intake, each in zip(self._intakes, frames, strict=True):
+                intake.buffer[...] = each[number]
             result = self._advance()
             if result is not None:
                 results.append(_copy(result))
@@ -193,17 +199,31 @@ class Stream:
         self._frames += 1
         return self._result if self._frames > self._look_ahead else None
 
-    def _cut(self, samples: tuple[np.ndarray, ...]) -> list[tuple[np.ndarray, ...]]:
-        """The frames of a chunk, each a tuple with one array per input; all checked."""
+    def _advance_by(self, chunk: Chunk, frames: list[np.ndarray]) -> list[Result]:
+        """As many steps as the chunk has frames; the frames of each input, (frames, ...)."""
+        for buffer, each in zip(chunk.inputs, frames, strict=False):
+            buffer[...] = each
+        for flag in chunk.inputs[len(frames) :]:
+            flag[...] = True
+        self._registers.tick_chunk(chunk)
+        before, self._frames = self._frames, self._frames + chunk.frames
+        wanted = range(max(self._look_ahead - before, 0), chunk.frames)
+        outputs = chunk.outputs
+        if len(outputs) == 1:
+            return [outputs[0][number].copy() for number in wanted]
+        return [tuple(output[number].copy() for output in outputs) for number in wanted]
+
+    def _cut(self, samples: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+        """The frames of a chunk for each input, (n, *shape of a frame); all checked."""
         if self._framer:
             shape = self._framer.remainder.shape[1:]
-            return [(frame,) for frame in self._framer.cut(self._intakes[0].chunk(samples[0], shape))]
+            return [self._framer.cut(self._intakes[0].chunk(samples[0], shape))]
         chunks = [
             intake.chunk(s, intake.buffer.shape) for intake, s in zip(self._intakes, samples, strict=True)
         ]
         if len({len(chunk) for chunk in chunks}) > 1:
             raise WrongShape(f"chunks of {[len(c) for c in chunks]} frames", fix="give as many of each")
-        return list(zip(*chunks, strict=True))
+        return chunks
 
     def _count(self, frames: int, drained: int, over: bool) -> None:
         """Set the counters, and the `valid` input that follows from them."""

@@ -20,7 +20,7 @@ from backend_programs import (
 )
 
 from millstream.targets.tvm.levels import ANY
-from millstream.targets.tvm.script import print_program
+from millstream.targets.tvm.script import print_programs
 from millstream_runtime.occurrence import Occurrence, Place, occurrence
 from millstream_runtime.program import (
     Access,
@@ -70,7 +70,7 @@ def test_memory_that_is_used_again_by_stages_that_know_it_by_other_names(opener:
 def test_stages_of_one_shape_are_printed_once() -> None:
     case = _layers(4, 16)
     assert len({stage.shape for stage in _occurrences(case)}) == 3
-    text = print_program(case.program, ANY)
+    text = print_programs({"step": case.program}, ANY)
     assert text.count("def stage") == 3
     assert text.count("Module.stage") == 9
 

@@ -19,6 +19,11 @@ from millstream_runtime.spec import ModelSpec, TargetSpec
 class Step(Protocol):
     """One opened step of one model: immutable, shared by all streams, bound once per stream."""
 
+    @property
+    def chunks(self) -> Chunks | None:
+        """What takes several frames of one stream at once; None where frames go one by one."""
+        ...
+
     def bind(
         self,
         inputs: Sequence[np.ndarray],
@@ -33,6 +38,25 @@ class Step(Protocol):
         share memory. The call allocates nothing and keeps nothing from one run to the next. Two bound
         calls may run in two threads; one bound call may not.
         """
+        ...
+
+
+class Chunks(Protocol):
+    """Several frames of one stream at once, with the results that they have one by one."""
+
+    @property
+    def frames(self) -> int:
+        """How many frames; always so many."""
+        ...
+
+    def bind(
+        self,
+        inputs: Sequence[np.ndarray],
+        states: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        next_states: Sequence[np.ndarray],
+    ) -> Callable[[], None]:
+        """As `Step.bind`, but that inputs and outputs have a leading dimension of `frames`, states of 1."""
         ...
 
 

@@ -56,21 +56,22 @@ def _huge(size: int) -> np.ndarray:
     return room[start : start + size]
 
 
-def check_arrays(buffers: Sequence[Buffer], arrays: Sequence[np.ndarray]) -> int:
-    """The batch size of `arrays`, one per buffer: C-contiguous, of its dtype, `size` elements a stream.
+def check_arrays(buffers: Sequence[Buffer], arrays: Sequence[np.ndarray], rows: int | None = None) -> int:
+    """The rows of `arrays`, one array per buffer: C-contiguous, of its dtype, `size` elements a row.
 
-    Raises WrongShape or WrongDtype for the first array that does not fit: compiled code trusts addresses.
+    All have as many rows as the first one, or `rows` when that is given. Raises WrongShape or WrongDtype for
+    the first array that does not fit: compiled code trusts addresses.
     """
     if len(arrays) != len(buffers):
         raise WrongShape(f"{len(arrays)} arrays for {len(buffers)} tensors of the step")
-    batch = arrays[0].shape[0] if arrays and arrays[0].ndim else 0
+    count = rows or (arrays[0].shape[0] if arrays and arrays[0].ndim else 0)
     for buffer, array in zip(buffers, arrays, strict=True):
         if array.dtype.name != buffer.dtype:
             raise WrongDtype(f"{array.dtype.name} given, {buffer.dtype} wanted", where=buffer.name)
-        if array.shape[:1] != (batch,) or array.size != batch * buffer.size or not array.flags.c_contiguous:
+        if array.shape[:1] != (count,) or array.size != count * buffer.size or not array.flags.c_contiguous:
             raise WrongShape(
                 f"an array of shape {array.shape}",
                 where=buffer.name,
-                why=f"wanted C-contiguous, {batch} streams of {buffer.size} elements",
+                why=f"wanted C-contiguous, {count} rows of {buffer.size} elements",
             )
-    return batch
+    return count

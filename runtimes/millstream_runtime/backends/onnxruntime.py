@@ -53,6 +53,7 @@ class OnnxruntimeStep:
     session: InferenceSession
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+    chunks: None = None
 
     def bind(
         self,

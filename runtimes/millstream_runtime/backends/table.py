@@ -1,13 +1,17 @@
-"""A compiled step as a C function of one table of addresses: what TVM's and Numba's code have in common.
+"""A compiled step as C functions of a table of addresses: what TVM's and Numba's code have in common.
 
-The table holds words of the size of a pointer: the number of streams, the address of the weights, the address
-of the scratch arena, then one address for each buffer of the caller, in the order of `Program.callers`.
+A table holds words of the size of a pointer: how many times the function is to run, the address of the
+weights, the address of the scratch arena, then one address for each buffer of the caller, in the order of
+`Program.callers`. From one run to the next the function goes on by what it takes at once: one stream, a batch
+of streams, or several frames of one stream.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -17,25 +21,45 @@ from millstream_runtime.program import Buffer
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-class TableStep:
-    """An opened step; bound calls share its code and its weights. See `backends.Step`.
+@dataclass(frozen=True)
+class Routine:
+    """One compiled function: its address, and the bytes of its scratch."""
 
-    `address` is that of the C function, which `code` keeps alive.
+    address: int
+    scratch_bytes: int
+
+
+class Code(Protocol):
+    """The functions of a step; it keeps them alive. `streams` and `frames` are 0 where there is no such
+    function.
+
+    A function may be compiled when it is first asked for, by several threads at once.
     """
 
-    def __init__(
-        self,
-        address: int,
-        code: object,
-        callers: Sequence[Buffer],
-        weights: np.ndarray,
-        scratch_bytes: int,
-    ) -> None:
-        self._function = _FUNCTION(address)
+    streams: int
+    frames: int
+
+    def one(self) -> Routine:
+        """Takes one stream at a time."""
+        ...
+
+    def batch(self) -> Routine:
+        """Takes `streams` streams at a time."""
+        ...
+
+    def chunk(self) -> Routine:
+        """Takes `frames` frames of one stream at a time."""
+        ...
+
+
+class TableStep:
+    """An opened step; bound calls share its code and its weights. See `backends.Step`."""
+
+    def __init__(self, code: Code, callers: Sequence[Buffer], weights: np.ndarray) -> None:
         self._code = code
         self._callers = callers
         self._weights = weights
-        self._scratch_bytes = scratch_bytes
+        self.chunks = _TableChunks(code, callers, weights) if code.frames else None
 
     def bind(
         self,
@@ -46,12 +70,56 @@ class TableStep:
     ) -> Callable[[], None]:
         """See `Step.bind`. Raises WrongShape or WrongDtype for arrays that do not fit."""
         arrays = [*inputs, *states, *outputs, *next_states]
-        batch = check_arrays(self._callers, arrays)
-        memory = [self._weights, aligned(self._scratch_bytes), *arrays]
-        table = np.array([batch, *(array.ctypes.data for array in memory)], np.uintp)
-        function, argument = self._function, ctypes.c_void_p(table.ctypes.data)
+        streams = check_arrays(self._callers, arrays)
+        runs, rest = divmod(streams, self._code.streams) if self._code.streams else (0, streams)
+        if not runs:
+            return _call(self._code, self._code.one(), rest, self._weights, arrays)
+        together = _call(self._code, self._code.batch(), runs, self._weights, arrays)
+        if not rest:
+            return together
+        last = [array[streams - rest :] for array in arrays]
+        alone = _call(self._code, self._code.one(), rest, self._weights, last)
 
-        def call(kept: object = (self._code, table, memory)) -> None:  # an address keeps nothing alive
-            function(argument)
+        def call() -> None:
+            together()
+            alone()
 
         return call
+
+
+class _TableChunks:
+    """See `backends.Chunks`."""
+
+    def __init__(self, code: Code, callers: Sequence[Buffer], weights: np.ndarray) -> None:
+        self.frames = code.frames
+        self._code = code
+        self._moving = [buffer for buffer in callers if buffer.role in ("input", "output")]
+        self._staying = [buffer for buffer in callers if buffer.role not in ("input", "output")]
+        self._weights = weights
+
+    def bind(
+        self,
+        inputs: Sequence[np.ndarray],
+        states: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        next_states: Sequence[np.ndarray],
+    ) -> Callable[[], None]:
+        """See `Chunks.bind`. Raises WrongShape or WrongDtype for arrays that do not fit."""
+        check_arrays(self._moving, [*inputs, *outputs], self.frames)
+        check_arrays(self._staying, [*states, *next_states], 1)
+        arrays = [*inputs, *states, *outputs, *next_states]
+        return _call(self._code, self._code.chunk(), 1, self._weights, arrays)
+
+
+def _call(
+    code: Code, routine: Routine, runs: int, weights: np.ndarray, arrays: Sequence[np.ndarray]
+) -> Callable[[], None]:
+    """The function with its table filled in."""
+    memory = [weights, aligned(routine.scratch_bytes), *arrays]
+    table = np.array([runs, *(array.ctypes.data for array in memory)], np.uintp)
+    function, argument = _FUNCTION(routine.address), ctypes.c_void_p(table.ctypes.data)
+
+    def call(kept: object = (code, table, memory)) -> None:  # an address keeps nothing alive
+        function(argument)
+
+    return call

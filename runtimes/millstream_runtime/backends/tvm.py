@@ -1,7 +1,8 @@
 """Run half of the TVM backend: a shared library made for one kind of machine. It needs numpy alone.
 
-`step.so` is one C function of a table of addresses (`table.py`), with no trace of TVM in it. `layout.json`
-holds the number of scratch bytes and the buffers of the caller, in order, as [name, role, dtype, size].
+`step.so` holds C functions of a table of addresses (`table.py`), with no trace of TVM in them. `layout.json`
+holds the buffers of the caller, in order, as [name, role, dtype, size], and for each function how much it
+takes at once, and the bytes of its scratch.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ import ctypes
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from millstream_runtime import machine
 from millstream_runtime.backends.arrays import aligned_copy
-from millstream_runtime.backends.table import TableStep
+from millstream_runtime.backends.table import Routine, TableStep
 from millstream_runtime.errors import BackendRefused, PlanInvalid
 from millstream_runtime.program import CALLER_ROLES, DTYPES, Buffer
 from millstream_runtime.spec import ModelSpec, TargetSpec
 
-_SYMBOL = "step"
+_ONE, _BATCH, _CHUNK = "step", "batch", "chunk"
 
 
 def missing() -> str:
@@ -33,28 +35,65 @@ def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Tab
     Raises MachineMismatch, BackendRefused when the library cannot be loaded, PlanInvalid.
     """
     machine.check(target.machine)
-    scratch_bytes, callers = _layout(files["layout.json"])
-    weights = aligned_copy(files["weights.bin"])
-    library = _library(files["step.so"])
-    address = ctypes.cast(library[_SYMBOL], ctypes.c_void_p).value or 0
-    return TableStep(address, library, callers, weights, scratch_bytes)
+    layout = _layout(files["layout.json"])
+    code = _Library(_library(files["step.so"]), layout)
+    return TableStep(code, layout.callers, aligned_copy(files["weights.bin"]))
 
 
-def _layout(data: bytes) -> tuple[int, tuple[Buffer, ...]]:
-    """The bytes of scratch, and the buffers of the caller."""
+@dataclass(frozen=True)
+class _Layout:
+    """`layout.json`: the buffers of the caller; how much each function takes at once, and its scratch
+    bytes."""
+
+    callers: tuple[Buffer, ...]
+    functions: Mapping[str, tuple[int, int]]
+
+
+class _Library:
+    """The functions of a loaded library; see `table.Code`."""
+
+    def __init__(self, library: ctypes.CDLL, layout: _Layout) -> None:
+        self._library = library
+        self._routines = {
+            name: Routine(_address(library, name), scratch) for name, (_, scratch) in layout.functions.items()
+        }
+        self.streams, self.frames = (layout.functions.get(name, (0, 0))[0] for name in (_BATCH, _CHUNK))
+
+    def one(self) -> Routine:
+        return self._routines[_ONE]
+
+    def batch(self) -> Routine:
+        return self._routines[_BATCH]
+
+    def chunk(self) -> Routine:
+        return self._routines[_CHUNK]
+
+
+def _layout(data: bytes) -> _Layout:
     try:
         document = json.loads(data)
-        scratch_bytes = document["scratch_bytes"]
-        buffers = tuple(Buffer(name, role, dtype, size) for name, role, dtype, size in document["callers"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise PlanInvalid("the layout cannot be read", where="layout.json", why=str(error)) from error
-    if type(scratch_bytes) is not int or scratch_bytes < 0:
-        raise PlanInvalid("scratch makes no sense", where="layout.json", why=repr(scratch_bytes))
-    for buffer in buffers:
+        callers = tuple(Buffer(name, role, dtype, size) for name, role, dtype, size in document["callers"])
+        functions = {name: (count, scratch) for name, (count, scratch) in document["functions"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _invalid("the layout cannot be read", str(error)) from error
+    for buffer in callers:
         known = buffer.role in CALLER_ROLES and buffer.dtype in DTYPES and isinstance(buffer.name, str)
-        if not known or type(buffer.size) is not int or buffer.size < 0:
-            raise PlanInvalid("a buffer makes no sense", where="layout.json", why=repr(buffer))
-    return scratch_bytes, buffers
+        if not known or not _is_size(buffer.size):
+            raise _invalid("a buffer makes no sense", repr(buffer))
+    for name, sizes in functions.items():
+        if name not in (_ONE, _BATCH, _CHUNK) or not all(map(_is_size, sizes)) or not sizes[0]:
+            raise _invalid("a function makes no sense", f"{name} {sizes}")
+    if _ONE not in functions:
+        raise _invalid("the step itself is not among the functions", ", ".join(functions))
+    return _Layout(callers, functions)
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _invalid(what: str, why: str) -> PlanInvalid:
+    return PlanInvalid(what, where="layout.json", why=why)
 
 
 def _library(code: bytes) -> ctypes.CDLL:
@@ -63,10 +102,17 @@ def _library(code: bytes) -> ctypes.CDLL:
         path = Path(folder) / "step.so"
         path.write_bytes(code)
         try:
-            library = ctypes.CDLL(str(path))
-            library[_SYMBOL]  # refuse a library without it here, where the reason can be told
-        except (OSError, AttributeError) as error:
-            raise BackendRefused(
-                "the compiled step cannot be loaded", where="step.so", why=str(error)
-            ) from error
-    return library
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            raise _refused(str(error)) from error
+
+
+def _address(library: ctypes.CDLL, name: str) -> int:
+    try:
+        return ctypes.cast(library[name], ctypes.c_void_p).value or 0
+    except AttributeError as error:
+        raise _refused(str(error)) from error
+
+
+def _refused(why: str) -> BackendRefused:
+    return BackendRefused("the compiled step cannot be loaded", where="step.so", why=why)

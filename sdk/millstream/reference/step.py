@@ -19,6 +19,7 @@ class _ReferenceStep:
     run: Prepared
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+    chunks: None = None
 
     def bind(
         self,

@@ -8,13 +8,17 @@ because that costs a third of a microsecond and lets other threads run.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 
 from millstream_runtime import plan
 from millstream_runtime.backends.arrays import aligned_copy, check_weights
 from millstream_runtime.backends.numba.printer import print_program
-from millstream_runtime.backends.table import TableStep
+from millstream_runtime.backends.table import Routine, TableStep
+from millstream_runtime.batched import STREAMS, batched
+from millstream_runtime.chunked import FRAMES, chunked
 from millstream_runtime.errors import BackendMissing
+from millstream_runtime.program import Program
 from millstream_runtime.spec import ModelSpec, TargetSpec
 from millstream_runtime.unsigned import shift_dots
 
@@ -32,14 +36,48 @@ def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Tab
     check_weights(weights, program.weight_bytes)
     if missing():
         raise BackendMissing("numba is not installed", fix=missing())
-    from millstream_runtime.backends.numba.cache import compile_source
     from millstream_runtime.backends.numba.dots import dot_product
 
     dot = dot_product()
     if dot.unsigned:
         shifted = shift_dots(program, weights)
         program, weights = shifted.program, shifted.weights
-    compiled = compile_source(print_program(program, dot.parts))
-    return TableStep(
-        compiled.address, compiled, program.callers, aligned_copy(weights), program.scratch_bytes
-    )
+    code = _Compiled(program, dot.parts)
+    code.one()
+    return TableStep(code, program.callers, aligned_copy(weights))
+
+
+class _Compiled:
+    """The functions of a step, each compiled when it is first asked for; see `table.Code`."""
+
+    streams = STREAMS
+    frames = FRAMES
+
+    def __init__(self, program: Program, parts: int) -> None:
+        self._program = program
+        self._parts = parts
+        self._lock = threading.Lock()
+        self._functions: dict[Callable[[], Program], tuple[Routine, object]] = {}
+        self._one = lambda: program
+        self._batch = lambda: batched(program, STREAMS)
+        self._chunk = lambda: chunked(program, FRAMES)
+
+    def one(self) -> Routine:
+        return self._routine(self._one)
+
+    def batch(self) -> Routine:
+        return self._routine(self._batch)
+
+    def chunk(self) -> Routine:
+        return self._routine(self._chunk)
+
+    def _routine(self, make: Callable[[], Program]) -> Routine:
+        from millstream_runtime.backends.numba.cache import compile_source
+
+        with self._lock:
+            if make not in self._functions:
+                program = make()
+                function = compile_source(print_program(program, self._parts))
+                # The function is kept, because its address does not keep it alive.
+                self._functions[make] = (Routine(function.address, program.scratch_bytes), function)
+            return self._functions[make][0]

@@ -19,7 +19,7 @@ def print_program(program: Program, parts: int) -> str:
     stages = [occurrence(stage, buffers) for stage in program.stages]
     names = {shape: f"stage{n}" for n, shape in enumerate(dict.fromkeys(stage.shape for stage in stages))}
     lines = [line for shape, name in names.items() for line in _function(name, shape, parts)]
-    lines += ["def step(table):", "    for stream in range(table[0]):", *([] if stages else ["        pass"])]
+    lines += ["def step(table):", "    for run in range(table[0]):", *([] if stages else ["        pass"])]
     for stage in stages:
         addresses = ", ".join(_address(place, buffers[place.buffer], program) for place in stage.places)
         lines.append(f"        {names[stage.shape]}({addresses})")
@@ -37,9 +37,9 @@ def _function(name: str, shape: Shape, parts: int) -> Iterator[str]:
 
 
 def _address(place: Place, buffer: Buffer, program: Program) -> str:
-    """The address of an element, in the running stream's part of what the caller owns."""
+    """The address of an element, in this run's part of what the caller owns."""
     width = item_size(buffer.dtype)
     if buffer.role in CALLER_ROLES:
         word = 3 + [caller.name for caller in program.callers].index(buffer.name)
-        return f"table[{word}] + stream * {buffer.size * width} + {place.element * width}"
+        return f"table[{word}] + run * {buffer.size * width} + {place.element * width}"
     return f"table[{1 if buffer.role == 'constant' else 2}] + {buffer.offset + place.element * width}"

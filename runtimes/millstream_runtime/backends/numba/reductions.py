@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 
 from millstream_runtime.backends.numba.expression import Point, neutral
-from millstream_runtime.backends.numba.loops import Loops
-from millstream_runtime.lanes import MIN_LANES, chunks, loads
+from millstream_runtime.backends.numba.loops import Index, Loops
+from millstream_runtime.lanes import MIN_LANES, chunks, loads, tile_axis
 from millstream_runtime.program import Call, Expression, item_size
 
 #: What joins two partial results.
@@ -23,23 +24,27 @@ _PREFETCH_DISTANCE = 2048
 
 def block_lines(loops: Loops, operand: Expression, kind: str) -> Iterator[str]:
     """All lanes of the last axis at once, then the value of each."""
-    yield from loops.nest(range(loops.outer - 1), _block(loops, operand, kind))
+    axis = tile_axis(loops.stage, loads(operand))
+    yield from loops.tiles(axis, lambda rows: _block(loops, operand, kind, rows))
 
 
-def _block(loops: Loops, operand: Expression, kind: str) -> Iterator[str]:
+def _block(loops: Loops, operand: Expression, kind: str, rows: Sequence[Index]) -> Iterator[str]:
+    """The lanes at each of several places, which read the same weights."""
     axis, last, width = loops.outer - 1, len(loops.extents) - 1, loops.extents[loops.outer - 1]
     sets = loops.sets(width, last, _WIDEST)
-    totals = [loops.name() for _ in range(sets)]
-    yield from (f"{total} = splat({neutral(kind, 'float32')}, {width})" for total in totals)
+    totals = [[loops.name() for _ in range(sets)] for _ in rows]
+    for total in itertools.chain(*totals):
+        yield f"{total} = splat({neutral(kind, 'float32')}, {width})"
     body = [f"for i{last} in range({loops.extents[last] // sets}):"]
-    for number, total in enumerate(totals):
-        index = (*loops.index[:axis], "0", *loops.index[axis + 1 : -1], f"(i{last} * {sets} + {number})")
-        point = Point(index)
-        body.append(f"    {taken(kind, total, point, operand, axis, width)}")
-        body += (f"    {line}" for line in _prefetch(loops, operand, point, width))
+    for number, (row, total) in itertools.product(range(sets), list(zip(rows, totals, strict=True))):
+        point = Point((*row[:axis], "0", *row[axis + 1 : -1], f"(i{last} * {sets} + {number})"))
+        body.append(f"    {taken(kind, total[number], point, operand, axis, width)}")
+        if row is rows[0]:
+            body += (f"    {line}" for line in _prefetch(loops, operand, point, width))
     yield from loops.nest(range(loops.outer, last), body)
-    yield from (f"{totals[0]} = {_joined(kind, totals[0], other)}" for other in totals[1:])
-    yield from loops.finish_block(totals[0], width)
+    for row, (first, *others) in zip(rows, totals, strict=True):
+        yield from (f"{first} = {_joined(kind, first, other)}" for other in others)
+        yield from loops.finish_block(first, width, row)
 
 
 def _prefetch(loops: Loops, operand: Expression, point: Point, width: int) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping
 
 from millstream import lower
 from millstream.errors import ToolMissing
@@ -18,8 +19,10 @@ from millstream.targets import Compiled, Contract, Target
 from millstream.targets.blocks import block
 from millstream.targets.tvm.build import build
 from millstream.targets.tvm.levels import best
-from millstream.targets.tvm.script import print_program
+from millstream.targets.tvm.script import print_programs
 from millstream_runtime import machine
+from millstream_runtime.batched import STREAMS, batched
+from millstream_runtime.chunked import FRAMES, chunked
 from millstream_runtime.program import Program, state_bytes
 from millstream_runtime.spec import Machine, Memory, Tolerance
 from millstream_runtime.unsigned import shift_dots
@@ -61,11 +64,17 @@ def compile_program(program: Program, weights: bytes) -> Compiled:
     laid = block(program, weights, level.lanes)
     if level.dot.unsigned:
         laid = shift_dots(laid.program, laid.weights)
+    functions = {
+        "step": (1, laid.program),
+        "batch": (STREAMS, batched(laid.program, STREAMS)),
+        "chunk": (FRAMES, chunked(laid.program, FRAMES)),
+    }
+    source = print_programs({name: made for name, (_, made) in functions.items()}, level)
     return Compiled(
         files={
-            "step.so": build(print_program(laid.program, level), level),
+            "step.so": build(source, level),
             "weights.bin": laid.weights,
-            "layout.json": _layout(laid.program),
+            "layout.json": _layout(laid.program, functions),
         },
         memory=Memory(len(laid.weights), state_bytes(program), laid.program.scratch_bytes),
         tolerance=_TOLERANCE,
@@ -73,7 +82,9 @@ def compile_program(program: Program, weights: bytes) -> Compiled:
     )
 
 
-def _layout(program: Program) -> bytes:
-    """What the run half needs to know of the program."""
+def _layout(program: Program, functions: Mapping[str, tuple[int, Program]]) -> bytes:
+    """What the run half needs to know: the caller's buffers, and what each function takes at once and
+    needs."""
     callers = [[b.name, b.role, b.dtype, b.size] for b in program.callers]
-    return json.dumps({"scratch_bytes": program.scratch_bytes, "callers": callers}).encode()
+    needs = {name: [count, made.scratch_bytes] for name, (count, made) in functions.items()}
+    return json.dumps({"callers": callers, "functions": needs}).encode()

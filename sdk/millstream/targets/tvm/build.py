@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # Nothing of the build itself goes in, such as names of temporary files: the same program, the same bytes.
 _LINK_OPTIONS = ("-shared", "-s", "-Wl,--build-id=none", "-Wl,-z,defs", "-lm")
+# A function of a stage is called for many frames and layers: a copy at each call would gain nothing. LLVM is
+# told that instructions are dear; its threshold for inlining cannot be set from here.
+_NO_INLINING = "-inline-instr-cost:int=1000"
 
 
 def build(source: str, level: Level) -> bytes:
@@ -25,7 +28,7 @@ def build(source: str, level: Level) -> bytes:
     import tvm
 
     named = {} if level is ANY else {"mcpu": level.mcpu, "mattr": list(level.attributes)}
-    target = tvm.target.Target({"kind": "llvm", **named})
+    target = tvm.target.Target({"kind": "llvm", "cl-opt": [_NO_INLINING], **named})
     module = tvm.tirx.transform.BindTarget(target.with_host(target))(module_of(source))
     code = tvm.get_global_func("target.build.llvm")(_lowering()(module), target)
     with tempfile.TemporaryDirectory(prefix="millstream-") as folder:

@@ -111,8 +111,8 @@ def _finish_rows(loops: Loops, operand: Expression, kind: str, axis: int, point:
 def _fold(loops: Loops, vectors: list[str], lanes: int, kind: str, results: str) -> Iterator[str]:
     """Join the lanes of each vector, all vectors at once, into one result for each.
 
-    Neighbouring lanes of two vectors are joined into one vector, as in a tournament, until each lane is the
-    result of a vector of its own.
+    The halves of what is left of two results are joined in one vector, as in a tournament, until each lane is
+    a result. The order is that of `_finish_row`, so the numbers are the same.
     """
     width, left = lanes, lanes
     while left > 1:
@@ -122,7 +122,8 @@ def _fold(loops: Loops, vectors: list[str], lanes: int, kind: str, results: str)
         vectors = []
         for pair in pairs:
             name, point = loops.name(), Point(loops.names, (), width=width)
-            sides = (f"T.Shuffle([{', '.join(pair)}], {list(range(n, 2 * width, 2))})" for n in (0, 1))
+            halves = (_halves(2 * width if one else len(pair) * width, left, half) for half in (0, 1))
+            sides = (f"T.Shuffle([{', '.join(pair)}], {lanes})" for lanes in halves)
             joined = point.formulas.call(COMBINE[kind], "float32", "float32", list(sides))
             yield from point.formulas.lines
             yield f"{name} = T.alloc_buffer(({width},), 'float32')"
@@ -131,6 +132,12 @@ def _fold(loops: Loops, vectors: list[str], lanes: int, kind: str, results: str)
         left //= 2
     for number, vector in enumerate(vectors):
         yield f"{results}[{ramp(str(number * width), width)}] = {vector}"
+
+
+def _halves(lanes: int, left: int, half: int) -> list[int]:
+    """The first or the second half of every `left` of so many lanes."""
+    begins = range(half * left // 2, lanes, left)
+    return [begin + lane for begin in begins for lane in range(left // 2)]
 
 
 def _finish_row(loops: Loops, operand: Expression, kind: str, axis: int, point: Point) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""A blocked program printed as TVMScript: a module whose `step` calls one function per kind of stage.
+"""Blocked programs printed as TVMScript: functions that call one function per kind of stage.
 
-`step` takes a table of addresses, as `millstream_runtime.backends.table` says; a function of a stage takes
+They take a table of addresses, as `millstream_runtime.backends.table` says; a function of a stage takes
 the addresses of its operands. A bool lies in memory as uint8.
 """
 
@@ -19,16 +19,23 @@ from millstream_runtime.program import Buffer, Program, item_size
 _WORD = "int64"
 
 
-def print_program(program: Program, level: Level) -> str:
-    """The source of a module with `step`, for one class of CPUs."""
-    buffers = {buffer.name: buffer for buffer in program.buffers}
-    stages = [occurrence(stage, buffers) for stage in program.stages]
-    names = {shape: f"stage{n}" for n, shape in enumerate(dict.fromkeys(stage.shape for stage in stages))}
+def print_programs(programs: Mapping[str, Program], level: Level) -> str:
+    """The source of a module for one class of CPUs: a function of that name for each program. They share the
+    functions of their stages."""
+    stages = {name: _occurrences(program) for name, program in programs.items()}
+    shapes = dict.fromkeys(stage.shape for found in stages.values() for stage in found)
+    names = {shape: f"stage{number}" for number, shape in enumerate(shapes)}
     lines = ["@I.ir_module", "class Module:"]
     for shape, name in names.items():
         lines += [f"    {line}" for line in _function(name, shape, level)]
-    lines += [f"    {line}" for line in _step(program, stages, names)]
+    for name, program in programs.items():
+        lines += [f"    {line}" for line in _step(name, program, stages[name], names)]
     return "\n".join(lines) + "\n"
+
+
+def _occurrences(program: Program) -> list[Occurrence]:
+    buffers = {buffer.name: buffer for buffer in program.buffers}
+    return [occurrence(stage, buffers) for stage in program.stages]
 
 
 def _function(name: str, shape: Shape, level: Level) -> Iterator[str]:
@@ -46,27 +53,28 @@ def _function(name: str, shape: Shape, level: Level) -> Iterator[str]:
     yield from (f"    {line}" for line in stage_lines(shape.stage, names, level))
 
 
-def _step(program: Program, stages: list[Occurrence], names: dict[Shape, str]) -> Iterator[str]:
-    """Every stage in order, for one stream after the other."""
+def _step(name: str, program: Program, stages: list[Occurrence], names: dict[Shape, str]) -> Iterator[str]:
+    """Every stage in order, as often as the table says, each time on what lies behind in the caller's
+    buffers."""
     buffers = {buffer.name: buffer for buffer in program.buffers}
     words = {buffer.name: word for word, buffer in enumerate(program.callers, start=3)}
     yield "@T.prim_func(s_tir=True)"
-    yield "def step(table: T.handle):"
-    yield '    T.func_attr({"global_symbol": "step", "tir.noalias": False})'
+    yield f"def {name}(table: T.handle):"
+    yield f'    T.func_attr({{"global_symbol": "{name}", "tir.noalias": False}})'
     yield f"    words = {_declared(3 + len(words), _WORD, 'table')}"
-    yield "    for stream in range(words[0]):"
+    yield "    for run in range(words[0]):"
     for stage in stages:
         addresses = ", ".join(_address(place, buffers[place.buffer], words) for place in stage.places)
         yield f"        Module.{names[stage.shape]}({addresses})"
 
 
 def _address(place: Place, buffer: Buffer, words: Mapping[str, int]) -> str:
-    """The address of an element, in the running stream's part of what the caller owns."""
+    """The address of an element, in this run's part of what the caller owns."""
     width = item_size(buffer.dtype)
     word, within = words.get(buffer.name, 1 if buffer.role == "constant" else 2), place.element * width
     terms = [f"words[{word}]"]
     if buffer.name in words:
-        terms.append(f"stream * T.{_WORD}({buffer.size * width})")
+        terms.append(f"run * T.{_WORD}({buffer.size * width})")
     terms.append(f"T.{_WORD}({buffer.offset + within})")
     return f"T.reinterpret(T.handle().ty, {' + '.join(terms)})"
 
