@@ -61,7 +61,7 @@ def _namespace() -> dict[str, Any]:
     space.update({name: getattr(np, name) for name in intrinsics.POINTERS if name != "bool"})
     space.update({f"POINTERS_{name}": pointer for name, pointer in intrinsics.POINTERS.items()})
     space.update({f"SATURATE_{name}": cast for name, cast in intrinsics.SATURATE.items()})
-    space["part"] = numba.njit(error_model="numpy")
+    space["part"] = numba.njit(**functions.OPTIONS)
     for module in _MODULES:
         space.update({name: function for name, function in vars(module).items() if name[0].islower()})
     return space

@@ -39,8 +39,17 @@ _EXP, _LOG, _TANH, _ERF, _ERF_TAIL = (
     )
 )
 
+#: NumPy's error model: division by zero gives infinity where Python would raise. Nobody calls the functions
+#: from Python, so nothing is made for that.
+OPTIONS: Any = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 # Left to itself LLVM calls the longer ones from a long step, and loops with a call do not become vectors.
-_inlined: Any = njit(error_model="numpy", forceinline=True)
+_inlined: Any = njit(forceinline=True, **OPTIONS)
+
+
+@_inlined
+def operand(table, script, place, run):
+    """The address of an operand, from its three numbers in the script."""
+    return table[script[place]] + script[place + 1] + run * script[place + 2]
 
 
 @_inlined

@@ -53,6 +53,17 @@ SATURATE = {name: _saturate_to(getattr(types, name)) for name in _INTEGERS}
 
 
 @intrinsic
+def stay_apart(typing):
+    """Keep the function that this stands in out of those that call it: it is called many times."""
+
+    def generate(context, builder, signature, arguments):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
 def accumulate(typing, total, term):
     """total + term of floats in whatever order is fastest: only the sums of reductions are reordered."""
 

@@ -141,28 +141,17 @@ def _choice(order):
 maximum_vectors, minimum_vectors = _choice(">"), _choice("<")
 
 
-@intrinsic
-def sum_of_vector(typing, x):
-    """The sum of all lanes, in whatever order is fastest."""
+def _reduction(join):
+    """All lanes joined, half with half until one is left."""
 
-    def generate(context, builder, signature, arguments):
-        element, vector = ir.FloatType(), arguments[0].type
-        shape = ir.FunctionType(element, [element, vector])
-        name = f"llvm.vector.reduce.fadd.v{vector.count}f32"
-        function = get_or_insert_function(builder.module, shape, name)
-        return builder.call(function, [element(-0.0), arguments[0]], fastmath=("reassoc",))
-
-    return x.element(x), generate
-
-
-def _reduction(order):
     @intrinsic
     def operation(typing, x):
         def generate(context, builder, signature, arguments):
             value = arguments[0]
             while value.type.count > 1:
-                low, high = halves(builder, value)
-                value = chosen(builder, order, low, high)
+                half = value.type.count // 2
+                low, high = picked(builder, value, range(half)), picked(builder, value, range(half, 2 * half))
+                value = join(builder, low, high)
             return builder.extract_element(value, ir.IntType(32)(0))
 
         return x.element(x), generate
@@ -170,7 +159,9 @@ def _reduction(order):
     return operation
 
 
-max_of_vector, min_of_vector = _reduction(">"), _reduction("<")
+sum_of_vector = _reduction(lambda builder, x, y: builder.fadd(x, y))
+max_of_vector = _reduction(lambda builder, x, y: chosen(builder, ">", x, y))
+min_of_vector = _reduction(lambda builder, x, y: chosen(builder, "<", x, y))
 
 
 @intrinsic(prefer_literal=True)
@@ -215,9 +206,3 @@ def picked(builder, value, lanes):
     """The lanes of a vector with these numbers."""
     mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))
     return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
-
-
-def halves(builder, value):
-    """The first and the second half of a vector."""
-    half = value.type.count // 2
-    return picked(builder, value, range(half)), picked(builder, value, range(half, 2 * half))
