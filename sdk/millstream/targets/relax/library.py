@@ -1,0 +1,138 @@
+"""From a model to a shared library that TVM's virtual machine for Relax opens."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import math
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import onnx
+
+from millstream.linker import link
+from millstream.targets.relax.indices import bound
+from millstream.targets.relax.schedule import schedule
+from millstream.targets.relax.widen import widen
+from millstream.targets.tvm.levels import ANY, Level
+from millstream.user_code import guarded, reason
+from millstream_runtime.errors import MillstreamError
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+    from tvm.target import Target
+
+_ALLOCATE = "relax.vm.alloc_storage"
+
+T = TypeVar("T")
+
+
+class Refused(MillstreamError):
+    """TVM does not compile a model; `why` has its own words."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A shared library, and the bytes of memory that one call of its function `main` takes for itself."""
+
+    library: bytes
+    scratch_bytes: int
+
+
+@functools.lru_cache(maxsize=1)
+def build(model: bytes, level: Level) -> Built:
+    """Compile a serialised model of static shapes. Raises Refused, or LinkFailed.
+
+    The last result is kept, because whether TVM takes a model is only known once it is compiled.
+    """
+    target = _target(level)
+    with _quiet():
+        module = _lowered(onnx.load_from_string(model), target)
+        return Built(_tvm(lambda: _machine_code(module, target)), _scratch_bytes(module))
+
+
+def check(model: onnx.ModelProto, level: Level) -> None:
+    """All that `build` does before there is machine code. Raises Refused."""
+    with _quiet():
+        _lowered(model, _target(level))
+
+
+def _lowered(model: onnx.ModelProto, target: Target) -> IRModule:
+    """Import, fuse, and order loops: a module of loop nests and the function that calls them."""
+    from tvm.ir.transform import Sequential
+    from tvm.relax import transform
+    from tvm.relax.backend.cpu_generic import pipeline
+    from tvm.relax.frontend.onnx import from_onnx
+
+    fuse = [
+        *pipeline.library_dispatch_passes(target),
+        transform.DecomposeOpsForInference(),
+        *pipeline.legalize_passes(target),
+        transform.DeadCodeElimination(),
+    ]
+    plan = [*pipeline.dataflow_lower_passes(target), *pipeline.finalize_passes(target)]
+    prepared: Any = bound(widen(model))  # TVM's own annotation of from_onnx is wrong
+    with target:
+        module = schedule(_tvm(lambda: Sequential(fuse)(from_onnx(prepared))))
+        return _tvm(lambda: Sequential(plan)(module))
+
+
+def _machine_code(module: IRModule, target: Target) -> bytes:
+    from tvm import relax
+
+    compiled = relax.build(module, target, relax_pipeline=None, exec_mode="compiled")
+    with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
+        path = Path(folder) / "step.so"
+        compiled.export_library(str(path), fcompile=_link)
+        return path.read_bytes()
+
+
+def _tvm(run: Callable[[], T]) -> T:
+    """What TVM makes; what it raises becomes Refused."""
+    return guarded(run, lambda error: Refused("TVM does not compile the model", why=reason(error)))
+
+
+def _scratch_bytes(module: Any) -> int:
+    """What `main` of the lowered module allocates in a call, all together."""
+    from tvm import relax
+
+    sizes: list[int] = []
+
+    def visit(expression: Any) -> None:
+        if isinstance(expression, relax.Call) and getattr(expression.op, "name", "") == _ALLOCATE:
+            sizes.append(math.prod(map(int, expression.args[0].values)))
+
+    relax.analysis.post_order_visit(module["main"], visit)
+    return sum(sizes)
+
+
+def _target(level: Level) -> Target:
+    from tvm.target import Target
+
+    return Target({"kind": "llvm", **({} if level is ANY else {"mcpu": level.mcpu})})
+
+
+def _link(library: str, objects: Sequence[str], **options: object) -> None:
+    """What `export_library` calls to link; TVM's own functions are found when the library is loaded."""
+    link(objects, library)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TVM's chatter off the terminal, also what C++ writes to standard error; its errors still raise."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
