@@ -105,7 +105,7 @@ def _scratch_bytes(module: Any) -> int:
     sizes: list[int] = []
 
     def visit(expression: Any) -> None:
-        if isinstance(expression, relax.Call) and getattr(expression.op, "name", "") == _ALLOCATE:
+        if getattr(getattr(expression, "op", None), "name", "") == _ALLOCATE:
             sizes.append(math.prod(map(int, expression.args[0].values)))
 
     relax.analysis.post_order_visit(module["main"], visit)
