@@ -41,8 +41,12 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def single_stream(graph: StepGraph) -> onnx.ModelProto:
-    """One stream's step as compilers take it: functions inlined, batch 1, constants folded, nodes named."""
-    model = fold_constants(graph.flatten().specialize(1).model)
+    """One stream's step as compilers take it: functions inlined, batch 1, constants folded, nodes named.
+
+    Shapes are inferred once more, as folded sizes tell of some.
+    """
+    folded = fold_constants(graph.flatten().specialize(1).model)
+    model = onnx.shape_inference.infer_shapes(folded, data_prop=True)
     for place, node in enumerate(model.graph.node):
         if not node.name:
             node.name = f"{node.op_type}_{place}"

@@ -65,7 +65,7 @@ def _neighbours(
 
 
 def _reflected(index: np.ndarray, size: int, align_corners: bool) -> np.ndarray:
-    """Indices mirrored at the middles of the last elements, or at their outer edges, until they are inside."""
+    """Indices mirrored at the middles of the end elements, or at their outer edges, until they are inside."""
     last = size - 1 if align_corners else size - 0.5
     first = size - 1 - last
     period = max(2 * (last - first), 1)

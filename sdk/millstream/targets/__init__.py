@@ -82,7 +82,10 @@ class HostHalf(CompileHalf, Protocol):
 
 _ALL = (
     Target("cpu", "tvm", "native code for CPUs like this host's", fallback="relax"),
-    Target("numba", "numba", "any machine with numba, compiled there when it is first opened"),
+    Target(
+        *("numba", "numba", "any machine with numba, compiled there when it is first opened"),
+        fallback="onnxruntime",
+    ),
     Target("c", "c", "C11 sources for any machine, without Python; proved here with the host's compiler"),
     Target("relax", "relax", "as cpu, for what it does not cover: TVM's own operators, one after the other"),
     Target("onnxruntime", "onnxruntime", "any machine with onnxruntime", reads_step=True),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tvm.ir import IRModule
 
+_ROOT = "root"
 #: Fewer results than this do not fill a vector.
 _MIN_LANES = 4
 #: Kinds of iteration in TVM's numbering.
@@ -23,16 +24,21 @@ def schedule(module: IRModule) -> IRModule:
     from tvm.tirx import PrimFunc
 
     for name, function in module.functions_items():
-        if isinstance(function, PrimFunc):
+        if isinstance(function, PrimFunc) and _has_loops(function):
             plan = Schedule(function)
             _reorder_sums(plan)
             module[name] = plan.mod["main"]
     return module
 
 
+def _has_loops(function: Any) -> bool:
+    """Whether TVM wrote the function as loops, and not as a call of a library."""
+    return getattr(getattr(function.body, "block", None), "name_hint", "") == _ROOT
+
+
 def _reorder_sums(plan: Any) -> None:
     """Change the loops of each block of a `Schedule` that has a sum and enough results beside each other."""
-    for block in plan.get_child_blocks(plan.get_sblock("root")):
+    for block in plan.get_child_blocks(plan.get_sblock(_ROOT)):
         loops, stmt = plan.get_loops(block), plan.get(block)
         kinds = [axis.iter_type for axis in stmt.iter_vars]
         if len(loops) != len(kinds) or set(kinds) != {_SPATIAL, _REDUCTION}:
