@@ -121,8 +121,8 @@ class RelaxStep:
 def _turn(
     main: Callable[..., Any], given: Sequence[np.ndarray], made: Sequence[np.ndarray]
 ) -> Callable[[], None]:
-    """One stream's call. TVM's code reads whole cache lines, so a row that begins within one is copied."""
-    read = [row if row.ctypes.data % ALIGNMENT == 0 else _aligned_copy(row) for row in given]
+    """One stream's call. A row that TVM cannot read where it lies is copied at every call."""
+    read = [row if _is_readable(row) else _aligned_copy(row) for row in given]
     moved = [(copy, row) for copy, row in zip(read, given, strict=True) if copy is not row]
     tensors = [_tensor(row) for row in read]
 
@@ -133,6 +133,11 @@ def _turn(
             row[...] = result
 
     return turn
+
+
+def _is_readable(row: np.ndarray) -> bool:
+    """TVM's code reads whole cache lines, and DLPack cannot tell it that an array may not be written."""
+    return row.ctypes.data % ALIGNMENT == 0 and row.flags.writeable
 
 
 def _aligned_copy(array: np.ndarray) -> np.ndarray:

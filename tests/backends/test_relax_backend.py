@@ -1,0 +1,377 @@
+"""The Relax target: TVM's own operators, from a step graph to a bound call."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.helper as oh
+import pytest
+import relax_cases
+from lowered_cases import operators
+from lowered_models import MODELS, graph_of
+from small_models import GatedRecurrence, frames, seeded
+from torch import nn
+
+import millstream
+from millstream import prove, reference, targets
+from millstream.errors import ToolMissing
+from millstream.fold import single_stream
+from millstream.graph import IR_VERSION, OPSET, StepGraph, build, set_origin
+from millstream.targets import Compiled, relax
+from millstream_runtime import machine
+from millstream_runtime.backends import relax as run_half
+from millstream_runtime.core import Core
+from millstream_runtime.errors import BackendMissing, BackendRefused, MachineMismatch, PlanInvalid
+from millstream_runtime.registers import Registers
+from millstream_runtime.replay import replay
+from millstream_runtime.spec import Machine, ModelSpec, StateSpec, TargetSpec, TensorSpec
+
+TARGET = targets.target("relax")
+
+
+def _spec(graph: StepGraph) -> ModelSpec:
+    def shape(tensor: object) -> tuple[int, ...]:
+        return tuple(n or 0 for n in tensor.shape[1:])
+
+    pairs = zip(graph.states, graph.state_tensors, strict=True)
+    return ModelSpec(
+        "test",
+        tuple(TensorSpec(t.name, shape(t), t.dtype.name) for t in graph.inputs),
+        tuple(TensorSpec(t.name, shape(t), t.dtype.name) for t in graph.outputs),
+        tuple(StateSpec(p.name, p.next_name, shape(t), t.dtype.name, 0) for p, t in pairs),
+    )
+
+
+def _target(compiled: Compiled) -> TargetSpec:
+    return TargetSpec("relax", "relax", (), compiled.tolerance, compiled.memory, compiled.machine)
+
+
+@functools.cache
+def _compiled(make: type[nn.Module]) -> Compiled:
+    graph = graph_of(make)
+    assert relax.gaps(graph, TARGET) == []
+    return relax.compile(graph, TARGET, targets.Contract(_spec(graph), ()))
+
+
+def _core(make: type[nn.Module]) -> Core:
+    graph, compiled = graph_of(make), _compiled(make)
+    spec = _spec(graph)
+    initial = tuple(np.zeros(state.shape, state.dtype) for state in spec.states)
+    return Core(spec, run_half.open(compiled.files, spec, _target(compiled)), initial, "")
+
+
+def _inputs(make: type[nn.Module], ticks: int) -> np.ndarray:
+    """Frames (T, ...) for the first input of a model."""
+    first = graph_of(make).inputs[0]
+    shape = (ticks, *(n or 0 for n in first.shape[1:]))
+    generator = np.random.default_rng(0)
+    if first.dtype.kind == "i":
+        return generator.integers(0, 17, shape).astype(first.dtype)
+    return generator.standard_normal(shape).astype(first.dtype)
+
+
+@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+def test_a_model_agrees_with_the_reference_on_poisoned_buffers(make: type[nn.Module]) -> None:
+    core, graph = _core(make), graph_of(make)
+    reference_core = replace(core, step=reference.open(graph.model, core.spec))
+    golden = prove.make_golden(reference_core, _inputs(make, 32), 0)
+    found = replay(core, golden, _compiled(make).tolerance)
+    assert found.passed, found.differences
+
+
+def _tick(core: Core, inputs: np.ndarray, states: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Outputs and next states of one step on a batch."""
+    registers = Registers(core, len(inputs))
+    registers.inputs[0][...] = inputs
+    for state, value in zip(registers.states, states, strict=True):
+        state[...] = value
+    registers.tick()
+    return [array.copy() for array in (*registers.outputs, *registers.states)]
+
+
+def test_streams_of_a_batch_are_what_each_is_alone() -> None:
+    """Rows of 5 and 37 floats: only the first begins on a cache line."""
+    core = _core(GatedRecurrence)
+    x = _inputs(GatedRecurrence, 4)
+    hidden = np.random.default_rng(1).standard_normal((4, 37)).astype(np.float32)
+    together = _tick(core, x, [hidden])
+    for row in range(4):
+        alone = _tick(core, x[row : row + 1], [hidden[row : row + 1]])
+        for a, b in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(a[row : row + 1], b)
+
+
+def test_two_threads_may_step_one_model() -> None:
+    core = _core(GatedRecurrence)
+    x = _inputs(GatedRecurrence, 2)
+    bound = [Registers(core, 1) for _ in range(2)]
+    for registers, frame in zip(bound, x, strict=True):
+        registers.inputs[0][...] = frame
+
+    def run(registers: Registers) -> None:
+        for _ in range(500):
+            registers.tick()
+
+    threads = [threading.Thread(target=run, args=[registers]) for registers in bound]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for registers, frame in zip(bound, x, strict=True):
+        alone = Registers(core, 1)
+        alone.inputs[0][...] = frame
+        run(alone)
+        np.testing.assert_array_equal(registers.states[0], alone.states[0])
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def test_a_long_run_takes_no_more_memory() -> None:
+    registers = Registers(_core(GatedRecurrence), 3)
+    registers.inputs[0][...] = _inputs(GatedRecurrence, 3)
+    for _ in range(500):
+        registers.tick()
+    before = _resident_bytes()
+    for _ in range(20_000):
+        registers.tick()
+    # What one call takes is 4 KB; a thousandth of the calls that kept it would show.
+    assert _resident_bytes() - before < 64 * 1024
+
+
+def test_the_same_graph_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    graph, compiled = graph_of(GatedRecurrence), _compiled(GatedRecurrence)
+    (tmp_path / "step.onnx").write_bytes(graph.to_bytes())
+    script = (
+        "import sys, hashlib, json, onnx\n"
+        "from millstream.graph import StepGraph\n"
+        "from millstream.targets import relax, target\n"
+        "made = relax.compile(StepGraph(onnx.load(sys.argv[1])), target('relax'), None)\n"
+        "print(json.dumps({k: hashlib.sha256(v).hexdigest() for k, v in made.files.items()}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "step.onnx")], check=True, stdout=subprocess.PIPE
+    )
+    here = {name: hashlib.sha256(data).hexdigest() for name, data in compiled.files.items()}
+    assert json.loads(done.stdout) == here
+
+
+def test_memory_is_that_of_the_graph_and_of_one_call() -> None:
+    memory = _compiled(GatedRecurrence).memory
+    weights = onnx.numpy_helper.to_array
+    graph = single_stream(graph_of(GatedRecurrence))
+    assert memory.weights == sum(weights(item).nbytes for item in graph.graph.initializer)
+    assert memory.state == 37 * 4
+    assert 37 * 4 < memory.scratch < 4096
+
+
+def test_a_fresh_interpreter_opens_the_bundle_without_the_toolchain(tmp_path: Path) -> None:
+    example = frames(GatedRecurrence, 1, 16)
+    module = seeded(GatedRecurrence)
+    millstream.export(module, example, target="relax").save(tmp_path / "model.mill")
+    np.save(tmp_path / "x.npy", example[0].numpy())
+    script = (
+        "import sys, numpy as np\n"
+        "absent = ('torch', 'onnx', 'tvm', 'numba', 'onnxruntime', 'millstream')\n"
+        "sys.modules.update(dict.fromkeys(absent[:2]))\n"
+        "import millstream_runtime as ms\n"
+        "assert 'tvm_ffi' not in sys.modules\n"
+        "model = ms.load(sys.argv[1] + '/model.mill')\n"
+        "assert model.backend == 'relax'\n"
+        "y = [y.copy() for y in model.stream().push(np.load(sys.argv[1] + '/x.npy'))]\n"
+        "assert not any(sys.modules.get(name) for name in absent)\n"
+        "np.save(sys.argv[1] + '/y.npy', np.stack(y))\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+    want = module(example)[0].detach().numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), want, rtol=0, atol=2e-5)
+
+
+def _open(files: dict[str, bytes], **changes: object) -> run_half.RelaxStep:
+    spec, target = _spec(graph_of(GatedRecurrence)), _target(_compiled(GatedRecurrence))
+    return run_half.open({**_compiled(GatedRecurrence).files, **files}, spec, replace(target, **changes))
+
+
+def test_another_machine_is_refused() -> None:
+    with pytest.raises(MachineMismatch, match="mips"):
+        _open({}, machine=Machine("linux", "mips", ()))
+    needed = _compiled(GatedRecurrence).machine
+    assert set(needed.features) <= set(machine.here().features)
+    with pytest.raises(MachineMismatch, match="avx9"):
+        _open({}, machine=replace(needed, features=(*needed.features, "avx9")))
+
+
+def test_another_release_of_tvm_is_refused() -> None:
+    with pytest.raises(BackendRefused, match=r"compiled for TVM 0\.26"):
+        _open({"tvm.json": b'{"tvm": "0.26"}'})
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"null", b"\xff"])
+def test_a_malformed_release_is_refused(data: bytes) -> None:
+    with pytest.raises(PlanInvalid):
+        _open({"tvm.json": data})
+
+
+def test_a_library_that_is_none_is_refused() -> None:
+    for code in (b"", b"not a library", _compiled(GatedRecurrence).files["step.so"][:200]):
+        with pytest.raises(BackendRefused):
+            _open({"step.so": code})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"inputs": (TensorSpec("input", (6,), "float32"),)},
+        {"inputs": (TensorSpec("input", (5,), "float64"),)},
+        {"outputs": (TensorSpec("output", (4,), "float32"),)},
+        {"outputs": ()},
+        {"states": ()},
+    ],
+)
+def test_a_library_of_another_model_is_refused(change: dict) -> None:
+    compiled = _compiled(GatedRecurrence)
+    spec = replace(_spec(graph_of(GatedRecurrence)), **change)
+    with pytest.raises(BackendRefused):
+        run_half.open(compiled.files, spec, _target(compiled))
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    graph = graph_of(GatedRecurrence)
+    _compiled(GatedRecurrence)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BackendMissing, match=r"millstream\[tvm\]"):
+        _open({})
+    for refuse in (relax.gaps, lambda *given: relax.compile(*given, None)):
+        with pytest.raises(ToolMissing, match=r"millstream\[export\]"):
+            refuse(graph, TARGET)
+
+
+def _graph(
+    nodes: Sequence[onnx.NodeProto], x: np.ndarray, result: tuple, **constants: np.ndarray
+) -> StepGraph:
+    """A step from x, like the given array, to y of (shape, dtype); the first axis is the batch."""
+
+    def value(name: str, shape: Sequence[int], dtype: np.dtype) -> onnx.ValueInfoProto:
+        kind = oh.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return oh.make_tensor_value_info(name, kind, ["B", *shape[1:]])
+
+    stored = [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()]
+    body = oh.make_graph(nodes, "step", [value("x", x.shape, x.dtype)], [value("y", *result)], stored)
+    return build(oh.make_model(body, opset_imports=[oh.make_opsetid("", OPSET)], ir_version=IR_VERSION), [])
+
+
+def _run(graph: StepGraph, x: np.ndarray) -> np.ndarray:
+    """What the compiled step makes of one x."""
+    assert relax.gaps(graph, TARGET) == []
+    compiled = relax.compile(graph, TARGET, targets.Contract(_spec(graph), ()))
+    step = run_half.open(compiled.files, _spec(graph), _target(compiled))
+    output = graph.outputs[0]
+    y = np.full((1, *(n or 0 for n in output.shape[1:])), 99, output.dtype)
+    step.bind([x], [], [y], [])()
+    return y
+
+
+def test_float16_is_summed_wide_and_rounded_once() -> None:
+    """In float16, 2048 + 1 is 2048: a sum kept in float16 would never get past it."""
+    x = np.ones((1, 4096), np.float16)
+    nodes = [oh.make_node("MatMul", ["x", "w"], ["y"])]
+    graph = _graph(nodes, x, ((1, 1), np.float16), w=np.ones((4096, 1), np.float16))
+    assert _run(graph, x).item() == 4096
+    compiled = relax.compile(graph, TARGET, targets.Contract(_spec(graph), ()))
+    assert compiled.tolerance.relative == 2.0**-7
+
+
+@pytest.mark.parametrize(("index", "row"), [(2, 2), (-1, 6), (-7, 0), (7, 6), (10**12, 6), (-(10**12), 0)])
+def test_an_index_never_leaves_its_table(index: int, row: int) -> None:
+    table = np.arange(7 * 16, dtype=np.float32).reshape(7, 16)
+    graph = _graph(
+        [oh.make_node("Gather", ["table", "x"], ["y"])],
+        np.zeros(1, np.int64),
+        ((1, 16), np.float32),
+        table=table,
+    )
+    np.testing.assert_array_equal(_run(graph, np.array([index])), table[row : row + 1])
+
+
+@pytest.mark.parametrize("operator", ["ScatterElements", "ScatterND"])
+def test_updates_never_leave_their_tensor(operator: str) -> None:
+    """Negative places count from the end, in ScatterElements too; places beyond are the last."""
+    indices = np.array([[0, -1, 1000]])
+    given = indices[0][None, :, None] if operator == "ScatterND" else indices
+    data, updates = np.zeros(9, np.float32), np.array([1, 2, 3], np.float32)
+    nodes = [
+        oh.make_node("Squeeze", ["x", "first"], ["places"]),
+        oh.make_node(operator, ["data", "places", "updates"], ["scattered"]),
+        oh.make_node("Unsqueeze", ["scattered", "first"], ["y"]),
+    ]
+    graph = _graph(
+        nodes, given, ((1, 9), np.float32), data=data, updates=updates, first=np.array([0], np.int64)
+    )
+    (y,) = _run(graph, given)
+    assert y[0] == 1
+    assert y[8] in (2, 3)
+    assert not y[1:8].any()
+
+
+def test_loops_that_wrap_round_at_a_power_of_two_are_right() -> None:
+    """LLVM makes vectors of such loops, and with indices of 32 bits it passed over where they wrap round."""
+    for shape, repeats in (
+        ((1, 5, 8), (1, 8, 8)),
+        ((1, 8, 2, 8), (1, 6, 7, 8)),
+        ((1, 5, 4, 1), (1, 2, 6, 4)),
+    ):
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        expected = np.tile(x, repeats)
+        nodes = [oh.make_node("Tile", ["x", "repeats"], ["y"])]
+        graph = _graph(nodes, x, (expected.shape, np.float32), repeats=np.array(repeats))
+        np.testing.assert_array_equal(_run(graph, x), expected)
+
+
+def test_every_gap_is_told_with_its_origin_and_tvm_keeps_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    x = np.zeros((1, 4), np.float32)
+    nodes = [
+        oh.make_node("Celu", ["x"], ["a"], name="bent"),
+        oh.make_node("IsInf", ["a"], ["b"], name="above", detect_negative=0),
+        oh.make_node("Cast", ["b"], ["c"], to=onnx.TensorProto.FLOAT),
+        oh.make_node("LpNormalization", ["c"], ["d"], name="scaled"),
+        oh.make_node("Add", ["d", "a"], ["y"]),
+    ]
+    for node, path in zip(nodes, ("front", "front.check", "", "back", ""), strict=True):
+        set_origin(node, path)
+    gaps = relax.gaps(_graph(nodes, x, ((1, 4), np.float32)), TARGET)
+    assert [(gap.operator, gap.node, gap.origin) for gap in gaps] == [
+        ("Celu", "bent", "front"),
+        ("IsInf", "above", "front.check"),
+        ("LpNormalization", "scaled", "back"),
+    ]
+    assert not any("Traceback" in gap.why or "\n" in gap.why for gap in gaps)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_official_cases_that_the_lowering_refuses() -> None:
+    """They come out right or are refused, and it is known which operators come through."""
+    cases = relax_cases.refused_by_lowering()
+    verdicts = {name: relax_cases.verdict(case) for name, case in cases.items()}
+    assert not {name: verdict.wrong for name, verdict in verdicts.items() if verdict.wrong}
+    taken = {operator for name, v in verdicts.items() if v.right for operator in operators(cases[name])}
+    of_float16 = {"Cast", "CastLike", "IsInf", "IsNaN", "Max", "Min", "Mod", "Range"}
+    assert taken == {*of_float16, "GridSample", "Resize", "Dropout"}  # of an old opset, the last
+
+
+@pytest.mark.slow
+def test_a_sample_of_the_official_cases_that_the_lowering_takes() -> None:
+    verdicts = {name: relax_cases.verdict(case) for name, case in relax_cases.sample(30).items()}
+    assert not {name: verdict.wrong for name, verdict in verdicts.items() if verdict.wrong}
+    assert sum(verdict.right for verdict in verdicts.values()) > len(verdicts) * 3 // 4
