@@ -101,8 +101,15 @@ def _machine_code(module: IRModule, target: Target) -> bytes:
 
 
 def _tvm(run: Callable[[], T]) -> T:
-    """What TVM makes; what it raises becomes Refused."""
-    return guarded(run, lambda error: Refused(_REFUSAL, why=reason(error)))
+    """What TVM makes; what it raises becomes Refused.
+
+    The error itself is let go here, where TVM is kept quiet: a half-built module complains when it goes.
+    """
+    try:
+        return guarded(run, lambda error: Refused(_REFUSAL, why=reason(error)))
+    except Refused as refused:
+        why = refused.why
+    raise Refused(_REFUSAL, why=why)
 
 
 def _scratch_bytes(module: Any) -> int:
