@@ -10,8 +10,6 @@ from millstream.errors import LinkFailed
 
 _COMPILERS = ("cc", "gcc", "clang")
 INSTALL = "apt install gcc libc6-dev"
-# Nothing of the build itself goes in, such as names of temporary files: the same objects, the same bytes.
-_OPTIONS = ("-shared", "-s", "-Wl,--build-id=none")
 
 
 def linker() -> str:
@@ -19,9 +17,8 @@ def linker() -> str:
     return next(filter(None, map(shutil.which, _COMPILERS)), "")
 
 
-def link(objects: Sequence[str], library: str, *options: str) -> None:
-    """Link object files to the shared library at the path `library`. Raises LinkFailed."""
-    command = [linker(), *objects, *_OPTIONS, *options, "-lm", "-o", library]
+def link(command: Sequence[str]) -> None:
+    """Run a linker. Raises LinkFailed with what it says."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise LinkFailed("the step cannot be linked", where=" ".join(command), why=done.stderr.strip())

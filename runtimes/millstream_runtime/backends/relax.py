@@ -68,6 +68,7 @@ class RelaxStep:
     library: Module
     given: tuple[tuple[str, tuple[int, ...], str], ...]
     made: tuple[tuple[str, tuple[int, ...], str], ...]
+    chunks: None = None
 
     def bind(
         self,

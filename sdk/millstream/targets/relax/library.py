@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import onnx
 
-from millstream.linker import link
+from millstream.linker import link, linker
 from millstream.targets.relax.indices import bound
 from millstream.targets.relax.schedule import schedule
 from millstream.targets.relax.widen import widen
-from millstream.targets.tvm.levels import ANY, Level
+from millstream.targets.tvm.build import keys
+from millstream.targets.tvm.levels import Level
 from millstream.user_code import guarded, reason
 from millstream_runtime.errors import MillstreamError
 
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from tvm.ir import IRModule
     from tvm.target import Target
 
-#: With indices of 32 bits LLVM vectorizes some loops wrongly whose indices wrap round at a power of two: it
-#: takes the check that the wide index does not wrap for the one that the narrow does not (TVM 0.27, LLVM 22).
+#: With indices of 32 bits LLVM makes vectors of loops in which an index wraps round at a power of two, such
+#: as those of Tile, and leaves out the check that it does not (TVM 0.27, LLVM 22).
 _LEFT_OUT = ("tirx.NarrowDataType",)
+# Names of temporary files stay out, so that the same model gives the same bytes.
+_LINK_OPTIONS = ("-shared", "-s", "-Wl,--build-id=none", "-lm")
 _REFUSAL = "TVM does not compile the model"
 _ALLOCATE = "relax.vm.alloc_storage"
 
@@ -133,12 +136,12 @@ def _scratch_bytes(module: Any) -> int:
 def _target(level: Level) -> Target:
     from tvm.target import Target
 
-    return Target({"kind": "llvm", **({} if level is ANY else {"mcpu": level.mcpu})})
+    return Target({"kind": "llvm", **keys(level)})
 
 
 def _link(library: str, objects: Sequence[str], **options: object) -> None:
     """What `export_library` calls to link; TVM's own functions are found when the library is loaded."""
-    link(objects, library)
+    link([linker(), *objects, *_LINK_OPTIONS, "-o", library])
 
 
 @contextlib.contextmanager
