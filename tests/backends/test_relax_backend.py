@@ -1,4 +1,4 @@
-"""The Relax target: TVM's own operators, from a step graph to a bound call."""
+"""The Relax target: whole models from a step graph to a bound call, and files that do not fit."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx.helper as oh
 import pytest
-import relax_cases
-from lowered_cases import operators
 from lowered_models import MODELS, graph_of
+from relax_steps import TARGET, compiled, spec_of, target_of
 from small_models import GatedRecurrence, frames, seeded
 from torch import nn
 
 import millstream
-from millstream import prove, reference, targets
+from millstream import prove, reference
 from millstream.errors import ToolMissing
 from millstream.fold import single_stream
-from millstream.graph import IR_VERSION, OPSET, StepGraph, build, set_origin
 from millstream.targets import Compiled, relax
 from millstream_runtime import machine
 from millstream_runtime.backends import relax as run_half
@@ -34,40 +31,18 @@ from millstream_runtime.core import Core
 from millstream_runtime.errors import BackendMissing, BackendRefused, MachineMismatch, PlanInvalid
 from millstream_runtime.registers import Registers
 from millstream_runtime.replay import replay
-from millstream_runtime.spec import Machine, ModelSpec, StateSpec, TargetSpec, TensorSpec
-
-TARGET = targets.target("relax")
-
-
-def _spec(graph: StepGraph) -> ModelSpec:
-    def shape(tensor: object) -> tuple[int, ...]:
-        return tuple(n or 0 for n in tensor.shape[1:])
-
-    pairs = zip(graph.states, graph.state_tensors, strict=True)
-    return ModelSpec(
-        "test",
-        tuple(TensorSpec(t.name, shape(t), t.dtype.name) for t in graph.inputs),
-        tuple(TensorSpec(t.name, shape(t), t.dtype.name) for t in graph.outputs),
-        tuple(StateSpec(p.name, p.next_name, shape(t), t.dtype.name, 0) for p, t in pairs),
-    )
-
-
-def _target(compiled: Compiled) -> TargetSpec:
-    return TargetSpec("relax", "relax", (), compiled.tolerance, compiled.memory, compiled.machine)
+from millstream_runtime.spec import Machine, TensorSpec
 
 
 @functools.cache
 def _compiled(make: type[nn.Module]) -> Compiled:
-    graph = graph_of(make)
-    assert relax.gaps(graph, TARGET) == []
-    return relax.compile(graph, TARGET, targets.Contract(_spec(graph), ()))
+    return compiled(graph_of(make))
 
 
 def _core(make: type[nn.Module]) -> Core:
-    graph, compiled = graph_of(make), _compiled(make)
-    spec = _spec(graph)
+    spec, made = spec_of(graph_of(make)), _compiled(make)
     initial = tuple(np.zeros(state.shape, state.dtype) for state in spec.states)
-    return Core(spec, run_half.open(compiled.files, spec, _target(compiled)), initial, "")
+    return Core(spec, run_half.open(made.files, spec, target_of(made)), initial, "")
 
 
 def _inputs(make: type[nn.Module], ticks: int) -> np.ndarray:
@@ -151,7 +126,7 @@ def test_a_long_run_takes_no_more_memory() -> None:
 
 
 def test_the_same_graph_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
-    graph, compiled = graph_of(GatedRecurrence), _compiled(GatedRecurrence)
+    graph, made = graph_of(GatedRecurrence), _compiled(GatedRecurrence)
     (tmp_path / "step.onnx").write_bytes(graph.to_bytes())
     script = (
         "import sys, hashlib, json, onnx\n"
@@ -163,7 +138,7 @@ def test_the_same_graph_gives_the_same_bytes_in_another_process(tmp_path: Path) 
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "step.onnx")], check=True, stdout=subprocess.PIPE
     )
-    here = {name: hashlib.sha256(data).hexdigest() for name, data in compiled.files.items()}
+    here = {name: hashlib.sha256(data).hexdigest() for name, data in made.files.items()}
     assert json.loads(done.stdout) == here
 
 
@@ -199,7 +174,7 @@ def test_a_fresh_interpreter_opens_the_bundle_without_the_toolchain(tmp_path: Pa
 
 
 def _open(files: dict[str, bytes], **changes: object) -> run_half.RelaxStep:
-    spec, target = _spec(graph_of(GatedRecurrence)), _target(_compiled(GatedRecurrence))
+    spec, target = spec_of(graph_of(GatedRecurrence)), target_of(_compiled(GatedRecurrence))
     return run_half.open({**_compiled(GatedRecurrence).files, **files}, spec, replace(target, **changes))
 
 
@@ -240,10 +215,10 @@ def test_a_library_that_is_none_is_refused() -> None:
     ],
 )
 def test_a_library_of_another_model_is_refused(change: dict) -> None:
-    compiled = _compiled(GatedRecurrence)
-    spec = replace(_spec(graph_of(GatedRecurrence)), **change)
+    made = _compiled(GatedRecurrence)
+    spec = replace(spec_of(graph_of(GatedRecurrence)), **change)
     with pytest.raises(BackendRefused):
-        run_half.open(compiled.files, spec, _target(compiled))
+        run_half.open(made.files, spec, target_of(made))
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -255,123 +230,3 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     for refuse in (relax.gaps, lambda *given: relax.compile(*given, None)):
         with pytest.raises(ToolMissing, match=r"millstream\[export\]"):
             refuse(graph, TARGET)
-
-
-def _graph(
-    nodes: Sequence[onnx.NodeProto], x: np.ndarray, result: tuple, **constants: np.ndarray
-) -> StepGraph:
-    """A step from x, like the given array, to y of (shape, dtype); the first axis is the batch."""
-
-    def value(name: str, shape: Sequence[int], dtype: np.dtype) -> onnx.ValueInfoProto:
-        kind = oh.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        return oh.make_tensor_value_info(name, kind, ["B", *shape[1:]])
-
-    stored = [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()]
-    body = oh.make_graph(nodes, "step", [value("x", x.shape, x.dtype)], [value("y", *result)], stored)
-    return build(oh.make_model(body, opset_imports=[oh.make_opsetid("", OPSET)], ir_version=IR_VERSION), [])
-
-
-def _run(graph: StepGraph, x: np.ndarray) -> np.ndarray:
-    """What the compiled step makes of one x."""
-    assert relax.gaps(graph, TARGET) == []
-    compiled = relax.compile(graph, TARGET, targets.Contract(_spec(graph), ()))
-    step = run_half.open(compiled.files, _spec(graph), _target(compiled))
-    output = graph.outputs[0]
-    y = np.full((1, *(n or 0 for n in output.shape[1:])), 99, output.dtype)
-    step.bind([x], [], [y], [])()
-    return y
-
-
-def test_float16_is_summed_wide_and_rounded_once() -> None:
-    """In float16, 2048 + 1 is 2048: a sum kept in float16 would never get past it."""
-    x = np.ones((1, 4096), np.float16)
-    nodes = [oh.make_node("MatMul", ["x", "w"], ["y"])]
-    graph = _graph(nodes, x, ((1, 1), np.float16), w=np.ones((4096, 1), np.float16))
-    assert _run(graph, x).item() == 4096
-    compiled = relax.compile(graph, TARGET, targets.Contract(_spec(graph), ()))
-    assert compiled.tolerance.relative == 2.0**-7
-
-
-@pytest.mark.parametrize(("index", "row"), [(2, 2), (-1, 6), (-7, 0), (7, 6), (10**12, 6), (-(10**12), 0)])
-def test_an_index_never_leaves_its_table(index: int, row: int) -> None:
-    table = np.arange(7 * 16, dtype=np.float32).reshape(7, 16)
-    graph = _graph(
-        [oh.make_node("Gather", ["table", "x"], ["y"])],
-        np.zeros(1, np.int64),
-        ((1, 16), np.float32),
-        table=table,
-    )
-    np.testing.assert_array_equal(_run(graph, np.array([index])), table[row : row + 1])
-
-
-@pytest.mark.parametrize("operator", ["ScatterElements", "ScatterND"])
-def test_updates_never_leave_their_tensor(operator: str) -> None:
-    """Negative places count from the end, in ScatterElements too; places beyond are the last."""
-    indices = np.array([[0, -1, 1000]])
-    given = indices[0][None, :, None] if operator == "ScatterND" else indices
-    data, updates = np.zeros(9, np.float32), np.array([1, 2, 3], np.float32)
-    nodes = [
-        oh.make_node("Squeeze", ["x", "first"], ["places"]),
-        oh.make_node(operator, ["data", "places", "updates"], ["scattered"]),
-        oh.make_node("Unsqueeze", ["scattered", "first"], ["y"]),
-    ]
-    graph = _graph(
-        nodes, given, ((1, 9), np.float32), data=data, updates=updates, first=np.array([0], np.int64)
-    )
-    (y,) = _run(graph, given)
-    assert y[0] == 1
-    assert y[8] in (2, 3)
-    assert not y[1:8].any()
-
-
-def test_loops_that_wrap_round_at_a_power_of_two_are_right() -> None:
-    """LLVM makes vectors of such loops, and with indices of 32 bits it passed over where they wrap round."""
-    for shape, repeats in (
-        ((1, 5, 8), (1, 8, 8)),
-        ((1, 8, 2, 8), (1, 6, 7, 8)),
-        ((1, 5, 4, 1), (1, 2, 6, 4)),
-    ):
-        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-        expected = np.tile(x, repeats)
-        nodes = [oh.make_node("Tile", ["x", "repeats"], ["y"])]
-        graph = _graph(nodes, x, (expected.shape, np.float32), repeats=np.array(repeats))
-        np.testing.assert_array_equal(_run(graph, x), expected)
-
-
-def test_every_gap_is_told_with_its_origin_and_tvm_keeps_quiet(capfd: pytest.CaptureFixture[str]) -> None:
-    x = np.zeros((1, 4), np.float32)
-    nodes = [
-        oh.make_node("Celu", ["x"], ["a"], name="bent"),
-        oh.make_node("IsInf", ["a"], ["b"], name="above", detect_negative=0),
-        oh.make_node("Cast", ["b"], ["c"], to=onnx.TensorProto.FLOAT),
-        oh.make_node("Pow", ["c", "two"], ["d"], name="squared"),
-        oh.make_node("Add", ["d", "a"], ["y"]),
-    ]
-    for node, path in zip(nodes, ("front", "front.check", "", "back", ""), strict=True):
-        set_origin(node, path)
-    gaps = relax.gaps(_graph(nodes, x, ((1, 4), np.float32), two=np.array(2, np.int32)), TARGET)
-    assert [(gap.operator, gap.node, gap.origin) for gap in gaps] == [
-        ("Celu", "bent", "front"),
-        ("IsInf", "above", "front.check"),
-        ("Pow", "squared", "back"),
-    ]
-    assert not any("Traceback" in gap.why or "\n" in gap.why for gap in gaps)
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.slow
-def test_official_cases_that_the_lowering_refuses() -> None:
-    """They come out right or are refused, and it is known which operators come through."""
-    cases = relax_cases.refused_by_lowering()
-    verdicts = {name: relax_cases.verdict(case) for name, case in cases.items()}
-    assert not {name: verdict.wrong for name, verdict in verdicts.items() if verdict.wrong}
-    taken = {operator for name, v in verdicts.items() if v.right for operator in operators(cases[name])}
-    of_float16 = {"Cast", "CastLike", "IsInf", "IsNaN", "Max", "Min", "Mod", "Range"}
-    assert taken == {*of_float16, "GridSample", "Resize", "Dropout"}  # of an old opset, the last
-
-
-@pytest.mark.slow
-def test_a_sample_of_the_official_cases_that_the_lowering_takes() -> None:
-    verdicts = {name: relax_cases.verdict(case) for name, case in relax_cases.sample(30).items()}
-    assert not {name: verdict.wrong for name, verdict in verdicts.items() if verdict.wrong}
-    assert sum(verdict.right for verdict in verdicts.values()) > len(verdicts) * 3 // 4

@@ -12,13 +12,10 @@ import onnx.numpy_helper
 from lowered_cases import ONNX_CANNOT_INFER, agree, attempts, forms, lowered_cases
 from official_cases import all_cases, array, exclusion
 from onnx.backend.test.case.test_case import TestCase as Case
+from relax_steps import TARGET, opened, spec_of
 
-from millstream.graph import StepGraph, Tensor
-from millstream.targets import Contract, relax, target
-from millstream_runtime.backends import relax as run_half
-from millstream_runtime.spec import ModelSpec, TargetSpec, TensorSpec
-
-TARGET = target("relax")
+from millstream.graph import StepGraph
+from millstream.targets import relax
 
 
 @dataclass(frozen=True)
@@ -62,17 +59,10 @@ def verdict(case: Case) -> Verdict:
 
 def _results(graph: StepGraph, fed: Sequence[np.ndarray]) -> list[np.ndarray]:
     """What the compiled step makes of one stream's inputs."""
-    spec = ModelSpec("case", _specs(graph.inputs), _specs(graph.outputs), ())
-    compiled = relax.compile(graph, TARGET, Contract(spec, ()))
-    opened = TargetSpec("relax", "relax", (), compiled.tolerance, compiled.memory, compiled.machine)
-    outputs = [np.full((1, *t.shape), 99, t.dtype) for t in spec.outputs]
-    inputs = [np.ascontiguousarray(given)[None].reshape(1, *given.shape) for given in fed]
-    run_half.open(compiled.files, spec, opened).bind(inputs, [], outputs, [])()
+    outputs = [np.full((1, *t.shape), 99, t.dtype) for t in spec_of(graph).outputs]
+    inputs = [np.ascontiguousarray(given).reshape(1, *given.shape) for given in fed]
+    opened(graph).bind(inputs, [], outputs, [])()
     return outputs
-
-
-def _specs(tensors: Sequence[Tensor]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(t.name, tuple(n or 0 for n in t.shape[1:]), t.dtype.name) for t in tensors)
 
 
 def _as_step(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,7 +1,7 @@
 """What TVM takes without a word and computes wrongly, or fails at only when it runs: refused here.
 
-Every entry stands for official ONNX cases that came out wrong; `tests/backends/test_relax_backend.py` runs
-those cases that are left.
+Every entry stands for official ONNX cases that came out wrong, or for settings that came out otherwise than
+in the reference. `tests/backends/test_relax_operators.py` runs the cases that are left.
 """
 
 from __future__ import annotations
