@@ -45,6 +45,7 @@ def test_float16_is_summed_wide_and_rounded_once() -> None:
     graph = _graph(nodes, x, ((1, 1), np.float16), w=np.ones((4096, 1), np.float16))
     assert _run(graph, x).item() == 4096
     assert compiled(graph).tolerance.relative == 2.0**-7
+    assert compiled(graph).memory.weights == 4 * 4096
 
 
 @pytest.mark.parametrize(("index", "row"), [(2, 2), (-1, 6), (-7, 0), (7, 6), (10**12, 6), (-(10**12), 0)])

@@ -18,6 +18,7 @@ from millstream.graph import StepGraph, initializers
 from millstream.targets import Compiled, Contract, Target
 from millstream.targets.relax.coverage import find_gaps
 from millstream.targets.relax.library import build
+from millstream.targets.relax.widen import widen
 from millstream.targets.tvm import missing
 from millstream.targets.tvm.levels import best
 from millstream_runtime import machine
@@ -45,7 +46,7 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
     level = best(here)
     single = StepGraph(single_stream(graph))
     built = build(single.to_bytes(), level)
-    weights = sum(array.nbytes for array in initializers(single.model).values())
+    weights = sum(array.nbytes for array in initializers(widen(single.model)).values())
     state = sum(math.prod(n or 1 for n in t.shape) * t.dtype.itemsize for t in single.state_tensors)
     return Compiled(
         files={"step.so": built.library, "tvm.json": json.dumps({"tvm": _tvm_release()}).encode()},
