@@ -20,7 +20,8 @@ from millstream import lower, package, prove, prove_quantized, reference, sequen
 from millstream.budget import Budget
 from millstream.budget import check as check_budget
 from millstream.errors import DataInvalid, ProofFailed, ToolMissing, UsageError
-from millstream.gap import refuse
+from millstream.fallback import settle
+from millstream.float16 import loosened
 from millstream.graph import StepGraph, Tensor
 from millstream.ladder import Ladder, Rung, Silent, Watcher
 from millstream.opening import open_here
@@ -97,7 +98,8 @@ def export(
         example: real frames: an array or tensor (N, T, ...) as `forward` takes it, or a list of
             sequences (T_i, ...); for a model without `step`, frames (N, ...).
         target: one or several names of `millstream.targets.TARGETS`. `onnxruntime` is always added:
-            it opens step.onnx as it is and costs nothing.
+            it opens step.onnx as it is and costs nothing. Where a target cannot run the graph and its
+            fallback can, the fallback is taken; the watcher is told and the report says why.
         labelled: sequences with integer labels, for the metric.
         about: name, sample rate, hop and labels.
         budget: flash and RAM of the device, for the targets that run without Python.
@@ -105,9 +107,9 @@ def export(
         watcher: is told what goes on.
 
     Raises:
-        UnsupportedModel (a subclass of it) when the model cannot become a step graph or a target lacks
-        operators; ProofFailed when a rung fails; BudgetExceeded; UnknownTarget, ToolMissing, DataInvalid,
-        UsageError for a budget without a target that it is for.
+        UnsupportedModel (a subclass of it) when the model cannot become a step graph or a target and its
+        fallback lack operators; ProofFailed when a rung fails; BudgetExceeded; UnknownTarget, ToolMissing,
+        DataInvalid, UsageError for a budget without a target that it is for.
     """
     about = about or About()
     watcher = watcher or Silent()
@@ -167,9 +169,12 @@ class _Export:
         calibration = Calibration(self.data.frames, initial)
         quantized = self._quantized(traced.graph, calibration)
         graph = quantized.graph if quantized else traced.graph
-        self._refuse_gaps(graph)
+        self.watcher.begin("looking for what the targets cannot run")
+        chosen, detours = settle(graph, self.chosen)
+        for detour in detours:
+            self.watcher.noted(str(detour))
         core = _core(graph, spec, initial) if quantized else exact
-        ladder = self._climb(Ladder(), self._torch_rungs(exact))
+        ladder = self._climb(Ladder(), self._torch_rungs(exact, traced.graph))
         ladder = self._climb(ladder, self._quantized_rungs(quantized, calibration))
         frames = np.concatenate(self.data.frames)
         golden = prove.make_golden(core, frames[:_GOLDEN_TICKS], spec.look_ahead)
@@ -179,13 +184,14 @@ class _Export:
             model=spec,
             step=graph.to_bytes(),
             golden=golden,
-            targets=tuple(self._compiled(target, graph, contract, effect) for target in self.chosen),
+            targets=tuple(self._compiled(target, graph, contract, effect) for target in chosen),
             initial=_stored(spec, initial),
             provenance={**_provenance(traced.fixed_batch_reason), **self.about.provenance},
             options={"targets": [t.name for t in self.chosen], **self.about.options},
         )
         ladder = self._prove_bundle(contents, core, golden, frames, ladder)
-        report: dict[str, Any] = {"ladder": ladder.to_json()}
+        fallbacks = [detour.to_json() for detour in detours]
+        report: dict[str, Any] = {"ladder": ladder.to_json(), "fallbacks": fallbacks}
         if quantized:
             report["quantization"] = quantized.to_json()
         return Exported(replace(contents, report=report), ladder)
@@ -209,17 +215,15 @@ class _Export:
         self.watcher.begin("measuring what ties do that round to the other side")
         return largest_effect(graph, calibration, _GOLDEN_TICKS)
 
-    def _refuse_gaps(self, graph: StepGraph) -> None:
-        refuse({t.name: targets.compile_half(t).gaps(graph, t) for t in self.chosen})
-
-    def _torch_rungs(self, core: Core) -> list[Rung]:
+    def _torch_rungs(self, core: Core, graph: StepGraph) -> list[Rung]:
         rungs = []
         if self.source.stateful:
             self.watcher.begin("sequence form against step form")
-            rungs.append(prove.sequence_equals_step(self.source, self.data))
+            allowed = loosened(prove.SEQUENCE_TOLERANCE, graph)
+            rungs.append(prove.sequence_equals_step(self.source, self.data, allowed))
         self.watcher.begin("step form against the reference")
-        frames = np.concatenate(self.data.frames[:4])[:128]
-        rungs.append(prove.step_equals_graph(self.source, core, frames))
+        frames, allowed = np.concatenate(self.data.frames[:4])[:128], loosened(prove.GRAPH_TOLERANCE, graph)
+        rungs.append(prove.step_equals_graph(self.source, core, frames, allowed))
         return rungs
 
     def _climb(self, ladder: Ladder, rungs: Sequence[Rung]) -> Ladder:

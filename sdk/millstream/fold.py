@@ -12,6 +12,7 @@ import onnx.numpy_helper
 import onnx.shape_inference
 
 from millstream.errors import UnsupportedModel
+from millstream.graph import StepGraph
 from millstream.reference import evaluate
 
 _Shapes = Mapping[str, tuple[int | None, ...]]
@@ -37,6 +38,19 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     _bypass(folded)
     _drop_dead(folded)
     return folded
+
+
+def single_stream(graph: StepGraph) -> onnx.ModelProto:
+    """One stream's step as compilers take it: functions inlined, batch 1, constants folded, nodes named.
+
+    Shapes are inferred once more, as folded sizes tell of some.
+    """
+    folded = fold_constants(graph.flatten().specialize(1).model)
+    model = onnx.shape_inference.infer_shapes(folded, data_prop=True)
+    for place, node in enumerate(model.graph.node):
+        if not node.name:
+            node.name = f"{node.op_type}_{place}"
+    return model
 
 
 def _fold_once(model: onnx.ModelProto) -> bool:

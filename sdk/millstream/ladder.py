@@ -40,6 +40,10 @@ class Watcher(Protocol):
         """A piece of work starts."""
         ...
 
+    def noted(self, what: str) -> None:
+        """Something was decided that the user must know of."""
+        ...
+
     def climbed(self, rung: Rung) -> None:
         """A rung was tried; it may have failed."""
         ...
@@ -49,6 +53,9 @@ class Silent:
     """A watcher that shows nothing."""
 
     def begin(self, what: str) -> None:
+        """Nothing to show."""
+
+    def noted(self, what: str) -> None:
         """Nothing to show."""
 
     def climbed(self, rung: Rung) -> None:

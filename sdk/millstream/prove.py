@@ -55,7 +55,7 @@ def sequence_outputs(source: Streamable, frames: np.ndarray) -> tuple[np.ndarray
         return tuple(y[0].numpy() for y in outputs_of(source.module(torch.tensor(frames)[None])))
 
 
-def sequence_equals_step(source: Streamable, data: Sequences) -> Rung:
+def sequence_equals_step(source: Streamable, data: Sequences, tolerance: Tolerance) -> Rung:
     """`forward` over whole sequences, cut to odd lengths as well, gives what stepping gives."""
     differences: list[Difference] = []
     cuts = 0
@@ -65,13 +65,13 @@ def sequence_equals_step(source: Streamable, data: Sequences) -> Rung:
         for length in sorted(lengths) if cuts == 0 else [len(frames)]:
             want = sequence_outputs(source, frames[:length])
             got = torch_outputs(source, frames[:length])
-            differences += _compared(got, want, SEQUENCE_TOLERANCE)
+            differences += _compared(got, want, tolerance)
             cuts += 1
     detail = f"{cuts} sequences, lengths from 1 frame"
     return _rung("sequence form (torch) = step form (torch)", differences, detail)
 
 
-def step_equals_graph(source: Streamable, reference: Core, frames: np.ndarray) -> Rung:
+def step_equals_graph(source: Streamable, reference: Core, frames: np.ndarray, tolerance: Tolerance) -> Rung:
     """Every output and every state of the graph, at every tick, is what the torch step gives."""
     registers = Registers(reference, reference.spec.batch or 1)
     state, differences = source.initial_state(1), []
@@ -85,7 +85,7 @@ def step_equals_graph(source: Streamable, reference: Core, frames: np.ndarray) -
         _feed(registers, frame.numpy(), real)
         registers.tick()
         want = [value.numpy() for value in (*outputs, *state.values())]
-        differences += _compared((*registers.outputs, *registers.states), want, GRAPH_TOLERANCE)
+        differences += _compared((*registers.outputs, *registers.states), want, tolerance)
     detail = f"{ticks} ticks, every output and state"
     return _rung("step form (torch) = step.onnx (reference)", differences, detail)
 

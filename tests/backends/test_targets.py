@@ -73,7 +73,7 @@ def test_a_step_runs_on_every_target(graph: StepGraph, name: str) -> None:
     np.testing.assert_allclose(y, np.tanh(want), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["cpu", "numba", "c"])
+@pytest.mark.parametrize("name", ["cpu", "numba", "c", "relax"])
 def test_every_unsupported_operator_is_listed(name: str) -> None:
     nodes = (
         helper.make_node("Identity", ["s"], ["t"]),
@@ -99,7 +99,7 @@ def test_onnxruntime_says_itself_what_it_refuses() -> None:
 
 
 def test_an_unknown_target_names_the_known() -> None:
-    with pytest.raises(UnknownTarget, match="cpu, numba, c, onnxruntime"):
+    with pytest.raises(UnknownTarget, match="cpu, numba, c, relax, onnxruntime"):
         targets.target("toaster")
 
 

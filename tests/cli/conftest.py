@@ -14,7 +14,7 @@ from millstream.cli.app import app
 #: What somebody else's file may hold.
 USER_FILE = """
 import torch
-from small_models import ConvNet, DisagreeingForms, GatedRecurrence, MutatedBuffer, seeded
+from small_models import ConvNet, DisagreeingForms, GatedRecurrence, MutatedBuffer, Upsampled, seeded
 from torch import nn
 
 def gated():
@@ -23,6 +23,9 @@ def gated():
 
 def disagreeing():
     return seeded(DisagreeingForms)
+
+def upsampled():
+    return seeded(Upsampled)
 
 def mutated():
     return seeded(MutatedBuffer)

@@ -71,6 +71,30 @@ def test_json_is_one_document_for_the_cpu_target_whatever_the_model_prints(mills
     assert {one["backend"]: one["passed"] for one in verdicts}["tvm"] is True
 
 
+def test_a_target_that_gives_way_is_told_and_shown(millstream, room, tmp_path):
+    path = tmp_path / "up.mill"
+    arguments = (
+        "export",
+        f"{room}/user.py:upsampled",
+        "--target",
+        "cpu",
+        "--example",
+        "noise:9x3x10",
+        "-o",
+        path,
+    )
+    text = millstream(*arguments).stdout
+    assert "note    relax takes the place of cpu" in text
+    assert "Resize at node" in text
+    shown = millstream("inspect", path).stdout
+    assert "targets that took the place of others" in shown
+    assert [line.split()[:4] for line in shown.splitlines() if "Resize" in line] == [
+        ["cpu", "relax", "Resize", "up"]
+    ]
+    (detour,) = json.loads(millstream(*arguments, "--json").stdout)["fallbacks"]
+    assert (detour["chosen"], detour["taken"], detour["gaps"][0]["origin"]) == ("cpu", "relax", "up")
+
+
 def test_a_toml_file_holds_options_and_flags_override_it(millstream, gated, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "words.txt").write_text("uno\ndos\n\ntres\n")

@@ -84,7 +84,7 @@ def test_streams_that_see_each_other_fail_the_ladder() -> None:
 
 def test_every_unsupported_operator_is_reported_at_once_with_its_module() -> None:
     with pytest.raises(UnsupportedOperators) as caught:
-        millstream.export(seeded(UsesPlaces), frames(UsesPlaces, 2), target="numba")
+        millstream.export(seeded(UsesPlaces), frames(UsesPlaces, 2), target="c")
     text = str(caught.value)
     assert "from first" in text
     assert "from second" in text

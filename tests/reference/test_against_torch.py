@@ -226,3 +226,59 @@ def test_recurrent_layers(
     _same(results[0].transpose(0, 2, 1, 3).reshape(steps, 4, -1), sequence)
     for result, expected in zip(results[1:], last if len(starts) == 2 else (last,), strict=True):
         _same(result, expected)
+
+
+# Not to one column: torch's antialiased resize then repeats its first row.
+@pytest.mark.parametrize("sizes", [(11, 17), (3, 4), (1, 6), (14, 2)])
+@pytest.mark.parametrize(
+    ("mode", "settings", "attributes"),
+    [
+        ("nearest", {}, {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
+        ("nearest-exact", {}, {"nearest_mode": "round_prefer_ceil"}),
+        ("bilinear", {"align_corners": False}, {"mode": "linear"}),
+        (
+            "bilinear",
+            {"align_corners": True},
+            {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+        ),
+        ("bicubic", {"align_corners": False}, {"mode": "cubic"}),
+        (
+            "bicubic",
+            {"align_corners": False, "antialias": True},
+            {"mode": "cubic", "antialias": 1, "exclude_outside": 1, "cubic_coeff_a": -0.5},
+        ),
+        (
+            "bilinear",
+            {"align_corners": False, "antialias": True},
+            {"mode": "linear", "antialias": 1, "exclude_outside": 1},
+        ),
+    ],
+)
+def test_resize(sizes: tuple[int, int], mode: str, settings: dict, attributes: dict) -> None:
+    x = _data(2, 3, 7, 9)
+    given = np.array(sizes)
+    (y,) = run("Resize", x, None, None, given, axes=[2, 3], **attributes)
+    _same(y, functional.interpolate(_double(x), sizes, mode=mode, **settings))
+
+
+# torch has no cubic sampling in three dimensions.
+@pytest.mark.parametrize(
+    ("spatial", "mode"),
+    [
+        ((7, 9), "nearest"),
+        ((7, 9), "linear"),
+        ((7, 9), "cubic"),
+        ((1, 5), "linear"),
+        ((1, 5), "cubic"),
+        ((4, 6, 5), "nearest"),
+        ((4, 6, 5), "linear"),
+    ],
+)
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("corners", [False, True])
+def test_grid_sample(spatial: tuple[int, ...], mode: str, padding: str, corners: bool) -> None:
+    names = {"linear": "bilinear", "cubic": "bicubic"}
+    x, grid = _data(2, 3, *spatial), 1.7 * _data(2, *spatial, len(spatial))
+    (y,) = run("GridSample", x, grid, mode=mode, padding_mode=padding, align_corners=int(corners))
+    expected = functional.grid_sample(_double(x), _double(grid), names.get(mode, mode), padding, corners)
+    _same(y, expected)

@@ -217,6 +217,60 @@ class _PooledPlaces(nn.Module):
         return (pooled * places)[:, 0]
 
 
+class Upsampled(nn.Module):
+    """A stateful decoder with an operator that TVM has and the fused lowering has not: Resize."""
+
+    frame = (3, 10)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(3, 4, 3, padding=1)
+        self.up = nn.Upsample(scale_factor=2)
+
+    def initial_state(self, batch: int) -> dict[str, Tensor]:
+        return {"smoothed": torch.zeros(batch, 4, 20)}
+
+    def step(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        smoothed = 0.75 * state["smoothed"] + 0.25 * self.up(torch.tanh(self.convolution(x)))
+        return smoothed.mean(1), {"smoothed": smoothed}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return stepped(self, x)
+
+
+class HalfPrecision(nn.Module):
+    """Float16 within, with a state of float16; frames and outputs are float32."""
+
+    frame = (40,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inlet, self.outlet = nn.Linear(40, 64).half(), nn.Linear(64, 4).half()
+
+    def initial_state(self, batch: int) -> dict[str, Tensor]:
+        return {"hidden": torch.zeros(batch, 64, dtype=torch.float16)}
+
+    def step(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        hidden = torch.tanh(self.inlet(x.half()) + 0.5 * state["hidden"])
+        return self.outlet(hidden).float(), {"hidden": hidden}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return stepped(self, x)
+
+
+class HalfGated(nn.Module):
+    """A whole GRU in float16: the fused lowering lacks the dtype and TVM the operator."""
+
+    frame = (6, 3)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.back = nn.GRU(3, 5, batch_first=True).half()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.back(x.half())[0].float()
+
+
 STREAMING = (GatedRecurrence, RunningMean, TokenLanguageModel, DelayLine, CentredAverage)
 
 

@@ -79,6 +79,7 @@ class Backend(Protocol):
 BACKENDS: tuple[tuple[str, str], ...] = (
     ("tvm", "millstream_runtime.backends.tvm"),
     ("numba", "millstream_runtime.backends.numba"),
+    ("relax", "millstream_runtime.backends.relax"),
     ("onnxruntime", "millstream_runtime.backends.onnxruntime"),
 )
 

@@ -181,6 +181,7 @@ def _document(exported: Exported, path: str, key: str) -> dict[str, Any]:
         "bytes": _size(path),
         "name": contents.model.name,
         "targets": [target.name for target, _ in contents.targets],
+        "fallbacks": contents.report["fallbacks"],
         "options": contents.options,
         "ladder": exported.ladder.to_json(),
         "quantization": contents.report.get("quantization"),

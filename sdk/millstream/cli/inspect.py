@@ -78,6 +78,8 @@ def _sections(bundle: Bundle) -> Iterator[RenderableType]:
     yield table(("member", "bytes"), ((name, member.size) for name, member in manifest.members.items()))
     report = _report(bundle)
     yield _ladder(report)
+    if isinstance(report, dict) and report.get("fallbacks"):
+        yield _fallbacks(report["fallbacks"])
     if isinstance(report, dict) and "quantization" in report:
         yield quantized(report["quantization"])
         yield left_in_float(report["quantization"])
@@ -176,6 +178,17 @@ _RUNG_COLUMNS = ("claim", "difference", "bound", "detail")
 
 def _shown(value: object) -> str:
     return f"{value:.1e}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _fallbacks(detours: Any) -> RenderableType:
+    """Which target took the place of which, and what the chosen one could not run."""
+    rows = (
+        (detour["chosen"], detour["taken"], gap["operator"], gap["origin"] or gap["node"], gap["why"])
+        for detour in detours
+        for gap in detour["gaps"]
+    )
+    columns = ("chosen", "taken", "for lack of", "in", "why")
+    return table(columns, rows, title="targets that took the place of others")
 
 
 def _signature(bundle: Bundle) -> dict[str, Any]:

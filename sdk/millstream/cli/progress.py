@@ -16,7 +16,7 @@ _CLAIM_WIDTH = 52
 
 
 class Progress:
-    """A `millstream.ladder.Watcher`. What runs now is shown on a terminal only; rungs are always printed."""
+    """A `millstream.ladder.Watcher`. What runs now is shown on a terminal only, all else always."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -37,6 +37,10 @@ class Progress:
     def begin(self, what: str) -> None:
         """Show what runs now."""
         self._status.update(Text(what))
+
+    def noted(self, what: str) -> None:
+        """Print a note."""
+        self._console.print(Text("note".ljust(_MARK_WIDTH), style="yellow").append(what, style="default"))
 
     def climbed(self, rung: Rung) -> None:
         """Print the rung, with its difference and bound where it has them."""

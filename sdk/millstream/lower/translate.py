@@ -9,7 +9,7 @@ import onnx
 import onnx.defs
 import onnx.helper
 
-from millstream.fold import fold_constants
+from millstream.fold import single_stream
 from millstream.gap import Gap
 from millstream.graph import OPSET, StepGraph, initializers, origin, tensor
 from millstream.lower.builder import Builder, Node, Untranslatable
@@ -28,9 +28,8 @@ class Translation:
 
 
 def translate(graph: StepGraph) -> Translation:
-    """Translate one stream's step: functions inlined, batch 1, constants folded."""
-    model = fold_constants(graph.flatten().specialize(1).model)
-    return _Translator(StepGraph(model)).run()
+    """Translate one stream's step."""
+    return _Translator(StepGraph(single_stream(graph))).run()
 
 
 class _Translator:
@@ -43,9 +42,6 @@ class _Translator:
         self.gaps: list[Gap] = []
 
     def run(self) -> Translation:
-        for place, node in enumerate(self.body.node):
-            if not node.name:
-                node.name = f"{node.op_type}_{place}"
         self._declare_inputs()
         self._declare_outputs()
         for node in self.body.node:

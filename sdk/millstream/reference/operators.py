@@ -15,6 +15,8 @@ from millstream.reference import (
     quantization,
     recurrent,
     reduction,
+    resize,
+    sampling,
     shape,
 )
 from millstream.reference.precision import Operator
@@ -33,5 +35,7 @@ OPERATORS: dict[str, Operator] = {
     **quantization.OPERATORS,
     **recurrent.OPERATORS,
     **reduction.OPERATORS,
+    **resize.OPERATORS,
+    **sampling.OPERATORS,
     **shape.OPERATORS,
 }

@@ -27,12 +27,14 @@ class Target:
     """A kind of machine and the backend that serves it.
 
     `reads_step` is true for a backend that opens `step.onnx` itself and needs no files of its own.
+    `fallback` names the target that takes over a graph with nodes that this one cannot run.
     """
 
     name: str
     backend: str
     summary: str
     reads_step: bool = False
+    fallback: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,13 @@ class HostHalf(CompileHalf, Protocol):
 
 
 _ALL = (
-    Target("cpu", "tvm", "native code for CPUs like this host's"),
-    Target("numba", "numba", "any machine with numba, compiled there when it is first opened"),
+    Target("cpu", "tvm", "native code for CPUs like this host's", fallback="relax"),
+    Target(
+        *("numba", "numba", "any machine with numba, compiled there when it is first opened"),
+        fallback="onnxruntime",
+    ),
     Target("c", "c", "C11 sources for any machine, without Python; proved here with the host's compiler"),
+    Target("relax", "relax", "as cpu, for what it does not cover: TVM's own operators, one after the other"),
     Target("onnxruntime", "onnxruntime", "any machine with onnxruntime", reads_step=True),
 )
 TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from millstream.errors import LinkFailed
-from millstream.linker import linker
+from millstream.linker import link, linker
 from millstream.targets.tvm.levels import ANY, Level
 from millstream.targets.tvm.module import module_of
 
@@ -27,21 +24,19 @@ def build(source: str, level: Level) -> bytes:
     """TVMScript to the bytes of a shared library."""
     import tvm
 
-    named = {} if level is ANY else {"mcpu": level.mcpu, "mattr": list(level.attributes)}
-    target = tvm.target.Target({"kind": "llvm", "cl-opt": [_NO_INLINING], **named})
+    target = tvm.target.Target({"kind": "llvm", "cl-opt": [_NO_INLINING], **keys(level)})
     module = tvm.tirx.transform.BindTarget(target.with_host(target))(module_of(source))
     code = tvm.get_global_func("target.build.llvm")(_lowering()(module), target)
     with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
         compiled, linked = Path(folder) / "step.o", Path(folder) / "step.so"
         code.write_to_file(str(compiled), "o")
-        _run([linker(), str(compiled), *_LINK_OPTIONS, "-o", str(linked)])
+        link([linker(), str(compiled), *_LINK_OPTIONS, "-o", str(linked)])
         return linked.read_bytes()
 
 
-def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise LinkFailed("the step cannot be linked", where=" ".join(command), why=done.stderr.strip())
+def keys(level: Level) -> dict[str, Any]:
+    """The level as keys of TVM's target."""
+    return {} if level is ANY else {"mcpu": level.mcpu, "mattr": list(level.attributes)}
 
 
 def _lowering() -> Pass:
