@@ -8,7 +8,7 @@ The files are made before, and a backend that compiles on the device finds its c
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -41,20 +41,22 @@ def main() -> None:
         write_json(arguments.json, about, measurements)
 
 
-def measure(name: str, peers: str, folder: Path) -> Iterator[Measurement]:
+def measure(name: str, peers: str, folder: Path) -> list[Measurement]:
     """Start every runner in turn, `STARTS` times after a first that fills the system's caches."""
-    starts = {}
+    found: dict[str, Measurement] = {}
+    starts: dict[str, Callable[[], float]] = {}
     for runner in FLOAT32.runners:
         python = runner.python(peers)
         try:
             files = converted(python, runner.convert, name, folder)
             ask_once(python, "cold", runner.open, str(files))
         except RunnerFailed as failure:
-            yield Measurement(name, runner.name, missing=str(failure))
+            found[runner.name] = Measurement(name, runner.name, missing=str(failure))
         else:
             starts[runner.name] = partial(ask_once, python, "cold", runner.open, str(files))
     for runner_name, timing in take_turns(starts, STARTS).items():
-        yield Measurement(name, runner_name, timing.median, timing.fastest)
+        found[runner_name] = Measurement(name, runner_name, timing.median, timing.fastest)
+    return [found[runner.name] for runner in FLOAT32.runners]
 
 
 def _arguments() -> argparse.Namespace:

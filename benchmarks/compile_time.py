@@ -55,7 +55,7 @@ def main() -> None:
     for name in arguments.workloads:
         with console.status(f"workload {name}"):
             measurements += measure(name, arguments.format)
-    console.print(table("seconds", measurements, {}))
+    console.print(table("seconds", measurements, {}, heading="stage"))
     console.print(about := machine())
     if arguments.json:
         write_json(arguments.json, about, measurements)
@@ -78,7 +78,7 @@ def measure(name: str, format: str | None) -> Iterator[Measurement]:
     making = (seconds for stage, seconds in watch.seconds.items() if stage.startswith(_MAKING))
     sums = {"from module to bundle": sum(making), "with all proofs": sum(watch.seconds.values())}
     for stage, seconds in (watch.seconds | sums).items():
-        yield Measurement(name, stage, seconds, seconds)
+        yield Measurement(name, stage, seconds)
 
 
 def _arguments() -> argparse.Namespace:

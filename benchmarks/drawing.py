@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from report import Measurement
+from report import Measurement, number
 
 _OURS, _PEER, _BOUND = "#1b6ca8", "#b8b8b8", "#e0a030"
 
@@ -32,7 +32,7 @@ def draw(measurements: Sequence[Measurement], path: Path) -> None:
         axes.set_title(workload)
         axes.spines[["top", "right"]].set_visible(False)
         for place, median in enumerate(medians):
-            label = f" {median:,.1f}" if median else " missing"
+            label = f" {number(median)}" if median else " missing"
             axes.text(median or axes.get_xlim()[0], place, label, va="center", fontsize=8)
     row[0][0].invert_yaxis()
     figure.supxlabel("microseconds per step, median; logarithmic")

@@ -16,7 +16,10 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one runner gave on one workload: the median and the fastest, or why there is neither."""
+    """What one runner gave on one workload: the median and the fastest, or why there is neither.
+
+    What is measured once has no fastest.
+    """
 
     workload: str
     runner: str
@@ -25,7 +28,9 @@ class Measurement:
     missing: str = ""
 
 
-def table(title: str, measurements: Sequence[Measurement], baselines: Mapping[str, str]) -> Table:
+def table(
+    title: str, measurements: Sequence[Measurement], baselines: Mapping[str, str], heading: str = "runner"
+) -> Table:
     """One row per runner, one column per workload: `median (ratio to the baseline) fastest`.
 
     `baselines` names the runner that another one's median is divided by; one that is not in it has no ratio.
@@ -33,7 +38,7 @@ def table(title: str, measurements: Sequence[Measurement], baselines: Mapping[st
     workloads = list(dict.fromkeys(each.workload for each in measurements))
     found = {(each.runner, each.workload): each for each in measurements}
     shown = Table(title=title)
-    shown.add_column("runner", no_wrap=True)
+    shown.add_column(heading, no_wrap=True)
     for workload in workloads:
         shown.add_column(workload, justify="right", no_wrap=True)
     for runner in dict.fromkeys(each.runner for each in measurements):
@@ -53,6 +58,11 @@ def write_json(path: Path, machine: Mapping[str, Any], measurements: Iterable[Me
     path.parent.mkdir(parents=True, exist_ok=True)
     report = {"machine": dict(machine), "measurements": [asdict(each) for each in measurements]}
     path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def number(value: float) -> str:
+    """Digits that a measurement can bear."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
 
 
 def machine() -> dict[str, str]:
@@ -80,7 +90,8 @@ def _cell(measured: Measurement | None, baseline: Measurement | None) -> str:
     if measured.median is None:
         return "missing"
     ratio = f" ({measured.median / baseline.median:.2f})" if baseline and baseline.median else ""
-    return f"{measured.median:,.1f}{ratio} [dim]{measured.fastest:,.1f}[/]"
+    fastest = f" [dim]{number(measured.fastest)}[/]" if measured.fastest else ""
+    return f"{number(measured.median)}{ratio}{fastest}"
 
 
 def _cpu() -> str:

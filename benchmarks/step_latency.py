@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from report import Measurement, load_average, machine, reasons, table, write_jso
 from rich.console import Console
 from rounds import take_turns
 from runners import GROUPS, RUNNERS, Group
+from torch import nn
 from workloads import workload
 
 
@@ -39,10 +40,9 @@ def main() -> None:
             measurements += measure(name, arguments.peers, folder, status.update)
     about["load average"] = load_average()
     for group in GROUPS:
-        names = [bound_of(group), *(runner.name for runner in group.runners)]
-        some = [each for each in measurements if each.runner in names]
+        some = [each for each in measurements if each.runner in rows(group)]
         title = f"{group.name}: microseconds per step, median (ratio to {group.baseline}) fastest"
-        console.print(table(title, some, dict.fromkeys(names, group.baseline)))
+        console.print(table(title, some, dict.fromkeys(rows(group), group.baseline)))
     for line in reasons(measurements):
         console.print(line, markup=False)
     console.print(about)
@@ -52,15 +52,15 @@ def main() -> None:
         draw(measurements, arguments.plot)
 
 
-def measure(name: str, peers: str, folder: Path, say: Callable[[str], None]) -> Iterator[Measurement]:
+def measure(name: str, peers: str, folder: Path, say: Callable[[str], None]) -> list[Measurement]:
     """Convert, check and time one workload."""
     module = workload(name)
     wanted = agreement.expected(module)
-    weights = sum(parameter.numel() for parameter in module.parameters())
+    found: dict[str, Measurement] = {}
     rounds: dict[str, Callable[[], float]] = {}
     with ExitStack() as stack:
         for group in GROUPS:
-            yield bound(name, group, weights)
+            found[bound_of(group)] = bound(name, group, module)
             for runner in group.runners:
                 say(f"{name}: preparing {runner.name}")
                 python = runner.python(peers)
@@ -69,24 +69,29 @@ def measure(name: str, peers: str, folder: Path, say: Callable[[str], None]) -> 
                     started = stack.enter_context(worker(python, runner.open, files))
                     group.check(np.array(started.outputs()), wanted)
                 except RunnerFailed as failure:
-                    yield Measurement(name, runner.name, missing=str(failure))
+                    found[runner.name] = Measurement(name, runner.name, missing=str(failure))
                 else:
                     rounds[runner.name] = started.round
         say(f"{name}: timing {len(rounds)} runners")
         for runner_name, timing in take_turns(rounds).items():
-            yield Measurement(name, runner_name, timing.median, timing.fastest)
+            found[runner_name] = Measurement(name, runner_name, timing.median, timing.fastest)
+    return [found[each] for group in GROUPS for each in rows(group)]
 
 
-def bound(name: str, group: Group, weights: int) -> Measurement:
+def bound(name: str, group: Group, module: nn.Module) -> Measurement:
     """Microseconds to read the weights once."""
-    size = weights * group.bytes_per_weight
-    value = 1e6 * size / ask_once(sys.executable, "bandwidth", str(size))
-    return Measurement(name, bound_of(group), value, value)
+    size = group.bytes_per_weight * sum(parameter.numel() for parameter in module.parameters())
+    return Measurement(name, bound_of(group), 1e6 * size / ask_once(sys.executable, "bandwidth", str(size)))
 
 
 def bound_of(group: Group) -> str:
     """The name of a group's bound."""
     return f"bound, {group.name}"
+
+
+def rows(group: Group) -> tuple[str, ...]:
+    """What a table of the group shows, in its order."""
+    return (bound_of(group), *(runner.name for runner in group.runners))
 
 
 def versions(peers: str) -> dict[str, str]:

@@ -1,17 +1,21 @@
 """LiteRT with XNNPACK, one thread: the interpreter on views of its own tensors.
 
 int8 is dynamic range quantization, the recipe `dynamic_wi8_afp32`: int8 weights per channel, activations
-quantized at every step. Of the quantizer's recipes it gave the fastest correct step on every workload; static
-int8 (`static_wi8_ai8`) is no faster where products dominate, slower in recurrences, and its int8 states are
-wrong by 14 to 33 %.
+quantized at every step. Of the quantizer's recipes it gave the fastest correct step on A to D. Static int8
+(`static_wi8_ai8`) is no faster where products dominate, half as fast in recurrences, and its int8 states put
+the outputs 14 to 33 % off.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from frames import Step
+
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
 
 _FILE = "step.tflite"
 _FLOAT_FILE = "float32.tflite"
@@ -67,7 +71,7 @@ def _convert(workload: str, file: Path) -> None:
     litert_torch.convert(step, step.arguments()).export(str(file))
 
 
-def _views(interpreter: object, details: dict[str, dict]) -> list[np.ndarray]:
+def _views(interpreter: Interpreter, details: dict[str, dict[str, Any]]) -> list[np.ndarray]:
     """The tensors of a signature in the order of the step's arguments: args_0, args_1, and so on."""
     names = sorted(details, key=lambda name: int(name.rpartition("_")[2]))
     return [interpreter.tensor(details[name]["index"])() for name in names]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from frames import CHANNELS, Step
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession, IOBinding
 
 _FILE = "step.onnx"
 _FLOAT_FILE = "float32.onnx"
@@ -54,7 +58,7 @@ def open_step(folder: Path) -> Step:
     return step
 
 
-def _bind(session: object, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> object:
+def _bind(session: InferenceSession, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> IOBinding:
     """A binding to the arrays by their addresses: it does not keep them alive."""
     binding = session.io_binding()
     for value, array in zip(session.get_inputs(), inputs, strict=True):
