@@ -18,13 +18,14 @@ from rich.table import Table
 class Measurement:
     """What one runner gave on one workload: the median and the fastest, or why there is neither.
 
-    What is measured once has no fastest.
+    What is measured once has no fastest. `error` is what the check against torch found.
     """
 
     workload: str
     runner: str
     median: float | None = None
     fastest: float | None = None
+    error: float | None = None
     missing: str = ""
 
 

@@ -31,7 +31,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class Group:
-    """Runners of one number format. `check` raises RunnerFailed for outputs that are not those of torch.
+    """Runners of one number format. `check` returns how far outputs are from those of torch, or refuses them.
 
     Ratios are to `baseline`. `bytes_per_weight` is what a step must read.
     """
@@ -39,7 +39,7 @@ class Group:
     name: str
     baseline: str
     bytes_per_weight: int
-    check: Callable[[np.ndarray, np.ndarray], None]
+    check: Callable[[np.ndarray, np.ndarray], float]
     runners: tuple[Runner, ...]
 
 

@@ -57,6 +57,7 @@ def measure(name: str, peers: str, folder: Path, say: Callable[[str], None]) -> 
     module = workload(name)
     wanted = agreement.expected(module)
     found: dict[str, Measurement] = {}
+    errors: dict[str, float] = {}
     rounds: dict[str, Callable[[], float]] = {}
     with ExitStack() as stack:
         for group in GROUPS:
@@ -67,14 +68,15 @@ def measure(name: str, peers: str, folder: Path, say: Callable[[str], None]) -> 
                 try:
                     files = converted(python, runner.convert, name, folder)
                     started = stack.enter_context(worker(python, runner.open, files))
-                    group.check(np.array(started.outputs()), wanted)
+                    errors[runner.name] = group.check(np.array(started.outputs()), wanted)
                 except RunnerFailed as failure:
                     found[runner.name] = Measurement(name, runner.name, missing=str(failure))
                 else:
                     rounds[runner.name] = started.round
         say(f"{name}: timing {len(rounds)} runners")
         for runner_name, timing in take_turns(rounds).items():
-            found[runner_name] = Measurement(name, runner_name, timing.median, timing.fastest)
+            error = errors[runner_name]
+            found[runner_name] = Measurement(name, runner_name, timing.median, timing.fastest, error)
     return [found[each] for group in GROUPS for each in rows(group)]
 
 
