@@ -63,7 +63,8 @@ def write_json(path: Path, machine: Mapping[str, Any], measurements: Iterable[Me
 
 def number(value: float) -> str:
     """Digits that a measurement can bear."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
+    decimals = 0 if value >= 1000 else 1 if value >= 1 else 2
+    return f"{value:,.{decimals}f}"
 
 
 def machine() -> dict[str, str]:

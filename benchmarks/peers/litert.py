@@ -2,8 +2,8 @@
 
 int8 is dynamic range quantization, the recipe `dynamic_wi8_afp32`: int8 weights per channel, activations
 quantized at every step. Of the quantizer's recipes it gave the fastest correct step on A to D. Static int8
-(`static_wi8_ai8`) is no faster where products dominate, half as fast in recurrences, and its int8 states put
-the outputs 14 to 33 % off.
+(`static_wi8_ai8`) is no faster where products dominate, takes 1.4 to 2 times as long in recurrences, and its
+int8 states put the outputs 14 to 33 % off.
 """
 
 from __future__ import annotations
