@@ -18,7 +18,7 @@ from rich.table import Table
 class Measurement:
     """What one runner gave on one workload: the median and the fastest, or why there is neither.
 
-    What is measured once has no fastest. `error` is what the check against torch found.
+    What happens once has no fastest. `error` is what the check against torch found.
     """
 
     workload: str

@@ -5,14 +5,12 @@
 
 One thread, batch 1, Python caller and state carry included. Every runner has a process of its own with its
 library alone, and they take turns in short rounds. Before it is timed every bundle is proved, and every
-runner answers as torch does on the first frames; one that does not is shown as missing, with the reason. The
-bound is the bytes of the weights at one core's read bandwidth, measured in the same run.
+runner answers as torch does on the first frames; one that does not is shown as missing, with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,12 +19,11 @@ import agreement
 import numpy as np
 from drawing import draw
 from options import add_folder, add_json, add_peers, parser, room
-from processes import RunnerFailed, ask_once, converted, worker
+from processes import RunnerFailed, Worker, ask_once, converted, worker
 from report import Measurement, load_average, machine, reasons, table, write_json
 from rich.console import Console
 from rounds import take_turns
-from runners import GROUPS, RUNNERS, Group
-from torch import nn
+from runners import GROUPS, RUNNERS, Runner
 from workloads import workload
 
 
@@ -40,9 +37,9 @@ def main() -> None:
             measurements += measure(name, arguments.peers, folder, status.update)
     about["load average"] = load_average()
     for group in GROUPS:
-        some = [each for each in measurements if each.runner in rows(group)]
+        some = [each for each in measurements if each.runner in group.rows]
         title = f"{group.name}: microseconds per step, median (ratio to {group.baseline}) fastest"
-        console.print(table(title, some, dict.fromkeys(rows(group), group.baseline)))
+        console.print(table(title, some, dict.fromkeys(group.rows, group.baseline)))
     for line in reasons(measurements):
         console.print(line, markup=False)
     console.print(about)
@@ -54,46 +51,32 @@ def main() -> None:
 
 def measure(name: str, peers: str, folder: Path, say: Callable[[str], None]) -> list[Measurement]:
     """Convert, check and time one workload."""
-    module = workload(name)
-    wanted = agreement.expected(module)
+    wanted = agreement.expected(workload(name))
     found: dict[str, Measurement] = {}
     errors: dict[str, float] = {}
     rounds: dict[str, Callable[[], float]] = {}
     with ExitStack() as stack:
+
+        def started(runner: Runner) -> Worker:
+            say(f"{name}: preparing {runner.name}")
+            python = runner.python(peers)
+            files = converted(python, runner.convert, name, folder)
+            return stack.enter_context(worker(python, runner.open, files))
+
         for group in GROUPS:
-            found[bound_of(group)] = bound(name, group, module)
+            rounds[group.bound.name] = started(group.bound).round
             for runner in group.runners:
-                say(f"{name}: preparing {runner.name}")
-                python = runner.python(peers)
                 try:
-                    files = converted(python, runner.convert, name, folder)
-                    started = stack.enter_context(worker(python, runner.open, files))
-                    errors[runner.name] = group.check(np.array(started.outputs()), wanted)
+                    opened = started(runner)
+                    errors[runner.name] = group.check(np.array(opened.outputs()), wanted)
                 except RunnerFailed as failure:
                     found[runner.name] = Measurement(name, runner.name, missing=str(failure))
                 else:
-                    rounds[runner.name] = started.round
+                    rounds[runner.name] = opened.round
         say(f"{name}: timing {len(rounds)} runners")
-        for runner_name, timing in take_turns(rounds).items():
-            error = errors[runner_name]
-            found[runner_name] = Measurement(name, runner_name, timing.median, timing.fastest, error)
-    return [found[each] for group in GROUPS for each in rows(group)]
-
-
-def bound(name: str, group: Group, module: nn.Module) -> Measurement:
-    """Microseconds to read the weights once."""
-    size = group.bytes_per_weight * sum(parameter.numel() for parameter in module.parameters())
-    return Measurement(name, bound_of(group), 1e6 * size / ask_once(sys.executable, "bandwidth", str(size)))
-
-
-def bound_of(group: Group) -> str:
-    """The name of a group's bound."""
-    return f"bound, {group.name}"
-
-
-def rows(group: Group) -> tuple[str, ...]:
-    """What a table of the group shows, in its order."""
-    return (bound_of(group), *(runner.name for runner in group.runners))
+        for each, timing in take_turns(rounds).items():
+            found[each] = Measurement(name, each, timing.median, timing.fastest, errors.get(each))
+    return [found[each] for group in GROUPS for each in group.rows]
 
 
 def versions(peers: str) -> dict[str, str]:

@@ -3,7 +3,6 @@
     python worker.py convert peers.litert:float32 A FOLDER   # makes the files of a workload
     python worker.py serve peers.litert:open_step FOLDER     # then one question a line: outputs, round
     python worker.py cold peers.litert:open_step FOLDER      # milliseconds to the first output
-    python worker.py bandwidth 1888000                       # bytes per second of one core
     python worker.py versions numpy openvino
 
 Answers are lines of JSON. What libraries print goes to standard error.
@@ -21,7 +20,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from frames import CHECKED, FRAMES, Step
 from rounds import step_round
 
@@ -40,8 +38,6 @@ def main() -> None:
             _serve(_named(entry)(Path(folder)), answer)
         case ["cold", entry, folder]:
             answer(cold_load(entry, folder))
-        case ["bandwidth", size]:
-            answer(bandwidth(int(size)))
         case ["versions", *packages]:
             answer({package: _version(package) for package in packages})
         case other:
@@ -53,19 +49,6 @@ def cold_load(entry: str, folder: str) -> float:
     begin = time.perf_counter()
     _named(entry)(Path(folder))(FRAMES[0])
     return 1e3 * (time.perf_counter() - begin)
-
-
-def bandwidth(size: int) -> float:
-    """Bytes per second that one core reads from a buffer of `size` bytes, best pass of a fifth of a second.
-
-    The dot product of its two halves reads every byte once.
-    """
-    half, other = np.ones((2, max(size // 8, 1024)), np.float32)
-    best, end = float("inf"), time.perf_counter() + 0.2
-    while (begin := time.perf_counter()) < end:
-        half.dot(other)
-        best = min(best, time.perf_counter() - begin)
-    return 2 * half.nbytes / best
 
 
 def _serve(step: Step, answer: Callable[[object], None]) -> None:
