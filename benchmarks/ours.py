@@ -41,6 +41,11 @@ def numba(folder: Path) -> Step:
     return _step(folder, "numba")
 
 
+def onnxruntime(folder: Path) -> Step:
+    """The step graph as it is, in onnxruntime."""
+    return _step(folder, "onnxruntime")
+
+
 def model(folder: Path, backend: str) -> Model:
     """The bundle of a workload, open. Raises a BackendError."""
     import millstream_runtime

@@ -69,6 +69,7 @@ FLOAT32 = Group(
     (
         _ours("tvm", "float32", "apache-tvm"),
         _ours("numba", "float32", "numba"),
+        _ours("onnxruntime", "float32", "onnxruntime"),
         Runner("LiteRT", "peers.litert:float32", "peers.litert:open_step", _LITERT),
         Runner("OpenVINO", "peers.openvino:float32", "peers.openvino:open_step", ("openvino", "torch")),
         Runner("IREE", "peers.iree:float32", "peers.iree:open_step", _IREE),
