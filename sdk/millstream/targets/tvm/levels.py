@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from millstream.targets.tvm.dots import AVX2, AVX512, AVX512_VNNI, AVX_VNNI, PLAIN, SSE2, DotProduct
-from millstream_runtime.spec import Machine
+from millstream_runtime import spec
+from millstream_runtime.kernels.assembler import Machine
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ class Level:
     features: tuple[str, ...]
     dot: DotProduct
     attributes: tuple[str, ...] = ()
+
+    @property
+    def machine(self) -> Machine:
+        """What kernels need to know of it."""
+        return Machine(self.lanes, self.rows, self.dot.lanes, self.dot.parts)
 
 
 _V2 = ("cx16", "popcnt", "sse4_1", "sse4_2", "ssse3")
@@ -40,7 +46,7 @@ X86_64 = (
 ANY = Level("generic", 4, 2, (), PLAIN)
 
 
-def best(here: Machine) -> Level:
+def best(here: spec.Machine) -> Level:
     """The best level that this CPU has."""
     levels = X86_64 if here.arch == "x86_64" else ()
     return next((level for level in levels if set(level.features) <= set(here.features)), ANY)
