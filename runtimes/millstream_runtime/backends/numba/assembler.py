@@ -144,8 +144,7 @@ class LlvmAssembler:
         return self._dot.add(self.builder, totals, shared, own)
 
     def between(self, x: Value, low: Value, high: Value, width: int) -> Value:
-        above = self.builder.select(self.builder.fcmp_ordered(">", low, x), low, x)
-        return self.builder.select(self.builder.fcmp_ordered("<", high, above), high, above)
+        return operations.held_between(self.builder, x, low, high)
 
     def scaled(self, x: Value, exponent: Value, width: int) -> Value:
         whole = self.builder.fptosi(exponent, kind_of("int32", width))

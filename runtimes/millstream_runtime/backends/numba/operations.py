@@ -11,7 +11,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-from millstream_runtime.backends.numba.values import Builder, Value, called, intrinsic, kind_of, like
+from millstream_runtime.backends.numba.values import (
+    Builder,
+    Value,
+    called,
+    constant,
+    intrinsic,
+    kind_of,
+    like,
+)
+from millstream_runtime.program import item_size, limits
 
 _FUSED = ("contract",)
 _Operation = Callable[..., Value]
@@ -40,13 +49,29 @@ def _cast(builder: Builder, value: Value, operand: str, result: str) -> Value:
     if operand.startswith("float"):
         if to_float:
             return (builder.fpext if result == "float64" else builder.fptrunc)(value, kind)
-        name = "llvm.fptoui.sat" if result.startswith("uint") else "llvm.fptosi.sat"
-        return intrinsic(builder, name, [value], kind)
+        return _truncated(builder, value, result, kind)
     if to_float:
         return (builder.uitofp if unsigned else builder.sitofp)(value, kind)
     if kind_of(result).width <= kind_of(operand).width:
         return builder.trunc(value, kind)
     return (builder.zext if unsigned else builder.sext)(value, kind)
+
+
+def _truncated(builder: Builder, value: Value, result: str, kind: Value) -> Value:
+    if item_size(result) >= item_size("int32"):
+        name = "llvm.fptoui.sat" if result.startswith("uint") else "llvm.fptosi.sat"
+        return intrinsic(builder, name, [value], kind)
+    # LLVM makes scalars of vectors that it saturates to small integers.
+    lowest, highest = limits(result)
+    whole = kind_of("int32", getattr(value.type, "count", 1))
+    held = builder.fptosi(held_between(builder, value, like(value, lowest), like(value, highest)), whole)
+    return builder.trunc(builder.select(_is_nan(builder, value), constant(whole, 0), held), kind)
+
+
+def held_between(builder: Builder, x: Value, low: Value, high: Value) -> Value:
+    """x (float) no lower than `low` and no higher than `high`; NaN stays NaN."""
+    above = builder.select(builder.fcmp_ordered(">", low, x), low, x)
+    return builder.select(builder.fcmp_ordered("<", high, above), high, above)
 
 
 def _libm(builder: Builder, operation: str, dtype: str, values: Sequence[Value]) -> Value:
