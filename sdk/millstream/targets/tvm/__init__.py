@@ -17,6 +17,7 @@ from millstream.graph import StepGraph
 from millstream.linker import INSTALL, linker
 from millstream.targets import Compiled, Contract, Target
 from millstream.targets.blocks import block
+from millstream.targets.packed_weights import pack_weights
 from millstream.targets.tvm.build import build
 from millstream.targets.tvm.levels import best
 from millstream.targets.tvm.script import print_programs
@@ -61,7 +62,8 @@ def compile_program(program: Program, weights: bytes) -> Compiled:
         raise ToolMissing("the CPU target cannot be compiled here", fix="; ".join(missing()))
     here = machine.here()
     level = best(here)
-    laid = block(program, weights, level.lanes)
+    blocked = block(program, weights, level.lanes)
+    laid = pack_weights(blocked.program, blocked.weights)
     if level.dot.unsigned:
         laid = shift_dots(laid.program, laid.weights)
     functions = {

@@ -9,13 +9,10 @@ zero. Overflow of int64 (of uint64 past half its range) stays undefined.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from millstream.targets.tvm.literal import literal, splat
 from millstream_runtime.program import item_size, limits
-
-if TYPE_CHECKING:
-    from millstream.targets.tvm.assembler import TextAssembler
 
 # In the formulas {0} and {1} are the operands, {zero}, {one} and {minus_one} constants of their dtype.
 _COMMON = {
@@ -53,6 +50,7 @@ _UNSIGNED = {
     "bit_and": "T.bitwise_and({0}, {1})",
     "bit_or": "T.bitwise_or({0}, {1})",
     "bit_xor": "T.bitwise_xor({0}, {1})",
+    "shift_right": "T.shift_right({0}, {1})",
     "floor": "{0}",
     "ceil": "{0}",
     "round": "{0}",
@@ -93,10 +91,26 @@ _FLOAT = {
 _LOGISTIC = "T.Div(T.Select({0} >= {zero}, {one}, {1}), {one} + {1})"
 
 
+class Names(Protocol):
+    """Where a formula writes what it needs beside its own text."""
+
+    def line(self, text: str) -> None:
+        """One more line of code."""
+        ...
+
+    def name(self) -> str:
+        """A new name."""
+        ...
+
+    def bind(self, value: str, dtype: str, width: int = 1) -> str:
+        """The same value under a name, fit to be used more than once."""
+        ...
+
+
 class Formulas:
     """Prints operations on texts that stand for `width` elements each."""
 
-    def __init__(self, write: TextAssembler, width: int) -> None:
+    def __init__(self, write: Names, width: int) -> None:
         self._write = write
         self._width = width
 
