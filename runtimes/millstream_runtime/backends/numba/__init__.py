@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from millstream_runtime import plan
 from millstream_runtime.backends.arrays import aligned_copy, check_weights
 from millstream_runtime.backends.numba.printer import print_program
-from millstream_runtime.backends.table import Routine, TableStep
+from millstream_runtime.backends.table import Native, Routine, TableStep
 from millstream_runtime.batched import STREAMS, batched
 from millstream_runtime.chunked import FRAMES, chunked
 from millstream_runtime.errors import BackendMissing
@@ -79,5 +79,5 @@ class _Compiled:
                 program = make()
                 function = compile_source(print_program(program, self._parts))
                 # The function is kept, because its address does not keep it alive.
-                self._functions[make] = (Routine(function.address, program.scratch_bytes), function)
+                self._functions[make] = (Native(function.address, program.scratch_bytes), function)
             return self._functions[make][0]

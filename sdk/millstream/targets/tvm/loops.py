@@ -91,7 +91,8 @@ class Loops:
 
     def vectors_along(self, axis: int) -> bool:
         """True when the value can be stored as vectors along `axis`."""
-        wide = self.stage.extents[axis] >= MIN_LANES and self.stage.target.strides[axis] == 1
+        widest = min(self.stage.extents[axis], self.lanes)
+        wide = widest >= MIN_LANES and self.stage.target.strides[axis] == 1
         return wide and has_vector_form(self.stage.value)
 
     def finish_block(self, total: str, width: int, index: Index) -> Iterator[str]:

@@ -22,10 +22,12 @@ from millstream_runtime.program import Stage, read_back
 
 def stage_lines(stage: Stage, names: Names, level: Level) -> Iterator[str]:
     """The whole loop nest, for one class of CPUs."""
-    loops, operand = Loops(stage, names, level.lanes, level.rows), vector_operand(stage)
+    loops = Loops(stage, names, level.lanes, level.rows)
+    # One lane is no vector: such a machine gets plain loops.
+    operand, dot = (vector_operand(stage), dot_block(stage)) if level.lanes > 1 else (None, None)
     if stage.reduction is None:
         yield from _map(loops)
-    elif dot := dot_block(stage):
+    elif dot is not None:
         yield from dot_block_lines(loops, dot, level.dot)
     elif operand is not None and is_blocked(stage):
         yield from block_lines(loops, operand, stage.reduction.kind)
