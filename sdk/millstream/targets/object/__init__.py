@@ -7,15 +7,15 @@ opens these files: `open` proves them in an emulator.
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from millstream import lower
-from millstream.errors import LinkFailed, ToolMissing
+from millstream.errors import ToolMissing
 from millstream.gap import Gap
 from millstream.graph import StepGraph
+from millstream.linker import link
 from millstream.object_files import read_object
 from millstream.targets import Compiled, Contract, Target
 from millstream.targets.c.glue import constants_of, print_glue
@@ -93,24 +93,13 @@ def _module(files: Mapping[str, bytes], prefix: str) -> dict[str, bytes]:
     """`step.wasm`, and what calls it from JavaScript."""
     exports = (f"{prefix}_{name}" for name in ("initial_state", "step", "bytes"))
     exporting = [f"-Wl,--export={name}" for name in (*exports, "__heap_base")]
-    command = [
-        *_WASM,
-        "-I.",
-        "step.c",
-        "weights.S",
-        "kernel.o",
-        *_WASM_LINKING,
-        *exporting,
-        "-o",
-        "step.wasm",
-    ]
     with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
         for name, data in files.items():
             (Path(folder) / name).write_bytes(data)
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        if done.returncode:
-            raise LinkFailed("the module cannot be linked", where=" ".join(command), why=done.stderr.strip())
-        module = (Path(folder) / "step.wasm").read_bytes()
+        parts = [str(Path(folder) / name) for name in ("step.c", "weights.S", "kernel.o")]
+        made = Path(folder) / "step.wasm"
+        link([*_WASM, f"-I{folder}", *parts, *_WASM_LINKING, *exporting, "-o", str(made)])
+        module = made.read_bytes()
     return {"step.wasm": module, "step.mjs": (Path(__file__).parent / "step.mjs").read_bytes()}
 
 
