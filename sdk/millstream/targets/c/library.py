@@ -48,8 +48,6 @@ def open_library(files: Mapping[str, bytes], spec: ModelSpec, scratch_bytes: int
 class Library:
     """An opened step; see `millstream_runtime.backends.Step`."""
 
-    chunks = None
-
     chunks: None = None
 
     def __init__(self, library: ctypes.CDLL, layout: Layout, scratch_bytes: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ def _linked(source: str, level: Level, before: Sequence[str], after: Sequence[st
     import tvm
 
     target = tvm.target.Target({"kind": "llvm", "cl-opt": [_NO_INLINING], **keys(level)})
-    module = tvm.tirx.transform.BindTarget(target.with_host(target))(module_of(source, _own(level)))
+    module = tvm.tirx.transform.BindTarget(target.with_host(target))(module_of(source))
     code = tvm.get_global_func("target.build.llvm")(_lowering()(module), target)
     with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
         compiled, linked = Path(folder) / "step.o", Path(folder) / "linked"
@@ -59,15 +59,6 @@ def keys(level: Level) -> dict[str, Any]:
     found = {"mtriple": level.triple, "mcpu": level.mcpu, "mattr": list(level.attributes)}
     found |= {"vector-width": 32 * level.lanes, **dict(level.abi)}
     return {key: value for key, value in found.items() if value}
-
-
-def _own(level: Level) -> dict[str, Callable[..., Any]]:
-    """The functions of a script for which LLVM would call libm."""
-    if level.rounds:
-        return {}
-    from millstream.targets.tvm import rounding
-
-    return {name: getattr(rounding, name) for name in ("nearbyint", "floor", "ceil")}
 
 
 def _lowering() -> Pass:

@@ -1,23 +1,11 @@
-"""Blocked dot products of int8 in TVMScript, with the instructions that a CPU has for them.
-
-Every lane has four neighbouring products to add up at a time. One instruction may do all of it, or leave
-several partial sums for each lane; those are added once, at the end.
-"""
+"""The instructions that CPUs have for groups of four products of int8, in TVMScript."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from millstream.targets.tvm.literal import ramp
-from millstream.targets.tvm.loops import Index, Loops, filled, indented
-from millstream.targets.tvm.point import Point
-from millstream_runtime.lanes import DOT, Dot, tile_axis
-from millstream_runtime.program import Access
-
-#: Each byte of an int32 with its highest bit turned: int8 becomes uint8, 128 more.
-_TURN = -0x7F7F7F80
+from millstream_runtime.lanes import DOT
 
 
 @dataclass(frozen=True)
@@ -66,65 +54,3 @@ AVX2 = DotProduct(4, 2, _pairs)
 SSE2 = DotProduct(2, 2, _pairs)
 ARM_DOTPROD = DotProduct(4, 1, _groups({4: "llvm.aarch64.neon.sdot.v4i32.v16i8"}))
 PLAIN = DotProduct(4, DOT, _products)
-
-
-def dot_block_lines(loops: Loops, dot: Dot, product: DotProduct) -> Iterator[str]:
-    """All lanes of the last axis at once, then the value of each."""
-    axis = tile_axis(loops.stage, [dot.shared, dot.own])
-    yield from loops.tiles(axis, lambda rows: _block(loops, dot, product, rows))
-
-
-def _block(loops: Loops, dot: Dot, product: DotProduct, rows: Sequence[Index]) -> Iterator[str]:
-    """The lanes at each of several places, which read the same weights."""
-    width = loops.extents[loops.outer - 1]
-    size = width * product.parts
-    totals = [[loops.name() for _ in range(loops.sets(size, -2))] for _ in rows]
-    for total in itertools.chain(*totals):
-        yield from filled(total, size, "T.int32(0)", "int32")
-    groups = range(loops.outer, len(loops.extents) - 2)
-    yield from loops.nest(groups, _innermost(loops, dot, product, rows, totals))
-    for row, (first, *others) in zip(rows, totals, strict=True):
-        for other in others:
-            yield f"{_part(first, size)} = {_part(first, size)} + {_part(other, size)}"
-        sums = first
-        if product.parts > 1:
-            sums = loops.name()
-            yield f"{sums} = T.alloc_buffer(({width},), 'int32')"
-            terms = (f"{first}[{ramp(str(part), width, product.parts)}]" for part in range(product.parts))
-            yield f"{_part(sums, width)} = {' + '.join(terms)}"
-        yield from loops.finish_block(sums, width, row)
-
-
-def _innermost(
-    loops: Loops, dot: Dot, product: DotProduct, rows: Sequence[Index], totals: Sequence[Sequence[str]]
-) -> Iterator[str]:
-    """The last loop over groups, each set of totals a group further than the one before."""
-    axis, last, sets = loops.outer - 1, len(loops.extents) - 2, len(totals[0])
-    yield f"for i{last} in range({loops.extents[last] // sets}):"
-    for number in range(sets):
-        for row, total in zip(rows, totals, strict=True):
-            group = f"(i{last} * {sets} + {number})"
-            point = Point(loops.names, (*row[:axis], "0", *row[axis + 1 : -2], group, "0"))
-            yield from indented(_group(loops, point, dot, product, total[number]))
-
-
-def _group(loops: Loops, point: Point, dot: Dot, product: DotProduct, total: str) -> Iterator[str]:
-    """Four products of every lane."""
-    width = loops.extents[loops.outer - 1]
-    lanes = min(product.lanes, width)
-    four = loops.name()
-    yield f"{four}: T.let = T.reinterpret('int32', {point.run(dot.shared.access, DOT)})"
-    turned = f"T.bitwise_xor({four}, T.int32({_TURN}))" if dot.offset else four
-    shared = f"T.reinterpret('int8x{DOT * lanes}', T.Broadcast({turned}, {lanes}))"
-    for lane in range(0, width, lanes):
-        own = point.run(_behind(dot.own.access, lane * DOT), DOT * lanes)
-        place = f"{total}[{ramp(str(lane * product.parts), lanes * product.parts)}]"
-        yield f"{place} = {product.add(lanes, place, shared, own)}"
-
-
-def _behind(access: Access, elements: int) -> Access:
-    return Access(access.buffer, access.offset + elements, access.strides)
-
-
-def _part(name: str, width: int) -> str:
-    return f"{name}[{ramp('0', width)}]"

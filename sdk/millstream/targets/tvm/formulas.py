@@ -1,20 +1,17 @@
 """One operation printed as TVMScript, on scalars or on vectors.
 
-Operations become `T.let` lines and a final text: an operand that a formula uses twice is bound to a name
-once. Traps that shape the formulas: TVM takes overflow of 32-bit and wider integers for impossible, so that
-arithmetic is done in 64 bits and narrowed; `T.max` and `T.min` drop NaN, and its `!=` is false for NaN; a
-cast of an out-of-range float is undefined; division by zero traps; its simplifier aborts on conditions that
-cannot be, such as an unsigned number below zero. Overflow of int64 (of uint64 past half its range) stays
-undefined.
+An operand that a formula uses twice is bound to a name once. Traps that shape the formulas: TVM takes
+overflow of 32-bit and wider integers for impossible, so that arithmetic is done in 64 bits and narrowed;
+`T.max` and `T.min` drop NaN, and its `!=` is false for NaN; a cast of an out-of-range float is undefined;
+division by zero traps; its simplifier aborts on conditions that cannot be, such as an unsigned number below
+zero. Overflow of int64 (of uint64 past half its range) stays undefined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from millstream.targets.tvm.float32 import APPROXIMATIONS
-from millstream.targets.tvm.literal import limits, literal, ramp, splat
-from millstream_runtime.program import Accumulated, Call, Constant, Expression, Load, item_size, walk
+from millstream.targets.tvm.literal import limits, literal, splat
+from millstream_runtime.kernels.assembler import Assembler
+from millstream_runtime.program import item_size
 
 # In the formulas {0} and {1} are the operands, {zero}, {one} and {minus_one} constants of their dtype.
 _COMMON = {
@@ -88,86 +85,19 @@ _FLOAT = {
 }
 
 
-#: What can stand in a vector, and what LLVM has instructions for on whole vectors, or approximations.
-_VECTOR_DTYPES = ("float32", "int32", "int8", "uint8")
-_COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
-_VECTOR_INTEGER = frozenset(
-    [*_COMPARISONS, "add", "subtract", "multiply", "maximum", "minimum", "select", "cast"]
-)
-_VECTOR_BOOL = frozenset(["and", "or", "not"])
-_VECTOR_FLOAT = frozenset(
-    [
-        *("add", "subtract", "multiply", "divide", "negative", "absolute", "sqrt", "maximum", "minimum"),
-        *(*_COMPARISONS, "is_nan", "select", "cast", "floor", "ceil", "round", "sign"),
-        *APPROXIMATIONS,
-    ]
-)
-
-
-def has_vector_form(expression: Expression) -> bool:
-    """True for arithmetic on loads at addresses known beforehand whose result can be stored as a vector."""
-    return expression.dtype in _VECTOR_DTYPES and all(map(_is_vector, walk(expression)))
-
-
-def _is_vector(part: Expression) -> bool:
-    match part:
-        case Load():
-            return part.dtype in _VECTOR_DTYPES and not part.access.lookups
-        case Call():
-            return part.dtype in (*_VECTOR_DTYPES, "bool") and part.operation in _vector_operations(part)
-        case Constant() | Accumulated():
-            return part.dtype in _VECTOR_DTYPES
-    return False
-
-
-def _vector_operations(call: Call) -> frozenset[str]:
-    """Those on the dtype that tells how the call is computed."""
-    dtype = call.operands[-1].dtype
-    if dtype not in _VECTOR_DTYPES:
-        return _VECTOR_BOOL if dtype == "bool" else frozenset()
-    return _VECTOR_FLOAT if dtype == "float32" else _VECTOR_INTEGER
-
-
 # 1 / (1 + exp(-x)) from x and exp(-|x|), which cannot overflow.
 _LOGISTIC = "T.Div(T.Select({0} >= {zero}, {one}, {1}), {one} + {1})"
 
 
 class Formulas:
-    """Prints operations on texts; `lines` collects what the texts need, in order.
+    """Prints operations on texts that stand for `width` elements each."""
 
-    Every text stands for `width` elements; more than one only where `has_vector_form`.
-    """
-
-    def __init__(self, counter: Callable[[], int], width: int = 1) -> None:
-        self._counter = counter
+    def __init__(self, write: Assembler, width: int) -> None:
+        self._write = write
         self._width = width
-        self._vectors: set[str] = set()
-        self.lines: list[str] = []
-
-    def bind(self, text: str, dtype: str = "float32") -> str:
-        """A name for `text`, whose elements are `dtype` when it is a vector, so that it may be used again."""
-        if text.isidentifier() or text in self._vectors:
-            return text
-        name = f"v{self._counter()}"
-        if self._width == 1:
-            self.lines.append(f"{name}: T.let = {text}")
-            return name
-        # TVM's analysis of vectors bound by T.let takes seconds.
-        place = f"{name}[{ramp('0', self._width)}]"
-        self.lines += [f"{name} = T.alloc_buffer(({self._width},), '{dtype}')", f"{place} = {text}"]
-        self._vectors.add(place)
-        return place
-
-    def number(self, value: float | int | bool, dtype: str = "float32") -> str:
-        """A constant in every element."""
-        return splat(literal(value, dtype), self._width)
-
-    def dtype(self, name: str) -> str:
-        """The dtype of a text whose elements are `name`."""
-        return name if self._width == 1 else f"{name}x{self._width}"
 
     def call(self, operation: str, operand: str, result: str, texts: list[str]) -> str:
-        """One operation of `OPERATIONS` on operands of dtype `operand`."""
+        """One operation of `OPERATIONS` on operands of dtype `operand`; no approximation is used."""
         if operation == "cast":
             return self._cast(texts[0], operand, result)
         if operand == "bool":
@@ -175,7 +105,7 @@ class Formulas:
         if operand.startswith("float"):
             return self._float(operation, operand, texts)
         if operation in ("divide", "floor_mod", "truncated_mod"):
-            return self._division(operation, operand, *map(self.bind, texts))
+            return self._division(operation, operand, *(self._bind(text, operand) for text in texts))
         if operation == "power":
             doubles = [f"T.Cast('float64', {text})" for text in texts]
             return self._cast(self._fill(_FLOAT["power"], "float64", doubles), "float64", operand)
@@ -185,22 +115,20 @@ class Formulas:
     def _fill(self, formula: str, dtype: str, texts: list[str]) -> str:
         """The formula with its operands in place; those that it uses twice are bound first."""
         names = [
-            self.bind(text, dtype) if formula.count(f"{{{place}}}") > 1 else text
+            self._bind(text, dtype) if formula.count(f"{{{place}}}") > 1 else text
             for place, text in enumerate(texts)
         ]
         constants = {} if dtype == "bool" else self._constants(dtype)
-        return formula.format(*names, dtype=self.dtype(dtype), **constants)
+        return formula.format(*names, dtype=self._dtype(dtype), **constants)
 
     def _float(self, operation: str, dtype: str, texts: list[str]) -> str:
-        if dtype == "float32" and operation in APPROXIMATIONS:
-            return APPROXIMATIONS[operation](self, self.bind(texts[0]))
         if operation == "sigmoid":
-            x = self.bind(texts[0])
+            x = self._bind(texts[0], dtype)
             small = self._fill(_FLOAT["exp"], dtype, [f"{literal(-1, dtype)} * T.abs({x})"])
             return self._fill(_LOGISTIC, dtype, [x, small])
         if operation == "floor_mod":
-            x, y = map(self.bind, texts)
-            remainder = self.bind(self._fill(_FLOAT["truncated_mod"], dtype, [x, y]))
+            x, y = (self._bind(text, dtype) for text in texts)
+            remainder = self._bind(self._fill(_FLOAT["truncated_mod"], dtype, [x, y]), dtype)
             return self._floored(remainder, y, dtype)
         return self._fill(_FLOAT[operation], dtype, texts)
 
@@ -212,16 +140,14 @@ class Formulas:
         """
         zero, signed = literal(0, dtype), dtype.startswith("int")
         trouble = f"T.Or({y} == {zero}, {y} == {literal(-1, dtype)})" if signed else f"{y} == {zero}"
-        safe = f"d{self._counter()}"
-        self.lines.append(f"{safe} = T.alloc_buffer((1,), '{dtype}')")
-        self.lines.append(f"{safe}[0] = T.Select({trouble}, {literal(1, dtype)}, {y})")
+        safe = self._write.variable(f"T.Select({trouble}, {literal(1, dtype)}, {y})", dtype).get()
         if operation == "divide":
-            quotient = f"T.truncdiv({x}, {safe}[0])"
+            quotient = f"T.truncdiv({x}, {safe})"
             if signed:
                 negated = self._fill(_SIGNED["negative"], dtype, [x])
                 quotient = f"T.Select({y} == {literal(-1, dtype)}, {negated}, {quotient})"
             return f"T.Select({y} == {zero}, {zero}, {quotient})"
-        remainder = self.bind(f"T.truncmod({x}, {safe}[0])")
+        remainder = self._bind(f"T.truncmod({x}, {safe})", dtype)
         return self._floored(remainder, y, dtype) if operation == "floor_mod" and signed else remainder
 
     def _floored(self, remainder: str, divisor: str, dtype: str) -> str:
@@ -232,32 +158,42 @@ class Formulas:
 
     def _cast(self, text: str, operand: str, result: str) -> str:
         if result == "bool":
-            return self.call("not_equal", operand, result, [text, self.number(0, operand)])
+            return self.call("not_equal", operand, result, [text, self._number(0, operand)])
         if not operand.startswith("float") or result.startswith("float"):
-            return f"T.Cast('{self.dtype(result)}', {text})"
-        x = self.bind(text, operand)
+            return f"T.Cast('{self._dtype(result)}', {text})"
+        x = self._bind(text, operand)
         lowest, highest = limits(result)
         if item_size(result) < item_size("int32"):
             # Both limits are floats, and T.max drops NaN, which no integer can hold.
-            held = f"T.min(T.max({x}, {self.number(lowest, operand)}), {self.number(highest, operand)})"
-            whole = f"T.Cast('{self.dtype('int32')}', {held})"
-            chosen = f"T.Select(T.isnan({x}), {self.number(0, 'int32')}, {whole})"
-            return f"T.Cast('{self.dtype(result)}', {chosen})"
-        inside = f"T.Cast('{self.dtype(result)}', {x})"
-        below = f"{x} <= {self.number(lowest, operand)}"
-        low = f"T.Select({below}, {self.number(lowest, result)}, {inside})"
-        beyond = f"{x} >= {self.number(highest + 1, operand)}"
-        high = f"T.Select({beyond}, {self.number(highest, result)}, {low})"
-        return f"T.Select(T.isnan({x}), {self.number(0, result)}, {high})"
+            held = f"T.min(T.max({x}, {self._number(lowest, operand)}), {self._number(highest, operand)})"
+            whole = f"T.Cast('{self._dtype('int32')}', {held})"
+            chosen = f"T.Select(T.isnan({x}), {self._number(0, 'int32')}, {whole})"
+            return f"T.Cast('{self._dtype(result)}', {chosen})"
+        inside = f"T.Cast('{self._dtype(result)}', {x})"
+        below = f"{x} <= {self._number(lowest, operand)}"
+        low = f"T.Select({below}, {self._number(lowest, result)}, {inside})"
+        beyond = f"{x} >= {self._number(highest + 1, operand)}"
+        high = f"T.Select({beyond}, {self._number(highest, result)}, {low})"
+        return f"T.Select(T.isnan({x}), {self._number(0, result)}, {high})"
+
+    def _bind(self, text: str, dtype: str) -> str:
+        return self._write.bind(text, dtype, self._width)
+
+    def _number(self, value: float | int | bool, dtype: str) -> str:
+        return splat(literal(value, dtype), self._width)
+
+    def _dtype(self, name: str) -> str:
+        """The dtype of a text whose elements are `name`."""
+        return name if self._width == 1 else f"{name}x{self._width}"
 
     def _constants(self, dtype: str) -> dict[str, str]:
         """What the formulas may name beside their operands."""
         return {
-            "zero": self.number(0, dtype),
-            "one": self.number(1, dtype),
-            "minus_one": self.number(0 if dtype.startswith("uint") else -1, dtype),
+            "zero": self._number(0, dtype),
+            "one": self._number(1, dtype),
+            "minus_one": self._number(0 if dtype.startswith("uint") else -1, dtype),
             # Where a product of two still fits.
-            "product": self.dtype("uint64" if dtype == "uint32" else "int64"),
-            "wide": self.dtype("int64"),
+            "product": self._dtype("uint64" if dtype == "uint32" else "int64"),
+            "wide": self._dtype("int64"),
             "f": "f" if dtype == "float32" else "",
         }

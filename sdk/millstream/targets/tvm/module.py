@@ -8,8 +8,6 @@ a tenth of a second instead of three.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -22,16 +20,13 @@ _COMPARISONS = {
 }
 
 
-def module_of(source: str, own: Mapping[str, Callable[..., Any]]) -> IRModule:
-    """The module of a class of functions that call each other as `Module.name(...)`, callees first.
-
-    `own` are functions that take the place of TVMScript's of the same name.
-    """
+def module_of(source: str) -> IRModule:
+    """The module of a class of functions that call each other as `Module.name(...)`, callees first."""
     import tvm
 
     functions = [item for item in ast.walk(ast.parse(source)) if isinstance(item, ast.FunctionDef)]
     callees = _Functions()
-    made = {callees.named(function.name): _built(function, callees, own) for function in functions}
+    made = {callees.named(function.name): _built(function, callees) for function in functions}
     return tvm.IRModule(made)
 
 
@@ -54,13 +49,12 @@ class _Functions:
         return lambda *arguments: Call(self.named(name), arguments, ret_ty=TupleType([]))
 
 
-def _built(function: ast.FunctionDef, callees: _Functions, own: Mapping[str, Callable[..., Any]]) -> PrimFunc:
+def _built(function: ast.FunctionDef, callees: _Functions) -> PrimFunc:
     from tvm import tirx
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script import builder
 
-    language = SimpleNamespace(**{**vars(builder), **own})
-    names = {"T": language, "tirx": tirx, "Module": callees}
+    names = {"T": builder, "tirx": tirx, "Module": callees}
     body = [_Statements().visit(statement) for statement in function.body]
     program = ast.fix_missing_locations(ast.Module(body, []))
     with IRBuilder() as made, builder.prim_func(is_private=_is_private(function), s_tir=True):

@@ -6,13 +6,11 @@ the addresses of its operands. A bool lies in memory as uint8.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 
+from millstream.targets.tvm.assembler import TextAssembler
 from millstream.targets.tvm.levels import Level
-from millstream.targets.tvm.loops import stored
-from millstream.targets.tvm.point import Names
-from millstream.targets.tvm.stage import stage_lines
+from millstream_runtime.kernels.stage import write_stage
 from millstream_runtime.occurrence import Occurrence, Place, Shape, occurrence
 from millstream_runtime.program import Buffer, Program, item_size
 
@@ -46,9 +44,9 @@ def _function(name: str, shape: Shape, level: Level) -> Iterator[str]:
     for x in shape.operands:
         yield f"    {x.name} = {_declared(x.reach, x.dtype, f'at_{x.name}')}"
     constants = frozenset(operand.name for operand in shape.operands if operand.is_constant)
-    places = {operand.name: (operand.name, "0") for operand in shape.operands}
-    names = Names(places, constants, itertools.count().__next__)
-    yield from (f"    {line}" for line in stage_lines(shape.stage, names, level))
+    write = TextAssembler(level, constants)
+    write_stage(shape.stage, write)
+    yield from (f"    {line}" for line in write.lines)
 
 
 def _step(
@@ -83,5 +81,6 @@ def _address(place: Place, buffer: Buffer, words: Mapping[str, int]) -> str:
 def _declared(size: int, dtype: str, address: str) -> str:
     """Memory of `size` elements at an address. Addresses come without promises that they differ, since
     buffers of scratch share theirs."""
-    pointer = f'T.reinterpret(T.handle("{stored(dtype)}", "global").ty, {address})'
-    return f'T.decl_buffer(({size},), "{stored(dtype)}", data={pointer})'
+    stored = "uint8" if dtype == "bool" else dtype
+    pointer = f'T.reinterpret(T.handle("{stored}", "global").ty, {address})'
+    return f'T.decl_buffer(({size},), "{stored}", data={pointer})'

@@ -1,0 +1,190 @@
+"""Kernels written down as TVMScript: values are texts.
+
+A text names memory where it can, so it must be used before that memory changes; what is used twice is bound.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from millstream.targets.tvm.formulas import Formulas
+from millstream.targets.tvm.levels import Level
+from millstream.targets.tvm.literal import literal, ramp, splat
+from millstream.targets.tvm.rounding import ROUNDING
+from millstream_runtime.kernels.assembler import Address, Index, Machine
+from millstream_runtime.lanes import DOT
+from millstream_runtime.program import item_size
+
+#: In bytes.
+_CACHE_LINE = 64
+# The numbers say: to read, into every cache, data.
+_PREFETCH = (
+    "T.call_llvm_intrin('void', 'llvm.prefetch', T.address_of({}), T.int32(0), T.int32(3), T.int32(1))"
+)
+#: Each byte of an int32 with its highest bit turned: int8 becomes uint8, 128 more.
+_TURN = -0x7F7F7F80
+
+
+class TextAssembler:
+    """See `millstream_runtime.kernels.assembler.Assembler`. `lines` collects what is written."""
+
+    def __init__(self, level: Level, constants: frozenset[str]) -> None:
+        self.machine = Machine(level.lanes, level.rows, level.dot.lanes, level.dot.parts)
+        self.constants = constants
+        self.lines: list[str] = []
+        self._level = level
+        self._depth = 0
+        self._numbers = itertools.count()
+        self._vectors: set[str] = set()
+
+    def line(self, text: str) -> None:
+        """One more line of code."""
+        self.lines.append("    " * self._depth + text)
+
+    def name(self) -> str:
+        """A new name."""
+        return f"v{next(self._numbers)}"
+
+    @contextmanager
+    def loop(self, count: int) -> Iterator[Index]:
+        name = f"i{next(self._numbers)}"
+        self.line(f"for {name} in range({count}):")
+        self._depth += 1
+        yield Index(0, ((name, 1),))
+        self._depth -= 1
+
+    def load(self, address: Address, width: int = 1) -> str:
+        place = self._place(address, width)
+        return f"({place} != T.uint8(0))" if address.dtype == "bool" else place
+
+    def store(self, address: Address, value: str, width: int = 1) -> None:
+        stored = f"T.Cast('uint8', {value})" if address.dtype == "bool" else value
+        self.line(f"{self._place(address, width)} = {stored}")
+
+    def _place(self, address: Address, width: int) -> str:
+        index = _text(address.index, [f"{value} * {factor}" for value, factor in address.lookups])
+        if width > 1 and address.stride:
+            return f"{address.operand}[{ramp(index, width, address.stride)}]"
+        return splat(f"{address.operand}[{index}]", width)
+
+    def prefetch(self, address: Address, size: int) -> None:
+        per_line = _CACHE_LINE * (address.stride or 1) // item_size(address.dtype)
+        for number in range(-(-size // _CACHE_LINE)):
+            element = f"{address.operand}[{_text(address.index.plus(number * per_line))}]"
+            self.line(f"T.evaluate({_PREFETCH.format(element)})")
+
+    def number(self, value: float | int | bool, dtype: str, width: int = 1) -> str:
+        return splat(literal(value, dtype), width)
+
+    def position(self, index: Index) -> str:
+        return f"T.Cast('int64', {_text(index)})"
+
+    def held(self, index: str, last: int) -> str:
+        return f"T.max(T.int64(0), T.min({self.bind(index, 'int64')}, T.int64({last})))"
+
+    def call(self, operation: str, operand: str, result: str, values: Sequence[str], width: int = 1) -> str:
+        if operation in ROUNDING and operand == "float32" and not self._level.rounds:
+            return ROUNDING[operation](self, values[0], width)
+        return Formulas(self, width).call(operation, operand, result, list(values))
+
+    def bind(self, value: str, dtype: str, width: int = 1) -> str:
+        if value.isidentifier() or value in self._vectors:
+            return value
+        if width == 1:
+            name = self.name()
+            self.line(f"{name}: T.let = {value}")
+            return name
+        # TVM's analysis of vectors bound by T.let takes seconds.
+        place = self.variable(value, dtype, width).get()
+        self._vectors.add(place)
+        return place
+
+    def variable(self, value: str, dtype: str, width: int = 1) -> _Buffer:
+        return _Buffer(self, value, dtype, width)
+
+    def array(self, value: str, dtype: str, width: int) -> _Buffer:
+        return _Buffer(self, value, dtype, width)
+
+    def shuffle(self, vectors: Sequence[str], lanes: Sequence[int], dtype: str, width: int) -> str:
+        return f"T.Shuffle([{', '.join(vectors)}], {list(lanes)})"
+
+    def joined(self, vectors: Sequence[str], dtype: str, width: int) -> str:
+        name, whole = self.name(), len(vectors) * width
+        self.line(f"{name} = T.alloc_buffer(({whole},), '{dtype}')")
+        for number, vector in enumerate(vectors):
+            self.line(f"{name}[{ramp(str(number * width), width)}] = {vector}")
+        self._vectors.add(f"{name}[{ramp('0', whole)}]")
+        return f"{name}[{ramp('0', whole)}]"
+
+    def four(self, address: Address, offset: int) -> str:
+        four = f"T.reinterpret('int32', {address.operand}[{ramp(_text(address.index), DOT)}])"
+        four = self.bind(four, "int32")
+        return f"T.bitwise_xor({four}, T.int32({_TURN}))" if offset else four
+
+    def dot(self, totals: str, four: str, own: str, lanes: int) -> str:
+        shared = f"T.reinterpret('int8x{DOT * lanes}', T.Broadcast({four}, {lanes}))"
+        return self._level.dot.add(lanes, totals, shared, own)
+
+    def between(self, x: str, low: str, high: str, width: int) -> str:
+        return f"T.min({high}, T.max({low}, {x}))"
+
+    def scaled(self, x: str, exponent: str, width: int) -> str:
+        whole = self.bind(f"T.Cast('{_of('int32', width)}', {exponent})", "int32", width)
+        # Two factors, because 2^exponent alone may be beyond float32 where the product is not.
+        half = self.bind(self.shifted(whole, -1, width), "int32", width)
+        first, second = (self._power_of_two(part, width) for part in (half, f"({whole} - {half})"))
+        return f"({x} * {first} * {second})"
+
+    def _power_of_two(self, exponent: str, width: int) -> str:
+        """2^exponent as float32, shifted into the exponent's bits."""
+        biased = f"({exponent} + {self.number(127, 'int32', width)})"
+        return self.from_bits(self.shifted(biased, 23, width), width)
+
+    def bits(self, x: str, width: int) -> str:
+        return f"T.reinterpret('{_of('int32', width)}', {x})"
+
+    def from_bits(self, x: str, width: int) -> str:
+        return f"T.reinterpret('{_of('float32', width)}', {x})"
+
+    def shifted(self, x: str, left: int, width: int) -> str:
+        way = "left" if left > 0 else "right"
+        return f"T.shift_{way}({x}, {self.number(abs(left), 'int32', width)})"
+
+
+class _Buffer:
+    """A buffer on the stack that begins with a value: a variable, or an array."""
+
+    def __init__(self, write: TextAssembler, value: str, dtype: str, width: int) -> None:
+        self._write, self._name, self._width = write, write.name(), width
+        # A bool lies in memory as a byte.
+        self._stored, self._is_bool = ("uint8" if dtype == "bool" else dtype), dtype == "bool"
+        write.line(f"{self._name} = T.alloc_buffer(({width},), '{self._stored}')")
+        self.set(value)
+
+    def get(self, lanes: int = 0) -> str:
+        return self._loaded(f"{self._name}[{ramp('0', lanes or self._width)}]")
+
+    def set(self, value: str, lanes: int = 0) -> None:
+        stored = f"T.Cast('uint8', {value})" if self._is_bool else value
+        self._write.line(f"{self._name}[{ramp('0', lanes or self._width)}] = {stored}")
+
+    def at(self, index: Index) -> str:
+        return self._loaded(f"{self._name}[{_text(index)}]")
+
+    def _loaded(self, place: str) -> str:
+        return f"({place} != T.uint8(0))" if self._is_bool else place
+
+
+def _text(index: Index, further: Sequence[str] = ()) -> str:
+    terms = [name if factor == 1 else f"{name} * {factor}" for name, factor in index.terms]
+    terms += further
+    if index.offset or not terms:
+        terms.append(str(index.offset))
+    return " + ".join(terms)
+
+
+def _of(dtype: str, width: int) -> str:
+    """The dtype of a text of so many lanes."""
+    return dtype if width == 1 else f"{dtype}x{width}"
