@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from c_machines import KERNELS, call, firmware_command, tool
-from exported_models import GOLDEN, MODELS, exported, sources_of, symbols, target_of
+from exported_models import GOLDEN, sources_of, symbols, target_of
 from kernel_programs import LIBRARIES
 
 from millstream.object_files import read_object
@@ -30,11 +30,6 @@ _BINUTILS = {
     "cortex-m4": "arm-none-eabi",
     "cortex-m7": "arm-none-eabi",
 }
-
-
-@pytest.fixture(scope="module", params=MODELS)
-def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return exported(request.param, [*KERNELS, *LIBRARIES], tmp_path_factory.mktemp(request.param))
 
 
 @pytest.mark.parametrize("target", KERNELS)

@@ -66,7 +66,8 @@ def _lowering() -> Pass:
 
     Left out on purpose are its simplifier and its common subexpressions: on floats they take x - x for 0
     and not (x < y) for x >= y, which NaN and infinity break, they fold (x + c) - c, and they lift divisions
-    out of their guards. LLVM does the same work and keeps to the rules.
+    out of their guards. LLVM does the same work and keeps to the rules. Indices are not narrowed either: no
+    byte of the code changed by it, and LLVM makes wrong vectors where a narrowed index wraps round.
     """
     from tvm import s_tir, tirx
     from tvm.ir.transform import Sequential
@@ -78,7 +79,6 @@ def _lowering() -> Pass:
             s_tir.transform.ConvertBlocksToOpaque(),
             s_tir.transform.LowerOpaqueBlock(),
             tirx.transform.FlattenBuffer(),
-            tirx.transform.NarrowDataType(32),
             tirx.transform.VectorizeLoop(),
             tirx.transform.LowerTVMBuiltin(),
             tirx.transform.LowerIntrin(),
