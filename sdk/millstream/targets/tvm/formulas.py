@@ -9,9 +9,9 @@ zero. Overflow of int64 (of uint64 past half its range) stays undefined.
 
 from __future__ import annotations
 
-from millstream.targets.tvm.literal import limits, literal, splat
+from millstream.targets.tvm.literal import literal, splat
 from millstream_runtime.kernels.assembler import Assembler
-from millstream_runtime.program import item_size
+from millstream_runtime.program import item_size, limits
 
 # In the formulas {0} and {1} are the operands, {zero}, {one} and {minus_one} constants of their dtype.
 _COMMON = {
