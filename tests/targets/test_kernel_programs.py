@@ -29,7 +29,7 @@ from backend_programs import (
     poisoned,
     run,
 )
-from int8_programs import SHAPES, convolution, products
+from int8_programs import SHAPES, convolution, products, recurrence
 from kernel_programs import KERNELS, LIBRARIES, emulated
 
 from millstream import targets
@@ -68,9 +68,10 @@ def test_every_operation(target: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("target", MACHINES)
-def test_sums_of_int8_products_are_exact(target: str) -> None:
-    for case in (products(SHAPES, 2), convolution()):
-        assert differences(case, run(emulated(target), case)[0], expected(case)[0], 0) == []
+def test_programs_of_integers_are_equal_to_the_bit(target: str) -> None:
+    for case in (products(SHAPES, 2), convolution(), recurrence()):
+        got, want = run(emulated(target), case), expected(case)
+        assert differences(case, got[0] + got[1], want[0] + want[1], 0) == []
 
 
 @pytest.mark.parametrize("target", MACHINES)

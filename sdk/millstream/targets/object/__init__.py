@@ -25,20 +25,15 @@ from millstream.targets.c.storage import scratch_bytes, storage_names
 from millstream.targets.emulation import machines
 from millstream.targets.emulation.kernel import open_kernel
 from millstream.targets.object.calls import check_calls, describe
-from millstream.targets.tvm.build import build_kernel, missing_tvm
+from millstream.targets.tvm.build import TOLERANCE, build_kernel, missing_tvm
 from millstream.targets.tvm.levels import LEVELS
 from millstream.targets.tvm.packing import pack
 from millstream.targets.tvm.script import print_programs
 from millstream_runtime.backends import Step
 from millstream_runtime.errors import BackendRefused
 from millstream_runtime.program import Program
-from millstream_runtime.spec import Memory, ModelSpec, TargetSpec, Tolerance
+from millstream_runtime.spec import Memory, ModelSpec, TargetSpec
 
-_TOLERANCE = Tolerance(
-    relative=1e-5,
-    absolute=1e-7,
-    reason="float32 sums in another order and fused multiply-adds; exp, tanh and erf to a few ulp",
-)
 _WASM = ("clang", "--target=wasm32", "-std=c11", "-O2", "-msimd128", "-mbulk-memory", "-nostdlib")
 # The stack lies first, where running over its end is caught.
 _WASM_LINKING = ("-Wl,--no-entry", "-Wl,--import-undefined", "-Wl,--stack-first", "-Wl,-s")
@@ -84,7 +79,7 @@ def compile_program(program: Program, weights: bytes, contract: Contract, target
     return Compiled(
         files=files,
         memory=Memory(size, record(structs.state).itemsize, scratch),
-        tolerance=_TOLERANCE,
+        tolerance=TOLERANCE,
         machine=level.machine,
     )
 

@@ -5,23 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from millstream.errors import CallsUnresolved
+from millstream.targets.tvm.formulas import LIBM
 
-_FUNCTIONS = (
-    "exp",
-    "log",
-    "log1p",
-    "erf",
-    "sin",
-    "cos",
-    "tan",
-    "sinh",
-    "cosh",
-    "tanh",
-    "asin",
-    "acos",
-    "atan",
-)
-_FUNCTIONS += ("asinh", "acosh", "atanh", "pow", "fmod", "sqrt", "floor", "ceil", "nearbyint")
+#: Beside those that the printer names: LLVM calls some where the machine has no instruction.
+_FUNCTIONS = (*LIBM, "pow", "fmod", "sqrt", "floor", "ceil", "nearbyint")
 _LIBM = frozenset(name + suffix for name in _FUNCTIONS for suffix in ("", "f"))
 #: A compiler for bare metal asks for these itself, and every one brings them.
 _MEMORY = frozenset(("memcpy", "memmove", "memset"))

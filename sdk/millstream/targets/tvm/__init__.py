@@ -18,7 +18,7 @@ from millstream.linker import INSTALL, linker
 from millstream.targets import Compiled, Contract, Target
 from millstream.targets.emulation import machines
 from millstream.targets.emulation.library import open_library
-from millstream.targets.tvm.build import build_library, missing_tvm
+from millstream.targets.tvm.build import TOLERANCE, build_library, missing_tvm
 from millstream.targets.tvm.levels import Level, level_of
 from millstream.targets.tvm.packing import pack
 from millstream.targets.tvm.script import print_programs
@@ -29,13 +29,7 @@ from millstream_runtime.batched import STREAMS, batched
 from millstream_runtime.chunked import FRAMES, chunked
 from millstream_runtime.errors import BackendRefused
 from millstream_runtime.program import Program, state_bytes
-from millstream_runtime.spec import Memory, ModelSpec, TargetSpec, Tolerance
-
-_TOLERANCE = Tolerance(
-    relative=1e-5,
-    absolute=1e-7,
-    reason="float32 sums in another order and fused multiply-adds; exp, tanh and erf to a few ulp",
-)
+from millstream_runtime.spec import Memory, ModelSpec, TargetSpec
 
 
 def missing(target: Target) -> tuple[str, ...]:
@@ -81,7 +75,7 @@ def compile_program(program: Program, weights: bytes, level: Level) -> Compiled:
             "layout.json": _layout(laid.program, functions),
         },
         memory=Memory(len(laid.weights), state_bytes(program), laid.program.scratch_bytes),
-        tolerance=_TOLERANCE,
+        tolerance=TOLERANCE,
         machine=level.machine,
     )
 

@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any
 from millstream.linker import link
 from millstream.targets.tvm.levels import Level
 from millstream.targets.tvm.module import module_of
+from millstream_runtime.spec import Tolerance
 
 if TYPE_CHECKING:
     from tvm.ir.transform import Pass
 
+#: Of what is built here.
+TOLERANCE = Tolerance(
+    relative=1e-5,
+    absolute=1e-7,
+    reason="float32 sums in another order and fused multiply-adds; exp, tanh and erf to a few ulp",
+)
 # Nothing of the build itself goes in, such as names of temporary files: the same program, the same bytes.
 _SHARED = ("-shared", "-s", "-Wl,--build-id=none", "-Wl,-z,defs")
 # A function of a stage is called for many frames and layers: a copy at each call would gain nothing. LLVM is

@@ -58,7 +58,9 @@ _SIGNED = {
     "absolute": "T.Select({0} < {zero}, T.Cast('{dtype}', T.int64(0) - T.Cast('int64', {0})), {0})",
     "sign": "T.Select({0} > {zero}, {one}, T.Select({0} < {zero}, {minus_one}, {zero}))",
 }
-_LIBM = ("exp", "log", "log1p", "erf", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "atan")
+#: Functions that C has by the same name.
+LIBM = ("exp", "log", "log1p", "erf", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "atan")
+LIBM += ("asinh", "acosh", "atanh")
 _FLOAT = {
     **_COMMON,
     "not_equal": "T.Or(T.Or(T.isnan({0}), T.isnan({1})), {0} != {1})",
@@ -78,10 +80,7 @@ _FLOAT = {
     "sign": "T.Select({0} > {zero}, {one}, T.Select({0} < {zero}, {minus_one}, {0}))",
     "power": "T.call_pure_extern('{dtype}', 'pow{f}', {0}, {1})",
     "truncated_mod": "T.call_pure_extern('{dtype}', 'fmod{f}', {0}, {1})",
-    **{
-        name: f"T.call_pure_extern('{{dtype}}', '{name}{{f}}', {{0}})"
-        for name in (*_LIBM, "asinh", "acosh", "atanh")
-    },
+    **{name: f"T.call_pure_extern('{{dtype}}', '{name}{{f}}', {{0}})" for name in LIBM},
 }
 
 
