@@ -13,7 +13,7 @@ from millstream.targets.tvm.formulas import Formulas
 from millstream.targets.tvm.levels import Level
 from millstream.targets.tvm.literal import literal, ramp, splat
 from millstream.targets.tvm.rounding import ROUNDING
-from millstream_runtime.kernels.assembler import Address, Index, Machine
+from millstream_runtime.kernels.assembler import AVX512_LANES, Address, Index, Machine
 from millstream_runtime.lanes import DOT
 from millstream_runtime.program import item_size
 
@@ -22,6 +22,11 @@ _CACHE_LINE = 64
 # The numbers say: to read, into every cache, data.
 _PREFETCH = (
     "T.call_llvm_intrin('void', 'llvm.prefetch', T.address_of({}), T.int32(0), T.int32(3), T.int32(1))"
+)
+#: All lanes, rounded as everything else is.
+_SCALE = (
+    "T.call_llvm_pure_intrin('float32x16', 'llvm.x86.avx512.mask.scalef.ps.512', "
+    "{x}, {exponent}, {x}, T.uint16(65535), T.int32(4))"
 )
 #: Each byte of an int32 with its highest bit turned: int8 becomes uint8, 128 more.
 _TURN = -0x7F7F7F80
@@ -131,11 +136,14 @@ class TextAssembler:
         return f"T.min({high}, T.max({low}, {x}))"
 
     def scaled(self, x: str, exponent: str, width: int) -> str:
+        if width == self.machine.lanes == AVX512_LANES:
+            return _SCALE.format(x=self.bind(x, "float32", width), exponent=exponent)
+        x = self.bind(x, "float32", width)
         whole = self.bind(f"T.Cast('{_of('int32', width)}', {exponent})", "int32", width)
         # Two factors, because 2^exponent alone may be beyond float32 where the product is not.
         half = self.bind(self.shifted(whole, -1, width), "int32", width)
         first, second = (self._power_of_two(part, width) for part in (half, f"({whole} - {half})"))
-        return f"({x} * {first} * {second})"
+        return f"T.Select(T.isnan({x}), {x}, {x} * {first} * {second})"
 
     def _power_of_two(self, exponent: str, width: int) -> str:
         """2^exponent as float32, shifted into the exponent's bits."""
@@ -170,8 +178,8 @@ class _Buffer:
         stored = f"T.Cast('uint8', {value})" if self._is_bool else value
         self._write.line(f"{self._name}[{ramp('0', lanes or self._width)}] = {stored}")
 
-    def at(self, index: Index) -> str:
-        return self._loaded(f"{self._name}[{_text(index)}]")
+    def at(self, index: Index, width: int = 1) -> str:
+        return self._loaded(f"{self._name}[{ramp(_text(index), width)}]")
 
     def _loaded(self, place: str) -> str:
         return f"({place} != T.uint8(0))" if self._is_bool else place
