@@ -45,7 +45,7 @@ _BOOLEAN = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equa
 ARITHMETIC = ("add", "subtract", "multiply", "divide", "floor_mod", "truncated_mod")
 _INTEGER = (*ARITHMETIC, *_BITS, *_ROUNDING, *_BOOLEAN[:-1], "maximum", "minimum")
 _INTEGER = (*_INTEGER, "negative", "absolute", "sign")
-_FLOAT = tuple(set(OPERATIONS) - {*_LOGIC, *_BITS, "cast", "select"})
+_FLOAT = tuple(set(OPERATIONS) - {*_LOGIC, *_BITS, "shift_right", "cast", "select"})
 _BOOL = (*_LOGIC, "equal", "not_equal", "maximum", "minimum")
 
 

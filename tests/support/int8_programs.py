@@ -20,17 +20,21 @@ from millstream_runtime.program import (
     Stage,
 )
 
+Range = tuple[int, int]
+INT8: Range = (-128, 127)
+
 
 def wide(x: Expression) -> Expression:
     """An int8 as int32."""
     return Call("cast", (x,), "int32")
 
 
-def products(shapes: Sequence[tuple[int, int, int]], batch: int) -> Case:
+def products(shapes: Sequence[tuple[int, int, int]], batch: int, held: Range = INT8) -> Case:
     """y[m, n] = sum over k of x[m, k] w[n, k] in int32 for each (rows, lanes, terms).
 
-    Weights are stored both ways round and stand on either side of the product. Half of the streams hold only
-    the extremes of int8, so that no instruction that saturates in between comes through.
+    Weights are stored both ways round and stand on either side of the product; `held` are their lowest and
+    their highest. Half of the streams hold only the extremes of int8, so that no instruction that saturates
+    in between comes through.
     """
     rng = np.random.default_rng(0)
     weights, buffers, stages, inputs = Weights(), [], [], []
@@ -42,8 +46,8 @@ def products(shapes: Sequence[tuple[int, int, int]], batch: int) -> Case:
         inputs.append(values.astype(np.int8))
         for transposed in (False, True):
             name = f"w{number}{'t' * transposed}"
-            matrix = rng.integers(-128, 128, (lanes, terms))
-            matrix[::3] = rng.choice([-128, 127], matrix[::3].shape)
+            matrix = rng.integers(held[0], held[1] + 1, (lanes, terms))
+            matrix[::3] = rng.choice(held, matrix[::3].shape)
             weights.add(name, matrix.astype(np.int8).ravel())
             strides = (0, 1, lanes) if transposed else (0, terms, 1)
             factors = [wide(Load(Access(x, 0, (terms, 0, 1)), "int8"))]
@@ -56,12 +60,12 @@ def products(shapes: Sequence[tuple[int, int, int]], batch: int) -> Case:
     return Case(program, weights.blob, tuple(inputs))
 
 
-def convolution() -> Case:
+def convolution(held: Range = INT8) -> Case:
     """y[t, n] = sum over taps and channels of x[t + tap, channel] w[n, tap, channel], windows overlapping."""
     rng = np.random.default_rng(1)
     frames, taps, channels, lanes = 5, 3, 7, 20
     weights = Weights()
-    weights.add("w", rng.integers(-128, 128, lanes * taps * channels).astype(np.int8))
+    weights.add("w", rng.integers(held[0], held[1] + 1, lanes * taps * channels).astype(np.int8))
     x = rng.integers(-128, 128, (3, (frames + taps - 1) * channels)).astype(np.int8)
     factors = (
         wide(Load(Access("x", 0, (channels, 0, channels, 1)), "int8")),

@@ -35,6 +35,8 @@ from kernel_programs import KERNELS, LIBRARIES, emulated
 from millstream import targets
 from millstream.errors import CallsUnresolved, EmulationFailed
 from millstream.targets import object as object_half
+from millstream.targets import tvm as tvm_half
+from millstream.targets.tvm.levels import LEVELS
 from millstream_runtime import machine, plan
 from millstream_runtime.backends import tvm as run_half
 from millstream_runtime.batched import STREAMS
@@ -224,9 +226,6 @@ def test_what_no_machine_brings_is_refused() -> None:
 
 def test_a_library_of_another_architecture_is_refused_by_its_run_half() -> None:
     case = elementwise([Call("negative", (load("a"),), F)], {"a": np.ones((1, 3), F)})
-    from millstream.targets import tvm as tvm_half
-    from millstream.targets.tvm.levels import LEVELS
-
     name = "aarch64-linux" if machine.here().arch == "x86_64" else "x86-64-v2"
     made = tvm_half.compile_program(case.program, b"", LEVELS[name])
     spec = TargetSpec(name, "tvm", (), made.tolerance, made.memory, made.machine)

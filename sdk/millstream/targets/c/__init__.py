@@ -19,6 +19,7 @@ from millstream.targets.c.layout import layout, record
 from millstream.targets.c.library import open_library
 from millstream.targets.c.source import print_step, print_weights, tables
 from millstream.targets.c.storage import scratch_bytes, storage_names
+from millstream.targets.packed_weights import pack_weights
 from millstream_runtime.backends import Step
 from millstream_runtime.program import Program
 from millstream_runtime.spec import Memory, ModelSpec, TargetSpec, Tolerance
@@ -48,6 +49,8 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
 
 def compile_program(program: Program, weights: bytes, contract: Contract) -> Compiled:
     """The files of a lowered program."""
+    packed = pack_weights(program, weights)
+    program, weights = packed.program, packed.weights
     structs, names = layout(contract.spec), storage_names(program)
     arrays = tables(program, weights, structs, names, contract.initial)
     weight_bytes = sum(table.values.nbytes for table in arrays)

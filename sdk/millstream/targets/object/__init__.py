@@ -26,8 +26,8 @@ from millstream.targets.emulation import machines
 from millstream.targets.emulation.kernel import open_kernel
 from millstream.targets.object.calls import check_calls, describe
 from millstream.targets.tvm.build import TOLERANCE, build_kernel, missing_tvm
+from millstream.targets.tvm.fitting import fit
 from millstream.targets.tvm.levels import LEVELS
-from millstream.targets.tvm.packing import pack
 from millstream.targets.tvm.script import print_programs
 from millstream_runtime.backends import Step
 from millstream_runtime.errors import BackendRefused
@@ -62,7 +62,7 @@ def compile_program(program: Program, weights: bytes, contract: Contract, target
         raise ToolMissing(f"{target.name} cannot be compiled here", fix="; ".join(lacking))
     level, structs = LEVELS[target.name], layout(contract.spec)
     wasm = level.machine.arch == "wasm32"
-    laid = pack(program, weights, level)
+    laid = fit(program, weights, level)
     symbol = f"{structs.prefix}_kernel"
     joining = machines.MACHINES[target.name].joining(symbol)
     kernel = build_kernel(print_programs({symbol: laid.program}, level), level, joining)

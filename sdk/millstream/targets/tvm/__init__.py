@@ -19,8 +19,8 @@ from millstream.targets import Compiled, Contract, Target
 from millstream.targets.emulation import machines
 from millstream.targets.emulation.library import open_library
 from millstream.targets.tvm.build import TOLERANCE, build_library, missing_tvm
+from millstream.targets.tvm.fitting import fit
 from millstream.targets.tvm.levels import Level, level_of
-from millstream.targets.tvm.packing import pack
 from millstream.targets.tvm.script import print_programs
 from millstream_runtime import machine
 from millstream_runtime.backends import Step
@@ -60,7 +60,7 @@ def compile_program(program: Program, weights: bytes, level: Level) -> Compiled:
     lacking = missing_for(level)
     if lacking:
         raise ToolMissing("the step cannot be compiled here", fix="; ".join(lacking))
-    laid = pack(program, weights, level)
+    laid = fit(program, weights, level)
     functions = {
         ONE: (1, laid.program),
         BATCH: (STREAMS, batched(laid.program, STREAMS)),

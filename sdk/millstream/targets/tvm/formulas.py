@@ -49,6 +49,7 @@ _UNSIGNED = {
     "bit_and": "T.bitwise_and({0}, {1})",
     "bit_or": "T.bitwise_or({0}, {1})",
     "bit_xor": "T.bitwise_xor({0}, {1})",
+    "shift_right": "T.shift_right({0}, {1})",
     "floor": "{0}",
     "ceil": "{0}",
     "round": "{0}",
