@@ -71,7 +71,7 @@ def test_every_operation(target: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("target", MACHINES)
 def test_programs_of_integers_are_equal_to_the_bit(target: str) -> None:
-    for case in (products(SHAPES, 2), convolution(), recurrence()):
+    for case in (products(SHAPES, 2), convolution(), convolution((-8, 7)), recurrence()):
         got, want = run(emulated(target), case), expected(case)
         assert differences(case, got[0] + got[1], want[0] + want[1], 0) == []
 
