@@ -81,7 +81,10 @@ def export(
     ] = None,
     quantize: Annotated[
         str | None,
-        typer.Option(metavar="FORMAT", help="w8, w8a8 or w8a8-static: see docs/quantize.md. Without: float."),
+        typer.Option(
+            metavar="FORMAT",
+            help="w8, w4, w8a8, w8a8-static, w4a8 or ternary: see docs/quantize.md. Without: float.",
+        ),
     ] = None,
     max_error: Annotated[
         float | None,

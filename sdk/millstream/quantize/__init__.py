@@ -6,42 +6,19 @@ rewrites the products that are worth it and leaves states, gates and everything 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from millstream.errors import NothingToQuantize, UnknownFormat
+from millstream.errors import NothingToQuantize
 from millstream.fold import fold_constants
 from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.calibration import Calibration
-from millstream.quantize.dynamic import quantize_dynamically
+from millstream.quantize.formats import FORMATS, Format, format_named
 from millstream.quantize.product import Product, Weight, find, left_in_float
 from millstream.quantize.recurrence import drifting
-from millstream.quantize.static import quantize_statically
-from millstream.quantize.weight_only import quantize_weights
 
-
-@dataclass(frozen=True)
-class Format:
-    """A way to quantize.
-
-    `rewrite` takes a flat, folded graph and the products to quantize. `max_error` is the largest relative RMS
-    error, of any output or state against float, that an export accepts.
-    """
-
-    name: str
-    summary: str
-    rewrite: Callable[[StepGraph, Sequence[Product], Calibration], StepGraph]
-    max_error: float
-
-
-W8 = Format("w8", "weights in int8, sums in float", quantize_weights, 0.02)
-W8A8 = Format("w8a8", "weights and activations in int8, scaled at every step", quantize_dynamically, 0.05)
-W8A8_STATIC = Format(
-    "w8a8-static", "weights and activations in int8, scales from the example", quantize_statically, 0.1
-)
-
-FORMATS: Mapping[str, Format] = {each.name: each for each in (W8, W8A8, W8A8_STATIC)}
+__all__ = ["FORMATS", "Format", "Quantized", "format_named", "quantize"]
 
 
 @dataclass(frozen=True)
@@ -72,13 +49,6 @@ class Quantized:
             ],
             "left in float": [{**asdict(weight), "shape": list(weight.shape)} for weight in self.left],
         }
-
-
-def format_named(name: str) -> Format:
-    """The format of that name. Raises UnknownFormat naming those that exist."""
-    if name not in FORMATS:
-        raise UnknownFormat(f"no format is called {name!r}", fix="use one of " + ", ".join(FORMATS))
-    return FORMATS[name]
 
 
 def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quantized:
