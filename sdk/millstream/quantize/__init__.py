@@ -18,6 +18,9 @@ from millstream.quantize.formats import FORMATS, Format, format_named
 from millstream.quantize.product import Product, Weight, find, left_in_float
 from millstream.quantize.recurrence import drifting
 
+#: Why a product that a format leaves stays in float.
+_COSTLY = "in no format does it stay within the budget"
+
 __all__ = ["FORMATS", "Format", "Quantized", "format_named", "quantize"]
 
 
@@ -57,13 +60,15 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
     Raises NothingToQuantize when there is none.
     """
     flat = build(fold_constants(graph.flatten().model), graph.states)
-    products, left = find(flat)
+    found, left = find(flat)
+    products = [product for product in found if product.output not in format.left]
+    constants = initializers(flat.model)
+    left += [left_in_float(p, constants, _COSTLY) for p in found if p.output in format.left]
 
     def quantized(some: Sequence[Product]) -> StepGraph:
         return format.rewrite(flat, some, calibration)
 
     kept = drifting(flat, products, quantized, calibration)
-    constants = initializers(flat.model)
     left += [left_in_float(p, constants, kept[p.output]) for p in products if p.output in kept]
     chosen = tuple(product for product in products if product.output not in kept)
     if not chosen:

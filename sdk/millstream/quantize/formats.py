@@ -27,13 +27,14 @@ class Format:
     """A way to quantize.
 
     `max_error` is the largest relative RMS error, of any output or state against float, that an export
-    accepts.
+    accepts. `left` are outputs of products that it leaves in float.
     """
 
     name: str
     summary: str
     rewrite: Rewrite
     max_error: float
+    left: frozenset[str] = frozenset()
 
 
 def format_named(name: str) -> Format:
