@@ -21,7 +21,7 @@ from millstream.quantize.recurrence import drifting
 #: Why a product that a format leaves stays in float.
 _COSTLY = "in no format does it stay within the budget"
 
-__all__ = ["FORMATS", "Format", "Quantized", "format_named", "quantize"]
+__all__ = ["FORMATS", "Format", "Quantized", "flattened", "format_named", "quantize"]
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,17 @@ class Quantized:
         }
 
 
+def flattened(graph: StepGraph) -> StepGraph:
+    """The graph without functions, its constants folded: what formats rewrite."""
+    return build(fold_constants(graph.flatten().model), graph.states)
+
+
 def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quantized:
     """Quantize every product of the graph that is worth it and whose states bear it.
 
     Raises NothingToQuantize when there is none.
     """
-    flat = build(fold_constants(graph.flatten().model), graph.states)
+    flat = flattened(graph)
     found, left = find(flat)
     products = [product for product in found if product.output not in format.left]
     constants = initializers(flat.model)

@@ -24,7 +24,7 @@ Rewrite = Callable[[StepGraph, Sequence[Product], Calibration], StepGraph]
 
 @dataclass(frozen=True)
 class Format:
-    """A way to quantize.
+    """A way to quantize. A weight takes `bits`.
 
     `max_error` is the largest relative RMS error, of any output or state against float, that an export
     accepts. `left` are outputs of products that it leaves in float.
@@ -34,6 +34,7 @@ class Format:
     summary: str
     rewrite: Rewrite
     max_error: float
+    bits: int
     left: frozenset[str] = frozenset()
 
 
@@ -89,11 +90,11 @@ def _ternary(graph: StepGraph, products: Sequence[Product], calibration: Calibra
 
 #: What 4 bits cost depends on the model; a model that was not trained for ternary weights loses everything.
 _ALL = (
-    Format("w8", "weights in int8, sums in float", _w8, 0.02),
-    Format("w4", "weights in int4, sums in float", _w4, 0.25),
-    Format("w8a8", "weights and activations in int8, scaled at every step", _w8a8, 0.05),
-    Format("w8a8-static", "weights and activations in int8, scales from the example", _w8a8_static, 0.1),
-    Format("w4a8", "weights in int4, activations in int8, scaled at every step", _w4a8, 0.25),
-    Format("ternary", "weights -1, 0, 1 (trained so), activations in int8", _ternary, 0.05),
+    Format("w8", "weights in int8, sums in float", _w8, 0.02, 8),
+    Format("w4", "weights in int4, sums in float", _w4, 0.25, 4),
+    Format("w8a8", "weights and activations in int8, scaled at every step", _w8a8, 0.05, 8),
+    Format("w8a8-static", "weights and activations in int8, scales from the example", _w8a8_static, 0.1, 8),
+    Format("w4a8", "weights in int4, activations in int8, scaled at every step", _w4a8, 0.25, 4),
+    Format("ternary", "weights -1, 0, 1 (trained so), activations in int8", _ternary, 0.05, 2),
 )
 FORMATS: Mapping[str, Format] = {each.name: each for each in _ALL}

@@ -13,7 +13,7 @@ from millstream.quantize.product import Product
 def mixed(choices: Mapping[str, Format], products: Sequence[Product]) -> Format:
     """The format that takes, of these products, those whose output is in `choices`, each in its format.
 
-    Its error may be as large as the largest that one of its formats may have.
+    Its error may be as large as the largest that one of its formats may have, and so may its bits.
     """
 
     def rewrite(graph: StepGraph, some: Sequence[Product], calibration: Calibration) -> StepGraph:
@@ -29,5 +29,6 @@ def mixed(choices: Mapping[str, Format], products: Sequence[Product]) -> Format:
         summary="each product in the format that a search chose for it",
         rewrite=rewrite,
         max_error=max((choice.max_error for choice in choices.values()), default=0.0),
+        bits=max((choice.bits for choice in choices.values()), default=32),
         left=frozenset(product.output for product in products if product.output not in choices),
     )
