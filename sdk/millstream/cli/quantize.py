@@ -23,7 +23,7 @@ def quantize(
         str | None,
         typer.Option(
             metavar="LOSS",
-            help="Accuracy that may be lost on labelled data, else relative error of the outputs. Without: 0.5%.",
+            help="Accuracy that may be lost; without labels, relative error of the outputs. Default 0.5%.",
         ),
     ] = None,
     format: Annotated[
