@@ -30,6 +30,7 @@ from millstream.protocol import VALID, Streamable, streamable
 from millstream.quantize import Format, Quantized, quantize
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.tolerance import largest_effect, rounds, widened
+from millstream.reparameterize import BOUND, Report, rewritten
 from millstream.sequences import Example, Sequences
 from millstream.signing import SigningKey
 from millstream.targets import Compiled, Contract, Target
@@ -89,6 +90,7 @@ def export(
     about: About | None = None,
     budget: Budget | None = None,
     format: Format | None = None,
+    reparameterize: bool = True,
     watcher: Watcher | None = None,
 ) -> Exported:
     """Export `model` for the targets and prove that every form of it gives the same numbers.
@@ -104,6 +106,7 @@ def export(
         about: name, sample rate, hop and labels.
         budget: flash and RAM of the device, for the targets that run without Python.
         format: how to quantize, one of `millstream.quantize.FORMATS`; without, the step stays in float.
+        reparameterize: whether norms and parallel branches are folded into the layers around them first.
         watcher: is told what goes on.
 
     Raises:
@@ -121,7 +124,8 @@ def export(
     source = streamable(model, first)
     if not source.stateful:
         data, labelled = _as_frames(data), labelled and _as_frames(labelled)
-    return _Export(source, data, labelled, about, budget, format, watcher, chosen).run(first)
+    run = _Export(source, data, labelled, about, budget, format, reparameterize, watcher, chosen)
+    return run.run(first)
 
 
 def _targets(names: str | Sequence[str]) -> tuple[Target, ...]:
@@ -157,14 +161,16 @@ class _Export:
     about: About
     budget: Budget | None
     format: Format | None
+    reparameterize: bool
     watcher: Watcher
     chosen: tuple[Target, ...]
 
     def run(self, frame: torch.Tensor) -> Exported:
+        folded, folding = self._reparameterized()
         self.watcher.begin("tracing the step")
-        traced = trace(self.source, frame)
-        spec = _model_spec(self.source, traced.graph, self.about)
-        initial = tuple(value[0].numpy() for value in self.source.initial.values())
+        traced = trace(folded, frame)
+        spec = _model_spec(folded, traced.graph, self.about)
+        initial = tuple(value[0].numpy() for value in folded.initial.values())
         exact = _core(traced.graph, spec, initial)
         calibration = Calibration(self.data.frames, initial)
         quantized = self._quantized(traced.graph, calibration)
@@ -174,7 +180,9 @@ class _Export:
         for detour in detours:
             self.watcher.noted(str(detour))
         core = _core(graph, spec, initial) if quantized else exact
-        ladder = self._climb(Ladder(), self._torch_rungs(exact, traced.graph))
+        ladder = self._climb(Ladder(), self._torch_rungs(traced.graph))
+        ladder = self._climb(ladder, self._folding_rungs(folding))
+        ladder = self._climb(ladder, self._graph_rungs(folded, exact, traced.graph))
         ladder = self._climb(ladder, self._quantized_rungs(quantized, calibration))
         frames = np.concatenate(self.data.frames)
         golden = prove.make_golden(core, frames[:_GOLDEN_TICKS], spec.look_ahead)
@@ -192,6 +200,8 @@ class _Export:
         ladder = self._prove_bundle(contents, core, golden, frames, ladder)
         fallbacks = [detour.to_json() for detour in detours]
         report: dict[str, Any] = {"ladder": ladder.to_json(), "fallbacks": fallbacks}
+        if folding:
+            report["reparameterization"] = folding.to_json()
         if quantized:
             report["quantization"] = quantized.to_json()
         return Exported(replace(contents, report=report), ladder)
@@ -215,16 +225,33 @@ class _Export:
         self.watcher.begin("measuring what ties do that round to the other side")
         return largest_effect(graph, calibration, _GOLDEN_TICKS)
 
-    def _torch_rungs(self, core: Core, graph: StepGraph) -> list[Rung]:
-        rungs = []
-        if self.source.stateful:
-            self.watcher.begin("sequence form against step form")
-            allowed = loosened(prove.SEQUENCE_TOLERANCE, graph)
-            rungs.append(prove.sequence_equals_step(self.source, self.data, allowed))
+    def _reparameterized(self) -> tuple[Streamable, Report | None]:
+        if not self.reparameterize:
+            return self.source, None
+        self.watcher.begin("folding norms and branches")
+        return rewritten(self.source, self.data)
+
+    def _torch_rungs(self, graph: StepGraph) -> list[Rung]:
+        if not self.source.stateful:
+            return []
+        self.watcher.begin("sequence form against step form")
+        allowed = loosened(prove.SEQUENCE_TOLERANCE, graph)
+        return [prove.sequence_equals_step(self.source, self.data, allowed)]
+
+    def _folding_rungs(self, folding: Report | None) -> list[Rung]:
+        if folding is None or not folding.applied:
+            return []
+        before, after = folding.before.macs, folding.after.macs
+        detail = (
+            f"{len(folding.applied)} rewrites, {before:,} -> {after:,} MACs; relative to the largest output"
+        )
+        claim = "step form (torch) = reparameterized (torch)"
+        return [Rung(claim, folding.error < BOUND, folding.error, BOUND, detail)]
+
+    def _graph_rungs(self, folded: Streamable, core: Core, graph: StepGraph) -> list[Rung]:
         self.watcher.begin("step form against the reference")
         frames, allowed = np.concatenate(self.data.frames[:4])[:128], loosened(prove.GRAPH_TOLERANCE, graph)
-        rungs.append(prove.step_equals_graph(self.source, core, frames, allowed))
-        return rungs
+        return [prove.step_equals_graph(folded, core, frames, allowed)]
 
     def _climb(self, ladder: Ladder, rungs: Sequence[Rung]) -> Ladder:
         """Add rungs; a failed one ends the export."""

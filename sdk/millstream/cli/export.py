@@ -12,6 +12,7 @@ import typer
 from millstream.cli.arguments import Json
 from millstream.cli.output import console, facts, print_json
 from millstream.cli.quantized import left_in_float, quantized
+from millstream.cli.reparameterized import reparameterized, rewrites
 from millstream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,6 +81,13 @@ def export(
             metavar="E", help="Relative RMS error against float that may not be passed, such as 0.05."
         ),
     ] = None,
+    reparameterize: Annotated[
+        bool | None,
+        typer.Option(
+            "--reparameterize/--no-reparameterize",
+            help="Fold norms and branches into the layers around them, with proof. Without: yes.",
+        ),
+    ] = None,
     config: Annotated[
         str | None, typer.Option(metavar="TOML", help=r"Options under \[export], named as the flags are.")
     ] = None,
@@ -95,7 +103,7 @@ def export(
         **{"model": model, "target": target, "output": output, "checkpoint": checkpoint, "example": example},
         **{"labelled": labelled, "name": name, "sample_rate": sample_rate, "hop": hop, "label": label},
         **{"labels": labels, "sign": sign, "flash": flash, "ram": ram},
-        **{"quantize": quantize, "max_error": max_error},
+        **{"quantize": quantize, "max_error": max_error, "reparameterize": reparameterize},
     }
     options = resolve(config, flags)
     if as_json:
@@ -159,6 +167,7 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
         about=about,
         budget=options.budget,
         format=format,
+        reparameterize=options.reparameterize,
         watcher=watcher,
     )
 
@@ -184,6 +193,7 @@ def _document(exported: Exported, path: str, key: str) -> dict[str, Any]:
         "fallbacks": contents.report["fallbacks"],
         "options": contents.options,
         "ladder": exported.ladder.to_json(),
+        "reparameterization": contents.report.get("reparameterization"),
         "quantization": contents.report.get("quantization"),
         "signed_by": key,
     }
@@ -198,6 +208,7 @@ def _show(exported: Exported, path: str, key: str) -> None:
         "targets": ", ".join(document["targets"]),
         "example": options["example"],
         "labelled": options.get("labelled", ""),
+        "reparameterized": reparameterized(document["reparameterization"]),
         "quantized": quantized(document["quantization"]),
         "signed by": key,
         "look inside": f"millstream inspect {path}",
@@ -205,6 +216,8 @@ def _show(exported: Exported, path: str, key: str) -> None:
     out = console()
     out.print()
     out.print(facts(summary))
+    if document["reparameterization"]:
+        out.print(*rewrites(document["reparameterization"]), sep="\n")
     if document["quantization"]:
         out.print(left_in_float(document["quantization"]))
 

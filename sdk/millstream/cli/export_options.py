@@ -50,6 +50,7 @@ class ExportOptions(BaseModel):
     ram: Size | None = None
     quantize: str | None = None
     max_error: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    reparameterize: bool = True
 
     @property
     def budget(self) -> Budget | None:

@@ -15,6 +15,7 @@ from millstream.budget import flash, ram
 from millstream.cli.arguments import BundlePath, Json
 from millstream.cli.output import FAILED, OK, console, facts, print_json, table
 from millstream.cli.quantized import left_in_float, quantized
+from millstream.cli.reparameterized import reparameterized, rewrites
 from millstream.errors import UsageError
 from millstream_runtime import plan, signature, strict_json
 from millstream_runtime.backends import has_backend
@@ -80,6 +81,9 @@ def _sections(bundle: Bundle) -> Iterator[RenderableType]:
     yield _ladder(report)
     if isinstance(report, dict) and report.get("fallbacks"):
         yield _fallbacks(report["fallbacks"])
+    if isinstance(report, dict) and "reparameterization" in report:
+        yield reparameterized(report["reparameterization"])
+        yield from rewrites(report["reparameterization"])
     if isinstance(report, dict) and "quantization" in report:
         yield quantized(report["quantization"])
         yield left_in_float(report["quantization"])

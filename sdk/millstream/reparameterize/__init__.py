@@ -1,6 +1,8 @@
 """Rewrites of a module into a smaller one that gives the same numbers: one file each, every one proved.
 
-    module, report = millstream.reparameterize(module, frames)
+    from millstream.reparameterize import reparameterize
+
+    module, report = reparameterize(module, frames)
 
 A rewrite finds its places in what the module does on real frames (`flow`), says which precondition fails
 where one fails, computes in float64, and is taken back where the outputs differ by more than `BOUND` or
@@ -133,7 +135,7 @@ class _Run:
         def attempt() -> tuple[Streamable, list[Tensor], Cost]:
             if candidate.transform:
                 candidate.transform(whole)
-            source = replace(self._source, module=whole.model.eval().requires_grad_(False))
+            source = _with(self._source, whole.model)
             return source, equality.outputs(source, self._data), self._costs(source)
 
         try:
@@ -160,6 +162,13 @@ class _Run:
         frame = torch.tensor(self._data.frames[0][:1])
         state = source.initial_state(1)
         return cost(source.module, lambda: source.step(frame, state, valid=True))
+
+
+def _with(source: Streamable, module: nn.Module) -> Streamable:
+    """The module in the place of the one that it was made of; its states may have other shapes."""
+    module = module.eval().requires_grad_(False)
+    initial = dict(module.initial_state(1)) if source.stateful else {}  # type: ignore[operator]
+    return replace(source, module=module, initial=initial)
 
 
 def _short(data: Sequences) -> Sequences:
