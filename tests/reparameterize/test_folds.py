@@ -1,4 +1,4 @@
-"""Every fold on modules with trained statistics: equal outputs, less to do, and refusals with their reason."""
+"""Every fold on modules with trained statistics: equal outputs, less to do, refusals with their reason."""
 
 from __future__ import annotations
 

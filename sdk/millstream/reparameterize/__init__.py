@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from millstream.errors import NotStreamable
 from millstream.protocol import Streamable, streamable
 from millstream.reparameterize import equality
+from millstream.reparameterize.attention import scores, values
 from millstream.reparameterize.batch_norm import batch_norm
 from millstream.reparameterize.candidate import Candidate, Rewrite
+from millstream.reparameterize.centring import centring
 from millstream.reparameterize.cost import cost
 from millstream.reparameterize.equality import BOUND
 from millstream.reparameterize.flow import Flow, record
@@ -31,6 +33,7 @@ from millstream.reparameterize.layer_norm import layer_norm
 from millstream.reparameterize.linear_map import linear_map
 from millstream.reparameterize.progressive_norm import progressive_norm
 from millstream.reparameterize.report import Applied, Cost, LeftAlone, Report
+from millstream.reparameterize.residual_norm import residual_norm
 from millstream.sequences import Example, Sequences, sequences
 from millstream.user_code import guarded, reason
 
@@ -43,6 +46,10 @@ REWRITES: Mapping[str, Rewrite] = {
     "batch norm": batch_norm,
     "linear map": linear_map,
     "layer norm": layer_norm,
+    "norm through the residual stream": residual_norm,
+    "centring": centring,
+    "attention scores": scores,
+    "attention values": values,
 }
 
 

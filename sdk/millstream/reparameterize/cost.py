@@ -17,8 +17,9 @@ from millstream.reparameterize.report import Cost
 def cost(root: nn.Module, run: Callable[[], object]) -> Cost:
     """Parameters and buffers of floating point, each once, and the MACs of one call of `run`.
 
-    A product of matrices counts its multiplications, a norm one per number for its statistics and one for
-    each of scale and shift, an elementwise product one per result. Additions alone count nothing.
+    A product of matrices counts its multiplications, an elementwise product one per result. A batch norm
+    with fixed statistics counts one per number; a norm over the channels one for each statistic, one to
+    divide, one for its gain. Additions alone count nothing.
     """
     counter = _Counter()
     with torch.no_grad(), counter:
@@ -52,8 +53,8 @@ def _convolution(args: Any, y: torch.Tensor) -> int:
     return (x if transposed else y).numel() * math.prod(weight.shape[1:])
 
 
-def _norm(weight: int) -> Callable[[Any, torch.Tensor], int]:
-    return lambda args, y: y.numel() * (1 + (args[weight] is not None))
+def _norm(statistics: int) -> Callable[[Any, torch.Tensor], int]:
+    return lambda args, y: y.numel() * (statistics + 1 + (args[2] is not None))
 
 
 _MACS: dict[str, Callable[[Any, torch.Tensor], int]] = {
@@ -65,7 +66,7 @@ _MACS: dict[str, Callable[[Any, torch.Tensor], int]] = {
     "native_batch_norm": lambda args, y: y.numel(),
     "_native_batch_norm_legit_no_training": lambda args, y: y.numel(),
     "native_layer_norm": _norm(2),
-    "_fused_rms_norm": _norm(2),
+    "_fused_rms_norm": _norm(1),
     "mul": lambda args, y: y.numel(),
     "causal_conv_ring": lambda args, y: args[0].shape[0] * args[1].numel(),
     "linear_memory": lambda args, y: args[0].shape[0] * (args[1].numel() + args[2].numel()),

@@ -25,7 +25,7 @@ from millstream_models.foldable import IdleFeedForward, ProgressiveNorm
 
 LINEAR = (nn.Linear, _ConvNd)
 BATCH_NORM = (_BatchNorm, ChannelAffine)
-_LEAVES = (*LINEAR, *BATCH_NORM, nn.LayerNorm, nn.RMSNorm, ProgressiveNorm, IdleFeedForward)
+_LEAVES = (*LINEAR, *BATCH_NORM, nn.LayerNorm, nn.RMSNorm, nn.Embedding, ProgressiveNorm, IdleFeedForward)
 NOTHING = (nn.Identity, _DropoutNd)
 
 #: Operators that move numbers without changing them.
@@ -55,8 +55,9 @@ class Call:
 class Flow:
     """The calls of one or several runs of `root`, in order.
 
-    `results` are values that leave it, `zeros` those that hold nothing else, `flags` those of bool. States
-    do not leave: what one tick returns the next one reads.
+    `results` are values that leave it, `zeros` those that hold nothing else, `flags` those of bool, `stored`
+    parameters and buffers that are read past their layers, by name; `bare` are their identities. States do
+    not leave: what one tick returns the next one reads.
     """
 
     root: nn.Module
@@ -67,6 +68,7 @@ class Flow:
     flags: set[int] = field(default_factory=set)
     shapes: dict[int, tuple[int, ...]] = field(default_factory=dict)
     bare: set[int] = field(default_factory=set)
+    stored: dict[int, str] = field(default_factory=dict)
     _reading: dict[int, list[Call]] = field(default_factory=lambda: defaultdict(list))
     _writing: dict[int, Call] = field(default_factory=dict)
 
@@ -105,6 +107,10 @@ class Flow:
                 waiting += [output for output in call.outputs if output not in seen]
                 seen.update(call.outputs)
         return found, leaves
+
+    def writing(self, value: int) -> Call | None:
+        """The call that computed a value."""
+        return self._writing.get(value)
 
     def writer(self, value: int) -> Call | None:
         """The call that computed a value, moves followed back; None for an input of the module."""
@@ -190,7 +196,8 @@ class _Recorder(TorchDispatchMode):
         self._numbers: dict[int, int] = {}
         self._kept: list[Tensor] = []
         self._inside = 0
-        self._parameters = {id(parameter) for parameter in flow.root.parameters()}
+        tensors = (*flow.root.named_parameters(), *flow.root.named_buffers())
+        self._stored = {id(tensor): name for name, tensor in tensors}
 
     def leave(self, result: object) -> None:
         """Mark every tensor of a result as leaving the module."""
@@ -225,7 +232,7 @@ class _Recorder(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if not self._inside:
             operands = [item for item in tree_leaves((args, kwargs)) if isinstance(item, Tensor)]
-            self._flow.bare.update(id(item) for item in operands if id(item) in self._parameters)
+            self._flow.bare.update(id(item) for item in operands if id(item) in self._stored)
             call = self._call(func.overloadpacket.__name__, None, operands, result)
             self._flow.add(call)
             if call.name in _MAKES and isinstance(result, Tensor) and not result.any():
@@ -253,5 +260,7 @@ class _Recorder(TorchDispatchMode):
 
     def _describe(self, number: int, value: Tensor) -> None:
         self._flow.shapes[number] = tuple(value.shape)
+        if id(value) in self._stored:
+            self._flow.stored[number] = self._stored[id(value)]
         if value.dtype == torch.bool:
             self._flow.flags.add(number)
