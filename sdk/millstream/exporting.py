@@ -31,6 +31,7 @@ from millstream.quantize import Format, Quantized, quantize
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.tolerance import largest_effect, rounds, widened
 from millstream.reparameterize import BOUND, Report, rewritten
+from millstream.reparameterize.graph import rewritten_graph
 from millstream.sequences import Example, Sequences
 from millstream.signing import SigningKey
 from millstream.targets import Compiled, Contract, Target
@@ -166,23 +167,25 @@ class _Export:
     chosen: tuple[Target, ...]
 
     def run(self, frame: torch.Tensor) -> Exported:
-        folded, folding = self._reparameterized()
+        folded, folding = self._folded()
         self.watcher.begin("tracing the step")
         traced = trace(folded, frame)
         spec = _model_spec(folded, traced.graph, self.about)
         initial = tuple(value[0].numpy() for value in folded.initial.values())
         exact = _core(traced.graph, spec, initial)
+        ladder = self._climb(Ladder(), self._torch_rungs(traced.graph))
+        ladder = self._climb(ladder, _folding_rungs("step form (torch) = reparameterized (torch)", folding))
+        ladder = self._climb(ladder, self._graph_rungs(folded, traced.graph, exact))
+        rewritten, rewriting = self._rewritten(traced.graph, initial)
+        ladder = self._climb(ladder, _folding_rungs("step.onnx = reparameterized step.onnx", rewriting))
         calibration = Calibration(self.data.frames, initial)
-        quantized = self._quantized(traced.graph, calibration)
-        graph = quantized.graph if quantized else traced.graph
+        quantized = self._quantized(rewritten, calibration)
+        graph = quantized.graph if quantized else rewritten
         self.watcher.begin("looking for what the targets cannot run")
         chosen, detours = settle(graph, self.chosen)
         for detour in detours:
             self.watcher.noted(str(detour))
-        core = _core(graph, spec, initial) if quantized else exact
-        ladder = self._climb(Ladder(), self._torch_rungs(traced.graph))
-        ladder = self._climb(ladder, self._folding_rungs(folding))
-        ladder = self._climb(ladder, self._graph_rungs(folded, exact, traced.graph))
+        core = _core(graph, spec, initial)
         ladder = self._climb(ladder, self._quantized_rungs(quantized, calibration))
         frames = np.concatenate(self.data.frames)
         golden = prove.make_golden(core, frames[:_GOLDEN_TICKS], spec.look_ahead)
@@ -200,8 +203,8 @@ class _Export:
         ladder = self._prove_bundle(contents, core, golden, frames, ladder)
         fallbacks = [detour.to_json() for detour in detours]
         report: dict[str, Any] = {"ladder": ladder.to_json(), "fallbacks": fallbacks}
-        if folding:
-            report["reparameterization"] = folding.to_json()
+        if folding and rewriting:
+            report["reparameterization"] = {"module": folding.to_json(), "step": rewriting.to_json()}
         if quantized:
             report["quantization"] = quantized.to_json()
         return Exported(replace(contents, report=report), ladder)
@@ -225,11 +228,21 @@ class _Export:
         self.watcher.begin("measuring what ties do that round to the other side")
         return largest_effect(graph, calibration, _GOLDEN_TICKS)
 
-    def _reparameterized(self) -> tuple[Streamable, Report | None]:
+    def _folded(self) -> tuple[Streamable, Report | None]:
         if not self.reparameterize:
             return self.source, None
-        self.watcher.begin("folding norms and branches")
+        self.watcher.begin("folding norms and branches of the module")
         return rewritten(self.source, self.data)
+
+    def _rewritten(
+        self, graph: StepGraph, initial: tuple[np.ndarray, ...]
+    ) -> tuple[StepGraph, Report | None]:
+        if not self.reparameterize:
+            return graph, None
+        self.watcher.begin("folding norms and branches of the step")
+        names = [pair.name for pair in graph.states]
+        frames = np.concatenate(self.data.frames[:4])
+        return rewritten_graph(graph, frames, dict(zip(names, initial, strict=True)))
 
     def _torch_rungs(self, graph: StepGraph) -> list[Rung]:
         if not self.source.stateful:
@@ -238,17 +251,7 @@ class _Export:
         allowed = loosened(prove.SEQUENCE_TOLERANCE, graph)
         return [prove.sequence_equals_step(self.source, self.data, allowed)]
 
-    def _folding_rungs(self, folding: Report | None) -> list[Rung]:
-        if folding is None or not folding.applied:
-            return []
-        before, after = folding.before.macs, folding.after.macs
-        detail = (
-            f"{len(folding.applied)} rewrites, {before:,} -> {after:,} MACs; relative to the largest output"
-        )
-        claim = "step form (torch) = reparameterized (torch)"
-        return [Rung(claim, folding.error < BOUND, folding.error, BOUND, detail)]
-
-    def _graph_rungs(self, folded: Streamable, core: Core, graph: StepGraph) -> list[Rung]:
+    def _graph_rungs(self, folded: Streamable, graph: StepGraph, core: Core) -> list[Rung]:
         self.watcher.begin("step form against the reference")
         frames, allowed = np.concatenate(self.data.frames[:4])[:128], loosened(prove.GRAPH_TOLERANCE, graph)
         return [prove.step_equals_graph(folded, core, frames, allowed)]
@@ -318,6 +321,15 @@ class _Export:
         if model.spec.batch is None and len(frames) > model.spec.look_ahead:
             rungs.append(prove.batch_equals_streams(model, frames[:33]))
         return rungs
+
+
+def _folding_rungs(claim: str, folding: Report | None) -> list[Rung]:
+    """One rung for all rewrites together: the outputs of the last form against those of the first."""
+    if folding is None or not folding.applied:
+        return []
+    before, after = folding.before.macs, folding.after.macs
+    detail = f"{len(folding.applied)} rewrites, {before:,} -> {after:,} MACs; relative to the largest output"
+    return [Rung(claim, folding.error < BOUND, folding.error, BOUND, detail)]
 
 
 def _core(graph: StepGraph, spec: ModelSpec, initial: tuple[np.ndarray, ...]) -> Core:
