@@ -1,0 +1,106 @@
+"""Rewrites of the step graph: equal under the reference, fewer multiplications, refusals with their reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fold_models import make, noise
+from recurrent_models import BoundedGates, ConstantQuery, DoneTwice
+from torch import Tensor, nn
+
+from millstream.graph import StepGraph, initializers
+from millstream.protocol import streamable
+from millstream.reference import prepare
+from millstream.reparameterize import BOUND, Report
+from millstream.reparameterize.graph import rewritten_graph
+from millstream.trace import trace
+from millstream_models.lmuformer import LMUFormer, LMUFormerConfig
+
+
+def _traced(module: nn.Module, x: Tensor) -> tuple[StepGraph, dict[str, np.ndarray]]:
+    source = streamable(module, x[:1])
+    return trace(source, x[:1]).graph, {name: value[0].numpy() for name, value in source.initial.items()}
+
+
+def _outputs(graph: StepGraph, frames: np.ndarray, initial: dict[str, np.ndarray], ahead: int) -> np.ndarray:
+    """Outputs (T, ...) under the reference; a model with look-ahead is drained."""
+    run, found = prepare(graph.model), []
+    state = {name: value[None] for name, value in initial.items()}
+    for t in range(len(frames) + ahead):
+        real = t < len(frames)
+        given = {"input": frames[t][None] if real else np.zeros_like(frames[:1])}
+        results = run({**given, **({"valid": np.array([real])} if ahead else {}), **state})
+        found.append(results["output"][0])
+        state = {pair.name: results[pair.next_name] for pair in graph.states}
+    return np.stack(found[ahead:])
+
+
+def _rewritten(module: nn.Module, x: Tensor, ahead: int = 0) -> tuple[StepGraph, StepGraph, Report]:
+    """The graph before and after; they are equal over the odd length of x."""
+    graph, initial = _traced(module, x)
+    rewritten, report = rewritten_graph(graph, x.numpy(), initial)
+    want, got = (_outputs(each, x.numpy(), initial, ahead) for each in (graph, rewritten))
+    assert np.abs(got - want).max() < BOUND * np.abs(want).max()
+    assert report.error < BOUND
+    assert report.after.macs <= report.before.macs
+    return graph, rewritten, report
+
+
+def test_a_constant_query_needs_one_vector_for_each_head() -> None:
+    _, graph, report = _rewritten(make(ConstantQuery), noise(23, 16))
+    (applied,) = report.applied
+    assert applied.rewrite == "linear region"
+    assert "key: Gemm" in applied.where
+    # Keys of 16 by 16 and the query's 16 products are now 4 heads of 16.
+    assert report.before.macs - report.after.macs >= 16 * 16 + 16 - 4 * 16
+    assert (4, 16) in [array.shape for array in initializers(graph.model).values()]
+
+
+def test_gate_bounds_are_constants_and_a_shut_gate_is_dead() -> None:
+    module = make(BoundedGates)
+    before, after, report = _rewritten(module, noise(21, 8))
+    operators = [node.op_type for node in after.model.graph.node]
+    assert not {"Softmax", "CumSum"} & set(operators)
+    assert operators.count("Sigmoid") == 2
+    # The gate of the last layer is shut: its projection and the gate's arithmetic are gone.
+    assert report.before.macs - report.after.macs >= 8 * 8
+    assert len(after.model.graph.node) < len(before.model.graph.node)
+
+
+def test_what_is_computed_twice_is_computed_once() -> None:
+    before, after, report = _rewritten(make(DoneTwice), noise(9, 6))
+    gemms = [[n.op_type for n in g.model.graph.node].count("Gemm") for g in (before, after)]
+    assert gemms == [4, 2] or gemms == [3, 2]
+    assert "duplicates" in [each.rewrite for each in report.applied]
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 19])
+def test_norms_before_rings_fold_with_exact_borders_and_look_ahead(length: int) -> None:
+    module = make(LMUFormer, LMUFormerConfig(inputs=5, classes=3, width=8, order=6, theta=8.0)).train()
+    for _ in range(5):
+        module(noise(4, 13, 5) * 2 + 1)
+    _, graph, report = _rewritten(module.eval(), noise(length, 5), ahead=5)
+    rings = [each for each in report.applied if each.rewrite == "norm before a ring"]
+    assert len(rings) == 3
+    assert [node.op_type for node in graph.model.graph.node].count("BatchNormalization") <= 1
+    (left,) = (each for each in report.left_alone if each.rewrite == "norm before a ring")
+    assert "stem.layers.3.norm" in left.where
+
+
+class _Unbounded(nn.Module):
+    """Zero times a value without bound: must stay, as infinity would become NaN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.gain = nn.Linear(4, 4), nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.gain * torch.exp(self.inner(x))
+
+
+def test_zero_times_what_has_no_bound_stays() -> None:
+    graph, initial = _traced(make(_Unbounded), noise(5, 4))
+    _, report = rewritten_graph(graph, noise(5, 4).numpy(), initial)
+    assert "has no bound" in report.left_alone[0].why
+    assert not report.applied
