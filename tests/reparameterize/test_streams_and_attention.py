@@ -10,10 +10,11 @@ import torch
 from fold_models import make, noise, warmed
 from torch import Tensor, nn
 
+from millstream.datasets import japanese_vowels
+from millstream.loading import load
 from millstream.reparameterize import BOUND, REWRITES, Report, reparameterize
 from millstream.reparameterize.finite_memory import finite_memory
 from millstream_models.foldable import ProgressiveNorm
-from millstream_models.lmuformer import lmuformer_jv
 
 
 def _refusal(report: Report, where: str) -> str:
@@ -90,7 +91,7 @@ def test_a_last_norm_folds_backward_through_the_residual_stream(places: int) -> 
     module = _trained(Transformer, lambda width: ProgressiveNorm(width, 5))
     folded, report = reparameterize(module, _tokens(6, 11))
     assert report.applied[-1].rewrite == "norm through the residual stream"
-    assert not report.left_alone
+    assert {each.rewrite for each in report.left_alone} <= {"attention scores", "attention values"}
     assert all(isinstance(each, nn.Identity) for each in (*folded.norms, folded.last))
     _equal(module, folded, _tokens(3, places))
 
@@ -142,23 +143,25 @@ def test_projections_that_do_not_collapse_say_why(heads: int, bias: bool, why: s
     assert not report.applied
 
 
-def test_the_legendre_memory_is_a_finite_response_for_short_sequences_and_streams() -> None:
-    module, x = lmuformer_jv(), noise(2, 29, 12)
-    folded, report = reparameterize(module, x, {"finite memory": finite_memory(29)})
+def test_the_trained_legendre_memory_is_a_finite_response_for_short_sequences_and_streams() -> None:
+    module, frames = load("lmuformer_jv").module.eval(), list(japanese_vowels.train().frames)
+    folded, report = reparameterize(module, frames, {"finite memory": finite_memory(29)})
     assert [each.rewrite for each in report.applied] == ["finite memory"]
     assert folded.initial_state(1)["memory_0"].shape == (1, 29)
-    for length in (1, 2, 7, 29):
-        _equal(module, folded, x[:, :length])
-    state, outputs = folded.initial_state(2), []
-    for t in range(29):
-        y, state = folded.step(x[:, t], state)
+    longest = torch.tensor(max(frames, key=len))[None]
+    for length in (1, 2, 7, longest.shape[1]):
+        _equal(module, folded, longest[:, :length])
+    state, outputs = folded.initial_state(1), []
+    for t in range(longest.shape[1]):
+        y, state = folded.step(longest[:, t], state)
         outputs.append(y)
-    want = module(x)
+    want = module(longest)
     assert (torch.stack(outputs, 1) - want).abs().max() < BOUND * want.abs().max()
 
 
 def test_a_finite_response_that_is_too_short_is_taken_back() -> None:
-    _, report = reparameterize(lmuformer_jv(), noise(2, 29, 12), {"finite memory": finite_memory(9)})
+    module, frames = load("lmuformer_jv").module, list(japanese_vowels.train().frames)
+    _, report = reparameterize(module, frames, {"finite memory": finite_memory(9)})
     assert "the outputs differ" in _refusal(report, "trunk.blocks.0.token")
 
 

@@ -1,4 +1,4 @@
-"""Steps whose constants a graph shows and a module hides: learned queries, gate bounds, branches done twice."""
+"""Steps with learned queries and gate bounds, constants that a graph shows and a module hides."""
 
 from __future__ import annotations
 
@@ -68,28 +68,6 @@ class BoundedGates(nn.Module):
             following[f"hidden_{i}"] = keep * state[f"hidden_{i}"] + (1 - keep) * torch.tanh(inlet(x))
             x = x + following[f"hidden_{i}"]
         return x, following
-
-    def forward(self, x: Tensor) -> Tensor:
-        return stepped(self, x)
-
-
-class DoneTwice(nn.Module):
-    """The same layer on the same frame twice, and two layers of equal weights."""
-
-    frame = (6,)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shared, self.left, self.right = nn.Linear(6, 5), nn.Linear(6, 5), nn.Linear(6, 5)
-        self.right.load_state_dict(self.left.state_dict())
-
-    def initial_state(self, batch: int) -> dict[str, Tensor]:
-        return {"sum": torch.zeros(batch, 5)}
-
-    def step(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        twice = torch.tanh(self.shared(x)) * torch.sigmoid(self.shared(x))
-        total = state["sum"] + torch.relu(self.left(x)) * torch.exp(-self.right(x).abs())
-        return twice + total, {"sum": total}
 
     def forward(self, x: Tensor) -> Tensor:
         return stepped(self, x)

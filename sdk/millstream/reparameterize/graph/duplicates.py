@@ -1,5 +1,7 @@
 """Branches that compute the same twice become one, and so do equal weights; what nothing needs goes.
 
+The exporter of torch merges what it sees; this merges what it does not, and what other rewrites left equal.
+
 Needs: the same operator on the same values with the same attributes. Gives: one of them.
 """
 
