@@ -1,4 +1,4 @@
-"""What an export shows of its folds, in text, in JSON and in the bundle; the flag and the option against it."""
+"""What an export shows of its folds, in text, in JSON and in the bundle; how to switch them off."""
 
 from __future__ import annotations
 

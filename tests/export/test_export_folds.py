@@ -55,9 +55,9 @@ def test_an_export_can_be_told_not_to_fold() -> None:
 
 
 def test_branches_of_a_stateless_model_fold_before_quantization() -> None:
-    module = warmed(make(RepBlock, 4), noise(6, 4, 8, 8))
+    module = warmed(make(RepBlock, 32), noise(6, 32, 8, 8))
     exported = millstream.export(
-        module, noise(6, 4, 8, 8), target="onnxruntime", format=format_named("w8a8-static")
+        module, noise(6, 32, 8, 8), target="onnxruntime", format=format_named("w8a8-static")
     )
     assert len(exported.contents.report["quantization"]["quantized"]) == 1
 
