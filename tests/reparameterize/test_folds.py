@@ -269,3 +269,30 @@ def test_a_rewrite_that_breaks_the_module_is_taken_back() -> None:
     module = make(nn.Sequential, *conv_norm(3, 4, 3))
     _, report = reparameterize(module, noise(5, 3, 6, 6), {"shrink": shrink})
     assert "raised" in _refusal(report, "conv")
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_a_norm_before_padding_folds_only_beside_zeros(value: float) -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.conv = nn.BatchNorm1d(4), nn.Conv1d(4, 5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(nn.functional.pad(self.norm(torch.relu(x)), (2, 0), value=value))
+
+    module = warmed(make(Padded), noise(6, 4, 9))
+    folded, report = reparameterize(module, noise(6, 4, 9))
+    assert bool(report.applied) == (value == 0)
+    assert value == 0 or "constant_pad_nd with a number reads it" in _refusal(report, "norm")
+    _equal(module, folded, noise(2, 4, 5))
+
+
+def test_a_rewrite_that_cannot_read_the_module_leaves_it_alone() -> None:
+    def broken(root: nn.Module, flow: object) -> list[Candidate]:
+        raise AttributeError("no such weight")
+
+    module = make(nn.Sequential, *conv_norm(3, 4, 3))
+    folded, report = reparameterize(module, noise(5, 3, 6, 6), {"broken": broken})
+    assert "no such weight" in _refusal(report, "the module itself")
+    _equal(module, folded, noise(2, 3, 5, 5))

@@ -112,11 +112,22 @@ class _Run:
         first, before = self._outputs, self._cost
         while True:
             applied = len(self._applied)
-            left = [each for name, rewrite in self._rewrites.items() for each in self._sweep(name, rewrite)]
+            left = [each for name, rewrite in self._rewrites.items() for each in self._swept(name, rewrite)]
             if len(self._applied) == applied:
                 break
         error = equality.relative_error(self._outputs, first)
         return self._source, Report(tuple(self._applied), tuple(left), error, before, self._cost)
+
+    def _swept(self, name: str, rewrite: Rewrite) -> list[LeftAlone]:
+        """`_sweep`; a module that a rewrite cannot even look at is left alone, as a whole."""
+
+        def refusal(error: Exception) -> NotStreamable:
+            return NotStreamable(f"the rewrite cannot read the module: {reason(error)}")
+
+        try:
+            return guarded(lambda: self._sweep(name, rewrite), refusal)
+        except NotStreamable as refused:
+            return [LeftAlone(name, "the module itself", refused.what)]
 
     def _sweep(self, name: str, rewrite: Rewrite) -> list[LeftAlone]:
         """Apply one rewrite at every place that it fits; the places where it does not."""

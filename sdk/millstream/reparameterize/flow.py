@@ -233,7 +233,7 @@ class _Recorder(TorchDispatchMode):
         if not self._inside:
             operands = [item for item in tree_leaves((args, kwargs)) if isinstance(item, Tensor)]
             self._flow.bare.update(id(item) for item in operands if id(item) in self._stored)
-            call = self._call(func.overloadpacket.__name__, None, operands, result)
+            call = self._call(_name(func.overloadpacket.__name__, args), None, operands, result)
             self._flow.add(call)
             if call.name in _MAKES and isinstance(result, Tensor) and not result.any():
                 self._flow.zeros.update(call.outputs)
@@ -264,3 +264,10 @@ class _Recorder(TorchDispatchMode):
             self._flow.stored[number] = self._stored[id(value)]
         if value.dtype == torch.bool:
             self._flow.flags.add(number)
+
+
+def _name(operator: str, args: Any) -> str:
+    """The operator; one that puts a number other than zero beside what it moves has another name."""
+    number = {"where": args[1:3], "constant_pad_nd": args[2:3]}.get(operator, ())
+    beside = any(isinstance(each, (int, float)) and each != 0 for each in number)
+    return f"{operator} with a number" if beside else operator

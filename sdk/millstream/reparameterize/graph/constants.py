@@ -10,7 +10,7 @@ fewer nodes, and no branch that nothing depends on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -24,16 +24,19 @@ _NEUTRAL = {"Mul": 1, "Div": 1, "Add": 0, "Sub": 0}
 
 
 def constants(graph: StepGraph) -> Iterable[GraphCandidate]:
-    """Nodes of constants all at once; then each operation that does nothing, and each gate that is shut."""
+    """Nodes of constants all at once, operations that do nothing all at once, and each gate that is shut."""
     folded = fold_constants(graph.model)
     gone = len(graph.model.graph.node) - len(folded.graph.node)
     if gone:
         yield GraphCandidate(f"{gone} nodes of constants", lambda: _rebuilt(graph, folded))
     view = View(graph)
+    idle = {node.output[0]: source for node in view.nodes if (source := _source(view, node))}
+    if idle:
+        where = ", ".join(dict.fromkeys(place(view.writers[name]) for name in idle))
+        yield GraphCandidate(where, lambda: _bypassed(view, idle))
     for node in view.nodes:
-        found = _candidate(view, node)
-        if found:
-            yield found
+        if node.op_type == "Mul" and node.output[0] not in view.outputs:
+            yield from _shut(view, node)
 
 
 def _rebuilt(graph: StepGraph, folded: onnx.ModelProto) -> StepGraph:
@@ -41,36 +44,47 @@ def _rebuilt(graph: StepGraph, folded: onnx.ModelProto) -> StepGraph:
     return edited(graph, list(folded.graph.node), arrays)
 
 
-def _candidate(view: View, node: onnx.NodeProto) -> GraphCandidate | None:
+def _source(view: View, node: onnx.NodeProto) -> str:
+    """What an operation that does nothing hands on; empty where it does something."""
     neutral = _NEUTRAL.get(node.op_type)
     if neutral is None or node.output[0] in view.outputs:
-        return None
-    sides = (0, 1) if node.op_type in ("Mul", "Add") else (1,)
-    for side in sides:
-        constant, other = view.constant(node.input[side]), node.input[1 - side]
-        if constant is None or other in view.constants:
-            continue
+        return ""
+    for constant, other in _sides(view, node):
         same = view.shapes.get(other) == view.shapes.get(node.output[0])
         if same and np.all(constant == neutral):
-            return GraphCandidate(place(node), lambda other=other: _bypassed(view, node, other))
-        if node.op_type == "Mul" and not constant.any():
-            return _shut(view, node, other, constant)
-    return None
+            return other
+    return ""
 
 
-def _shut(view: View, node: onnx.NodeProto, other: str, constant: np.ndarray) -> GraphCandidate:
-    writer = view.writers.get(other)
-    if writer is None or writer.op_type not in _BOUNDED:
-        why = "zero times a value that has no bound: where it is infinite the result is no zero"
-        return GraphCandidate(place(node), why=why)
-    shape = tuple(extent or 1 for extent in view.shapes.get(node.output[0], constant.shape))
-    zeros = np.zeros(shape, constant.dtype)
-    return GraphCandidate(place(node), lambda: _replaced(view, node, zeros))
+def _shut(view: View, node: onnx.NodeProto) -> Iterator[GraphCandidate]:
+    """A product with zeros."""
+    for constant, other in _sides(view, node):
+        if constant.any():
+            continue
+        writer = view.writers.get(other)
+        if writer is None or writer.op_type not in _BOUNDED:
+            why = "zero times a value that has no bound: where it is infinite the result is no zero"
+            yield GraphCandidate(place(node), why=why)
+            continue
+        shape = tuple(extent or 1 for extent in view.shapes.get(node.output[0], constant.shape))
+        zeros = np.zeros(shape, constant.dtype)
+        yield GraphCandidate(place(node), lambda zeros=zeros: _replaced(view, node, zeros))
 
 
-def _bypassed(view: View, node: onnx.NodeProto, source: str) -> StepGraph:
-    names = {node.output[0]: source}
-    return edited(view.graph, [renamed(each, names) for each in view.nodes if each is not node])
+def _sides(view: View, node: onnx.NodeProto) -> Iterator[tuple[np.ndarray, str]]:
+    """A constant operand and the other one, which is none."""
+    for side in (0, 1) if node.op_type in ("Mul", "Add") else (1,):
+        constant, other = view.constant(node.input[side]), node.input[1 - side]
+        if constant is not None and other not in view.constants:
+            yield constant, other
+
+
+def _bypassed(view: View, idle: Mapping[str, str]) -> StepGraph:
+    names: dict[str, str] = {}
+    for name, source in idle.items():  # in the order of the graph, so that chains end at their start
+        names[name] = names.get(source, source)
+    kept = [node for node in view.nodes if node.output[0] not in idle]
+    return edited(view.graph, [renamed(node, names) for node in kept])
 
 
 def _replaced(view: View, node: onnx.NodeProto, array: np.ndarray) -> StepGraph:
