@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import onnx.parser
 import torch
-from fold_models import make, noise
+from fold_models import Adapter, make, noise
 from recurrent_models import BoundedGates, ConstantQuery
+from small_models import stepped
 from torch import Tensor, nn
 
 from millstream.graph import StatePair, StepGraph, build, initializers
@@ -110,6 +111,30 @@ def test_norms_before_rings_fold_with_exact_borders_and_look_ahead() -> None:
     assert [node.op_type for node in graph.model.graph.node].count("BatchNormalization") <= 1
     (left,) = (each for each in report.left_alone if each.rewrite == "norm before a ring")
     assert "stem.layers.3.norm" in left.where
+
+
+class _AdaptedStep(nn.Module):
+    """A linear adapter before a layer, inside a step, where torch.fx cannot go; both have biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adapter, self.inner = Adapter(16), nn.Linear(16, 16)
+
+    def initial_state(self, batch: int) -> dict[str, Tensor]:
+        return {"sum": torch.zeros(batch, 16)}
+
+    def step(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        total = 0.5 * state["sum"] + torch.tanh(self.inner(self.adapter(x)))
+        return total, {"sum": total}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return stepped(self, x)
+
+
+def test_an_adapter_inside_a_step_merges_into_the_layer_after_it() -> None:
+    _, graph, report = _rewritten(make(_AdaptedStep), noise(9, 16))
+    assert [node.op_type for node in graph.model.graph.node].count("Gemm") == 1
+    assert report.before.macs - report.after.macs >= 2 * 16 * 4
 
 
 class _Unbounded(nn.Module):
