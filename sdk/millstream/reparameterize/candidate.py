@@ -40,11 +40,7 @@ def put(root: nn.Module, path: str, new: nn.Module) -> None:
     """Put `new` in the place of the submodule at `path`, and wherever else the same object stands."""
     old = root.get_submodule(path)
     for parent in list(root.modules()):
-        for name, child in list(parent.named_children()):
-            if child is old:
-                setattr(parent, name, new)
-    # A module held under two names of one parent is listed once by named_children.
-    for parent in root.modules():
+        # Not by named_children, which lists a module that one parent holds under two names only once.
         for name, child in parent._modules.items():
             if child is old:
                 parent._modules[name] = new
