@@ -53,7 +53,7 @@ FLOORS = (
     {"graph", "package"},
     {"reference", "coarse", "protocol", "datasets", "float16"},
     {"fold", "trace"},
-    {"lower", "quantize"},
+    {"lower", "quantize", "reparameterize"},
     {"targets", "fallback", "prove", "prove_quantized", "budgeted", "loading", "opening", "cold_load"},
     {"exporting", "verify", "bench"},
     {"cli"},

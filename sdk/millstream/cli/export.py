@@ -15,6 +15,7 @@ from millstream.cli.arguments import Json
 from millstream.cli.device_memory import device_memory
 from millstream.cli.output import console, facts, print_json
 from millstream.cli.quantized import front, left_in_float, quantized
+from millstream.cli.reparameterized import reparameterized, rewrites
 from millstream.errors import UsageError
 from millstream.object_files import code_bytes
 from millstream_runtime.backends import has_backend
@@ -92,6 +93,13 @@ def export(
             metavar="E", help="Relative RMS error against float that may not be passed, such as 0.05."
         ),
     ] = None,
+    reparameterize: Annotated[
+        bool | None,
+        typer.Option(
+            "--reparameterize/--no-reparameterize",
+            help="Fold norms and branches into the layers around them, with proof. Without: yes.",
+        ),
+    ] = None,
     config: Annotated[
         str | None, typer.Option(metavar="TOML", help=r"Options under \[export], named as the flags are.")
     ] = None,
@@ -107,7 +115,7 @@ def export(
         **{"model": model, "target": target, "output": output, "checkpoint": checkpoint, "example": example},
         **{"labelled": labelled, "name": name, "sample_rate": sample_rate, "hop": hop, "label": label},
         **{"labels": labels, "sign": sign, "flash": flash, "ram": ram},
-        **{"quantize": quantize, "max_error": max_error},
+        **{"quantize": quantize, "max_error": max_error, "reparameterize": reparameterize},
     }
     make(resolve(config, flags), as_json)
 
@@ -176,6 +184,7 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
         budget=options.budget,
         format=format,
         allowance=options.allowance,
+        reparameterize=options.reparameterize,
         watcher=watcher,
     )
 
@@ -208,6 +217,7 @@ def _document(exported: Exported, path: str, key: str) -> dict[str, Any]:
             for target, files in _devices(exported)
         },
         "ladder": exported.ladder.to_json(),
+        "reparameterization": contents.report.get("reparameterization"),
         "quantization": contents.report.get("quantization"),
         "search": contents.report.get("search"),
         "signed_by": key,
@@ -224,6 +234,7 @@ def _show(exported: Exported, path: str, key: str) -> None:
         **{target.name: device_memory(target.memory, files) for target, files in _devices(exported)},
         "example": options["example"],
         "labelled": options.get("labelled", ""),
+        "reparameterized": reparameterized(document["reparameterization"]),
         "quantized": quantized(document["quantization"]),
         "signed by": key,
         "look inside": f"millstream inspect {path}",
@@ -233,6 +244,8 @@ def _show(exported: Exported, path: str, key: str) -> None:
     out.print(facts(summary))
     if document["search"]:
         out.print(front(document["search"]))
+    if document["reparameterization"]:
+        out.print(*rewrites(document["reparameterization"]), sep="\n")
     if document["quantization"]:
         out.print(left_in_float(document["quantization"]))
 

@@ -61,6 +61,7 @@ class ExportOptions(BaseModel):
     max_error: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     most_lost: Share | None = None
     formats: Annotated[tuple[str, ...], Field(min_length=1)] = ("w4a8", "w8a8")
+    reparameterize: bool = True
 
     @property
     def budget(self) -> Budget | None:
