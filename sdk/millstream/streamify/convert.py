@@ -19,6 +19,7 @@ from millstream.streamify.rules import RULES
 from millstream.streamify.streamed import Output, Program, Streamed
 from millstream.streamify.timing import Series, Summary, Unknown
 from millstream.streamify.tracing import Traces, traced, units
+from millstream.streamify.whole import own_function
 
 
 def streamify(
@@ -92,6 +93,8 @@ def _planned(module: nn.Module, example: np.ndarray, axis: int, window: int | No
             planner = _planner(traces, window)
             planner.run(RULES, local)
         except TraceFailed as error:
+            if failed is not None and failed.why == error.why:
+                break
             failed = failed or error
             continue
         except Uneven:
@@ -128,7 +131,7 @@ def _values(graph: fx.Graph, traces: Traces, x: torch.Tensor) -> dict[str, Any]:
                 places[node] = traces.tensors.get(name, x)
             elif node.op == "call_function":
                 args, kwargs = fx.map_arg((node.args, node.kwargs), places.__getitem__)
-                places[node] = node.target(*args, **kwargs)
+                places[node] = own_function(node.target)(*args, **kwargs)
             found[name] = places.get(node)
     return found
 

@@ -70,4 +70,5 @@ def source_line(node: fx.Node) -> str:
 
 def operator(node: fx.Node) -> str:
     """The operator's name without its namespace and overload."""
-    return str(node.target).removeprefix("aten.").partition(".")[0]
+    parts = str(node.target).split(".")
+    return parts[1] if len(parts) > 1 else parts[0]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,9 +18,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from millstream.errors import MutatedBuffer, TraceFailed
-from millstream.protocol import attributes_of, same_attribute
+from millstream.protocol import attributes_of, outputs_of, same_attribute
 from millstream.streamify.refusal import Refusal, refused, where
-from millstream.user_code import guarded, reason
+from millstream.streamify.whole import Whole
+from millstream.trace import quiet
+from millstream.user_code import guarded, raised_at, reason
 
 #: Two primes, so that a multiple of the batch shows as such.
 _BATCHES = (3, 5)
@@ -107,12 +108,14 @@ def _example(example: np.ndarray, batch: int, length: int, axis: int) -> Tensor:
 
 def _program(module: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
     def export() -> torch.export.ExportedProgram:
-        return torch.export.export(copy.deepcopy(module), (x,)).run_decompositions({})
+        with Whole():
+            return torch.export.export(copy.deepcopy(module), (x,)).run_decompositions({})
 
     program = guarded(
         export,
         lambda error: TraceFailed(
             "the module cannot be traced",
+            where=raised_at(error),
             why=reason(error),
             fix="a branch on the values of frames cannot be a step: compute both sides and choose with "
             "torch.where; keep state out of lists and attributes; or write step(x, state) yourself",
@@ -138,20 +141,27 @@ def _refuse_hidden_state(module: nn.Module, x: Tensor) -> None:
     trial = copy.deepcopy(module)
 
     def run() -> None:
-        with torch.no_grad():
-            trial(x)
-            before = attributes_of(trial)
-            trial(x)
+        first = trial(x.clone())
+        before = attributes_of(trial)
+        second = trial(x.clone())
         after = attributes_of(trial)
         names = {*before, *after}
         changed = sorted(n for n in names if not same_attribute(before.get(n), after.get(n)))
         if changed:
             raise _mutated(changed)
+        pairs = zip(outputs_of(first), outputs_of(second), strict=True)
+        if not all(same_attribute(a, b) for a, b in pairs):
+            raise MutatedBuffer(
+                "the module answers the same frames differently the second time",
+                why="it draws random numbers, or keeps state where it cannot be seen",
+                fix="switch the noise off in evaluation mode; return state from step(x, state)",
+            )
 
     guarded(
         run,
         lambda error: TraceFailed(
             f"the module raised on frames of shape {tuple(x.shape)}, {x.dtype}",
+            where=raised_at(error),
             why=reason(error),
             fix="give example frames as forward takes them, and the axis of time: time_axis (--time-axis)",
         ),
@@ -189,8 +199,7 @@ def _whole_operators() -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with quiet(), torch.no_grad():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

@@ -22,6 +22,7 @@ from millstream.streamify.planner import Call, Planner, Shapes, batch_axis, shap
 from millstream.streamify.refusal import Stuck, Uneven, operator
 from millstream.streamify.tick import Tick
 from millstream.streamify.timing import Constant, Kind, Series, Summary, Table, narrow
+from millstream.streamify.whole import own_function
 
 #: Operators that only give the elements another shape: rows in front of time may be merged into it.
 _RESHAPING = {"view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "clone"}
@@ -211,12 +212,13 @@ def _runner(
     batch: int | None = None,
 ) -> Any:
     """The operator on a block; positions get their streams where the operator has its batch."""
+    function = own_function(call.node.target)
 
     def run(tick: Tick) -> Any:
         values = tick.values
         if clocks:
             values = {**values, **{n: placed(values[n], rank, batch) for n in clocks}}
-        return call.node.target(  # type: ignore[operator]
+        return function(
             *arguments.bind(args, tick, values, tick.batch), **arguments.bind(kwargs, tick, values, tick.batch)
         )
 
