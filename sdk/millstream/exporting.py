@@ -265,7 +265,7 @@ class _Export:
             for model in models:
                 self.watcher.begin(f"proving {model.target.name}")
                 ladder = self._climb(ladder, self._backend_rungs(model, golden, frames))
-            if self.source.stateful:
+            if self.source.initial:
                 self.watcher.begin(f"{_LONG_RUN_TICKS} ticks without reset")
                 ladder = self._climb(ladder, prove.long_run(models, core, frames, _LONG_RUN_TICKS))
             if self.labelled is not None and self.labelled.labels.size:

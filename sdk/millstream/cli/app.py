@@ -8,6 +8,7 @@ import typer
 
 import millstream
 from millstream.cli.bench import bench
+from millstream.cli.check import check
 from millstream.cli.doctor import doctor
 from millstream.cli.export import export
 from millstream.cli.extract import extract
@@ -27,7 +28,7 @@ _EPILOG = (
 #: Heading in the help, and the commands under it.
 _PANELS = {
     "See what is there": (models, targets, doctor),
-    "Make a bundle": (export, keygen),
+    "Make a bundle": (check, export, keygen),
     "Use a bundle": (inspect, verify, run, bench, extract),
 }
 

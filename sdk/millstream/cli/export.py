@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from millstream.cli.arguments import Json
+from millstream.cli.arguments import Checkpoint, Example, Json, Model, Streamify, TimeAxis, Window
 from millstream.cli.output import console, facts, print_json
 from millstream.cli.quantized import left_in_float, quantized
 from millstream.errors import UsageError
@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL", help="package.module:factory, file.py:factory, or a reference model's name."
-        ),
-    ] = None,
+    model: Model = None,
     target: Annotated[
         list[str] | None,
         typer.Option(metavar="T", help="A target; repeat it for more. Without: cpu and numba."),
@@ -37,16 +32,11 @@ def export(
             "--output", "-o", metavar="PATH", help="Without: NAME.mill. A folder if it ends with /."
         ),
     ] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Weights, .safetensors with every name of the module.")
-    ] = None,
-    example: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATA",
-            help="Real frames: an .npz with x (N, T, ...); or noise:TxA, sizes of what forward takes.",
-        ),
-    ] = None,
+    checkpoint: Checkpoint = None,
+    example: Example = None,
+    streamify: Streamify = False,
+    time_axis: TimeAxis = None,
+    window: Window = None,
     labelled: Annotated[
         str | None, typer.Option(metavar="DATA", help="An .npz with x and labels y (N,), for the metric.")
     ] = None,
@@ -96,6 +86,7 @@ def export(
         **{"labelled": labelled, "name": name, "sample_rate": sample_rate, "hop": hop, "label": label},
         **{"labels": labels, "sign": sign, "flash": flash, "ram": ram},
         **{"quantize": quantize, "max_error": max_error},
+        **{"streamify": streamify, "time_axis": time_axis, "window": window},
     }
     options = resolve(config, flags)
     if as_json:
@@ -135,26 +126,26 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
         targets.target(each)  # before torch is imported, which takes seconds
     format = options.format
     watcher.begin("loading the model")
-    from millstream.cli.export_data import read_example, read_labelled, read_labels
+    from millstream.cli.export_data import read_labels
+    from millstream.cli.preparing import prepare
     from millstream.exporting import About, export
-    from millstream.loading import load
 
-    loaded = load(options.model, options.checkpoint)
-    reference = loaded.reference
-    example, labelled = read_example(options, reference), read_labelled(options, reference)
-    stored: dict[str, Any] = {**options.stored(), "example": example.origin}
+    ready = prepare(options, watcher)
+    labelled, reference = ready.labelled, ready.reference
+    stored: dict[str, Any] = {**options.stored(), "example": ready.example.origin}
     if labelled:
         stored["labelled"] = labelled.origin
     about = About(
-        name=options.name or loaded.name,
+        name=options.name or ready.name,
         sample_rate=options.sample_rate or (reference.sample_rate if reference else None),
-        hop=options.hop,
+        hop=options.hop or ready.hop,
         labels=read_labels(options, reference),
+        provenance=ready.provenance,
         options=stored,
     )
     test = labelled.data if labelled else None
     return export(
-        *(loaded.module, example.data, options.target),
+        *(ready.module, ready.example.data, options.target),
         labelled=test,
         about=about,
         budget=options.budget,

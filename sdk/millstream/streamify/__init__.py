@@ -7,7 +7,7 @@ of its author. The result is proved like any other model, by `export`: its seque
 
 from __future__ import annotations
 
-from millstream.streamify.convert import streamify
+from millstream.streamify.convert import frames_of, streamify
 from millstream.streamify.streamed import Streamed
 
-__all__ = ["Streamed", "streamify"]
+__all__ = ["Streamed", "frames_of", "streamify"]

@@ -111,6 +111,21 @@ class Planner:
             return rules.get(operator(node), local)(self, call)
         except Stuck as stuck:
             self.refusals.append(Refusal(operator(node), where(node), stuck.why, stuck.fix))
+            return self._as_if_local(twins)
+
+    def _as_if_local(self, twins: Any) -> Any:
+        """The kind that a refused operator's result would have, so that what follows is looked at as well."""
+        values = [node.meta["val"] for node in twins]
+        if isinstance(values[0], (tuple, list)):
+            return tuple(self._guess(list(items)) for items in zip(*values, strict=True))
+        return self._guess(values)
+
+    def _guess(self, values: list[Any]) -> Any:
+        if not hasattr(values[0], "shape") or len(shapes_of(values).time_axes) != 1:
+            return Unknown()
+        try:
+            return self.series(shapes_of(values))
+        except (Stuck, Uneven):
             return Unknown()
 
     def _item(self, node: fx.Node) -> Any:

@@ -46,7 +46,7 @@ def refused(refusals: Sequence[Refusal]) -> NotCausal:
     return NotCausal(
         f"{what} cannot stream",
         where=refusals[0].where if count == 1 else "",
-        why="\n".join(str(r) for r in refusals) if count > 1 else refusals[0].why,
+        why="".join(f"\n  - {r}" for r in refusals) if count > 1 else refusals[0].why,
         fix=refusals[0].fix if count == 1 else "see each line; or write step(x, state) for those modules",
     )
 

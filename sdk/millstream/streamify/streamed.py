@@ -73,6 +73,17 @@ class Streamed(nn.Module):
         """Frames that one step takes."""
         return self.program.block
 
+    def facts(self) -> dict[str, int]:
+        """What a user should know: look-ahead, frames a step, window; what is 0 or 1 frame is left out."""
+        program = self.program
+        found = {
+            "look-ahead in frames": program.look_ahead * program.block,
+            "frames a step": program.block if program.block > 1 else 0,
+            "zero frames behind the end": program.silence * program.block,
+            "window of attention": program.window or 0,
+        }
+        return {name: value for name, value in found.items() if value}
+
     def initial_state(self, batch: int) -> dict[str, Tensor]:
         """The state before the first frame."""
         return {name: value.expand(batch, *value.shape[1:]).clone() for name, value in self._first.items()}
