@@ -11,6 +11,7 @@ from torch import nn
 
 from millstream.errors import ModelNotFound, NotStreamable, ToolMissing
 from millstream.huggingface.calling import call, calling_of
+from millstream.huggingface.starting import started
 from millstream.huggingface.states import find
 from millstream.huggingface.stepping import CausalStep, has_window
 from millstream.user_code import guarded, reason
@@ -35,7 +36,7 @@ def causal_step(model: nn.Module, window: int | None = None) -> CausalStep:
 
     def convert() -> CausalStep:
         with torch.no_grad():
-            found = find(calling, model)
+            found = started(find(calling, model), calling, model)
             endless = [path for path in found.growing if not has_window(calling, path)]
             if endless and window is None:
                 raise NotStreamable(

@@ -14,8 +14,6 @@ from millstream.huggingface.calling import Calling, Memory, call
 
 #: Counters that are given to the model in another way: positions and an explicit mask.
 _COUNTERS = ("cumulative_length", "cumulative_length_int", "_seen_tokens")
-#: What a state may begin with besides zero: the maximum of an empty set, as softmax-like recurrences keep it.
-_STARTS = (-1e30, -1e38, 1.0)
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Found:
 def find(calling: Calling, model: nn.Module) -> Found:
     """Run two tokens and see what changes. Raises NotStreamable for a state that is no tensor."""
     one, two = torch.full((1, 1), 1), torch.full((1, 1), 2)
-    wanted, first = call(calling, model, one, torch.zeros(1, 1, dtype=torch.int64), None)
+    _, first = call(calling, model, one, torch.zeros(1, 1, dtype=torch.int64), None)
     kept = first.copied()
     _, second = call(calling, model, two, torch.ones(1, 1, dtype=torch.int64), first)
     before, after = kept.tensors(), second.tensors()
@@ -43,8 +41,7 @@ def find(calling: Calling, model: nn.Module) -> Found:
     growing = {p: _growth(p, before[p], after[p]) for p in before if before[p].shape != after[p].shape}
     fixed = [p for p in before if p not in growing and not _is_counter(p) and _changes(before[p], after[p])]
     zeros = {p: torch.zeros_like(before[p]) for p in fixed}
-    found = Found(kept, zeros, growing)
-    return _with_starts(found, calling, model, one, wanted)
+    return Found(kept, zeros, growing)
 
 
 def _changes(before: Tensor, after: Tensor) -> bool:
@@ -76,25 +73,3 @@ def _refuse_scalars(before: Mapping[str, Any], after: Mapping[str, Any]) -> None
             why="a number that is no tensor would be frozen in the step",
             fix="keep it as a tensor, or write step(x, state) for this model",
         )
-
-
-def _with_starts(found: Found, calling: Calling, model: nn.Module, token: Tensor, wanted: Tensor) -> Found:
-    """The initial values with which a step gives what the model gives for its first token."""
-    from millstream.huggingface.stepping import first_logits
-
-    def works(fixed: Mapping[str, Tensor]) -> bool:
-        got = first_logits(Found(found.template, fixed, found.growing), calling, model, token)
-        return torch.allclose(got, wanted, 1e-4, 1e-5)
-
-    if works(found.fixed):
-        return found
-    for path, zero in found.fixed.items():
-        for start in _STARTS:
-            tried = {**found.fixed, path: torch.full_like(zero, start)}
-            if works(tried):
-                return Found(found.template, tried, found.growing)
-    raise NotStreamable(
-        "no initial state gives what the model gives for its first token",
-        why=f"tried zeros, and {', '.join(map(str, _STARTS))} for each of {', '.join(found.fixed)}",
-        fix="write step(x, state) and initial_state(batch) for this model",
-    )

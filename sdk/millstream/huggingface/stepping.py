@@ -78,12 +78,6 @@ class CausalStep(nn.Module):
             return whole(self._calling, self.model, x, mask)
 
 
-def first_logits(found: Found, calling: Calling, model: nn.Module, token: Tensor) -> Tensor:
-    """Logits (1, 1, V) of a step on the first token."""
-    step = CausalStep(model, calling, found, 4 if found.growing else None)  # any window holds one token
-    return step.step(token[:, 0], step.initial_state(1))[0][:, None]
-
-
 def has_window(calling: Calling, path: str) -> bool:
     """Whether a path of the cache lies in a layer with a window of its own."""
     return int(_layer(path)) in calling.sliding
