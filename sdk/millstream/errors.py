@@ -77,6 +77,10 @@ class MutatedBuffer(UnsupportedModel):
     """The step changes a buffer or attribute of the module; that state would be lost silently."""
 
 
+class OnnxUnusable(UnsupportedModel):
+    """An ONNX file that cannot be brought in as it is asked for."""
+
+
 class TraceFailed(UnsupportedModel):
     """torch.export could not trace the step, or ONNX export could not translate it."""
 

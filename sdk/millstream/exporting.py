@@ -33,7 +33,7 @@ from millstream.quantize.tolerance import largest_effect, rounds, widened
 from millstream.sequences import Example, Sequences
 from millstream.signing import SigningKey
 from millstream.targets import Compiled, Contract, Target
-from millstream.trace import trace
+from millstream.trace import Traced, trace
 from millstream_runtime.backends import has_backend
 from millstream_runtime.core import Core
 from millstream_runtime.golden import Golden
@@ -57,7 +57,8 @@ class About:
     """What a model cannot say about itself.
 
     `hop` is in samples: with it, the first axis of a frame counts samples and `Stream.push` takes samples.
-    `sample_rate` is in hertz. `labels` name the elements of the last axis of the first output.
+    `sample_rate` is in hertz. `labels` name the elements of the last axis of the first output. `origin` says in
+    the proof what the graph is held against.
     """
 
     name: str = "model"
@@ -66,6 +67,7 @@ class About:
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = "step form (torch)"
 
 
 @dataclass(frozen=True)
@@ -114,14 +116,41 @@ def export(
     about = about or About()
     watcher = watcher or Silent()
     chosen = _targets(target)
-    if budget and all(has_backend(each.backend) for each in chosen):
-        raise UsageError("a budget, and no target that it is for", fix="add --target c, or drop the budget")
+    _check_budget_has_a_target(budget, chosen)
     data = example if isinstance(example, Sequences) else sequences.sequences(example)
     first = torch.tensor(data.frames[0][:1] if hasattr(model, "step") else _one_frame(data))
     source = streamable(model, first)
     if not source.stateful:
         data, labelled = _as_frames(data), labelled and _as_frames(labelled)
     return _Export(source, data, labelled, about, budget, format, watcher, chosen).run(first)
+
+
+def _check_budget_has_a_target(budget: Budget | None, chosen: Sequence[Target]) -> None:
+    if budget and all(has_backend(each.backend) for each in chosen):
+        raise UsageError("a budget, and no target that it is for", fix="add --target c, or drop the budget")
+
+
+def export_graph(
+    traced: Traced,
+    source: Streamable,
+    example: Example,
+    target: str | Sequence[str] = ("cpu", "numba"),
+    *,
+    about: About | None = None,
+    budget: Budget | None = None,
+    format: Format | None = None,
+    watcher: Watcher | None = None,
+) -> Exported:
+    """Export a step graph that is there already, and hold it against `source`, which it was made from.
+
+    `example` holds frames as the graph takes them. The rest, and what is raised, as for `export`.
+    """
+    about, watcher, chosen = about or About(), watcher or Silent(), _targets(target)
+    _check_budget_has_a_target(budget, chosen)
+    data = example if isinstance(example, Sequences) else sequences.sequences(example)
+    if not source.stateful:
+        data = _as_frames(data)
+    return _Export(source, data, None, about, budget, format, watcher, chosen).build(traced, whole=False)
 
 
 def _targets(names: str | Sequence[str]) -> tuple[Target, ...]:
@@ -161,8 +190,12 @@ class _Export:
     chosen: tuple[Target, ...]
 
     def run(self, frame: torch.Tensor) -> Exported:
+        """Trace the step of one frame, and export what comes."""
         self.watcher.begin("tracing the step")
-        traced = trace(self.source, frame)
+        return self.build(trace(self.source, frame), whole=self.source.stateful)
+
+    def build(self, traced: Traced, whole: bool) -> Exported:
+        """Export a traced step; `whole` says that the source has a sequence form to be held against."""
         spec = _model_spec(self.source, traced.graph, self.about)
         initial = tuple(value[0].numpy() for value in self.source.initial.values())
         exact = _core(traced.graph, spec, initial)
@@ -174,7 +207,7 @@ class _Export:
         for detour in detours:
             self.watcher.noted(str(detour))
         core = _core(graph, spec, initial) if quantized else exact
-        ladder = self._climb(Ladder(), self._torch_rungs(exact, traced.graph))
+        ladder = self._climb(Ladder(), self._source_rungs(exact, traced.graph, whole))
         ladder = self._climb(ladder, self._quantized_rungs(quantized, calibration))
         frames = np.concatenate(self.data.frames)
         golden = prove.make_golden(core, frames[:_GOLDEN_TICKS], spec.look_ahead)
@@ -215,15 +248,15 @@ class _Export:
         self.watcher.begin("measuring what ties do that round to the other side")
         return largest_effect(graph, calibration, _GOLDEN_TICKS)
 
-    def _torch_rungs(self, core: Core, graph: StepGraph) -> list[Rung]:
+    def _source_rungs(self, core: Core, graph: StepGraph, whole: bool) -> list[Rung]:
         rungs = []
-        if self.source.stateful:
+        if whole:
             self.watcher.begin("sequence form against step form")
             allowed = loosened(prove.SEQUENCE_TOLERANCE, graph)
             rungs.append(prove.sequence_equals_step(self.source, self.data, allowed))
         self.watcher.begin("step form against the reference")
         frames, allowed = np.concatenate(self.data.frames[:4])[:128], loosened(prove.GRAPH_TOLERANCE, graph)
-        rungs.append(prove.step_equals_graph(self.source, core, frames, allowed))
+        rungs.append(prove.step_equals_graph(self.source, core, frames, allowed, self.about.origin))
         return rungs
 
     def _climb(self, ladder: Ladder, rungs: Sequence[Rung]) -> Ladder:

@@ -92,11 +92,11 @@ def export(
     if as_json:
         # What a model's file prints must not stand beside the document.
         with contextlib.redirect_stdout(sys.stderr):
-            document = _document(*_run(options, as_json))
-        print_json(document)
+            told = document(*_run(options, as_json))
+        print_json(told)
     else:
         exported, path, key = _run(options, as_json)
-        _show(exported, path, key)
+        show(exported, path, key)
 
 
 def _run(options: ExportOptions, quiet: bool) -> tuple[Exported, str, str]:
@@ -165,7 +165,8 @@ def _check_place(path: str) -> None:
         )
 
 
-def _document(exported: Exported, path: str, key: str) -> dict[str, Any]:
+def document(exported: Exported, path: str, key: str) -> dict[str, Any]:
+    """What was exported, as JSON tells it."""
     contents = exported.contents
     return {
         "path": path,
@@ -180,24 +181,25 @@ def _document(exported: Exported, path: str, key: str) -> dict[str, Any]:
     }
 
 
-def _show(exported: Exported, path: str, key: str) -> None:
-    document = _document(exported, path, key)
-    options = document["options"]
+def show(exported: Exported, path: str, key: str) -> None:
+    """Tell a person what was exported."""
+    told = document(exported, path, key)
+    options = told["options"]
     summary = {
         "bundle": path,
-        "bytes": document["bytes"],
-        "targets": ", ".join(document["targets"]),
+        "bytes": told["bytes"],
+        "targets": ", ".join(told["targets"]),
         "example": options["example"],
         "labelled": options.get("labelled", ""),
-        "quantized": quantized(document["quantization"]),
+        "quantized": quantized(told["quantization"]),
         "signed by": key,
         "look inside": f"millstream inspect {path}",
     }
     out = console()
     out.print()
     out.print(facts(summary))
-    if document["quantization"]:
-        out.print(left_in_float(document["quantization"]))
+    if told["quantization"]:
+        out.print(left_in_float(told["quantization"]))
 
 
 def _size(path: str) -> int:
