@@ -19,8 +19,8 @@ from millstream.trace import trace
 class Checked:
     """What an export would find. `gaps` names, for each target that lacks some, its nodes.
 
-    `state_bytes` is the state of one stream; `fixed_batch_reason` says why streams cannot share a step, and is
-    empty when they can.
+    `state_bytes` is the state of one stream; `fixed_batch_reason` says why streams cannot share a step, empty
+    when they can.
     """
 
     stateful: bool

@@ -57,8 +57,8 @@ class About:
     """What a model cannot say about itself.
 
     `hop` is in samples: with it, the first axis of a frame counts samples and `Stream.push` takes samples.
-    `sample_rate` is in hertz. `labels` name the elements of the last axis of the first output. `origin` says in
-    the proof what the graph is held against.
+    `sample_rate` is in hertz. `labels` name the elements of the last axis of the first output. `origin` says
+    in the proof what the graph is held against.
     """
 
     name: str = "model"

@@ -201,7 +201,9 @@ def _check_no_hidden_state(found: Streamable, frame: Tensor) -> None:
     before = attributes_of(found.module)
     found.step(frame, found.initial_state(1), valid=True)
     after = attributes_of(found.module)
-    changed = sorted(name for name in {*before, *after} if not same_attribute(before.get(name), after.get(name)))
+    changed = sorted(
+        name for name in {*before, *after} if not same_attribute(before.get(name), after.get(name))
+    )
     if changed:
         raise refused_mutation(changed)
 

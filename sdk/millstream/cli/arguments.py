@@ -34,7 +34,8 @@ Streamify = Annotated[
     bool, typer.Option("--streamify", help="Make a module for whole sequences step: see docs/streaming.md.")
 ]
 TimeAxis = Annotated[
-    int | None, typer.Option(metavar="AXIS", help="Where forward has time; 2 for (N, channels, T). Without: 1.")
+    int | None,
+    typer.Option(metavar="AXIS", help="Where forward has time; 2 for (N, channels, T). Without: 1."),
 ]
 Window = Annotated[
     int | None, typer.Option(metavar="N", help="Frames that attention keeps which would see all before.")

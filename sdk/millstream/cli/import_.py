@@ -29,7 +29,9 @@ def import_(
     ] = None,
     shape: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=1xN", help="The sizes of an input for one frame; free ones are 1 without."),
+        typer.Option(
+            metavar="NAME=1xN", help="The sizes of an input for one frame; free ones are 1 without."
+        ),
     ] = None,
     setting: Annotated[
         list[str] | None,

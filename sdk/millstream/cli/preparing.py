@@ -25,8 +25,8 @@ _TOKENS = (3, 33)
 class Ready:
     """A module that keeps the protocol, and frames as it takes them.
 
-    `hop` is the number of samples from frame to frame where a frame is a block of them. `provenance` says what
-    was done to the module.
+    `hop` is the number of samples from frame to frame where a frame is a block of them. `provenance` says
+    what was done to the module.
     """
 
     module: nn.Module
@@ -68,9 +68,7 @@ def _streamed(options: ExportOptions, ready: Ready, watcher: Watcher) -> Ready:
     if callable(getattr(ready.module, "step", None)):
         raise UsageError("the model has a step of its own", fix="leave out --streamify")
     watcher.begin("making the module step")
-    streamed = streamify(
-        ready.module, ready.example.data, time_axis=options.time_axis, window=options.window
-    )
+    streamed = streamify(ready.module, ready.example.data, time_axis=options.time_axis, window=options.window)
     facts = streamed.facts()
     watcher.noted("made to step: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
 

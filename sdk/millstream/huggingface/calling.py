@@ -109,7 +109,7 @@ def call(
 
     The model itself is left as it was; tensors in its modules' attributes travel in the memory.
     """
-    before = {path: None for path in module_tensors(model)}
+    before = dict.fromkeys(module_tensors(model))
     held = module_tensors(model)
     if memory is not None:
         set_module_tensors(model, memory.modules)
@@ -125,7 +125,9 @@ def call(
         left = {path: None for path in module_tensors(model) if path not in before}
         set_module_tensors(model, {**left, **held})
     cache = getattr(result, calling.cache, None)
-    changed = {p: v for p, v in modules.items() if p not in held or memory is not None and p in memory.modules}
+    changed = {
+        p: v for p, v in modules.items() if p not in held or (memory is not None and p in memory.modules)
+    }
     return result.logits, Memory(given[calling.cache] if cache is None else cache, changed)
 
 
@@ -140,7 +142,7 @@ def _empty_cache(calling: Calling, model: nn.Module) -> Any:
 def _new_cache(calling: Calling, model: nn.Module) -> Any:
     if calling.own_cache:
         return None
-    from transformers import DynamicCache
+    from transformers import DynamicCache  # pyright: ignore[reportMissingImports]
 
     return DynamicCache(config=model.config)  # type: ignore[arg-type]
 

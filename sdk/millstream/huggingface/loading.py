@@ -64,7 +64,7 @@ def from_folder(path: str) -> nn.Module:
     Raises ToolMissing without transformers, ModelNotFound.
     """
     try:
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ToolMissing("transformers is not installed", fix="pip install 'millstream[hf]'") from error
     if not os.path.isfile(os.path.join(path, "config.json")):

@@ -35,9 +35,7 @@ class CausalStep(nn.Module):
         first = {_name(path): value for path, value in self._found.fixed.items()}
         for path, (axis, one) in self._found.growing.items():
             first[_name(path)] = one.repeat_interleave(self._size(path) - 1, axis)
-        state = {
-            name: value.expand(batch, *value.shape[1:]).clone() for name, value in first.items()
-        }
+        state = {name: value.expand(batch, *value.shape[1:]).clone() for name, value in first.items()}
         return {**state, POSITION: torch.zeros(batch, dtype=torch.int64)}
 
     def step(self, x: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -70,7 +68,8 @@ class CausalStep(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Whole sequences of tokens (B, T); logits (B, T, V)."""
-        length, implementation = x.shape[1], self.model.config._attn_implementation
+        length = x.shape[1]
+        implementation = getattr(self.model.config, "_attn_implementation", "")
         mask = None
         if self.window is not None and length > self.window and implementation != "sdpa":
             mask = self._masks(lambda size: _band(length, size))
@@ -90,7 +89,7 @@ def _layer(path: str) -> str:
 
 
 def _mask(position: Tensor, size: int) -> Tensor:
-    """What is added to the scores of the ring's keys and the new one, (B, 1, 1, size): minus much for none."""
+    """What is added to the scores of the ring and the new key, (B, 1, 1, size): minus much where none is."""
     ages = size - 1 - torch.arange(size)
     absent = ages > position[:, None]
     lowest = torch.full((), torch.finfo(torch.float32).min)

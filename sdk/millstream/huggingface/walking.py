@@ -1,7 +1,7 @@
 """Tensors inside a cache: found by their path, and put back into a copy of it.
 
-A cache may be anything: an object with attributes, a list, a tuple, a dictionary, or nestings of them. A path such
-as `layers[0].keys` names one tensor in it.
+A cache may be anything: an object with attributes, a list, a tuple, a dictionary, or nestings of them. A path
+such as `layers[0].keys` names one tensor in it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import onnx
+import onnx.helper
 import onnx.numpy_helper
 
 from millstream.errors import UnsupportedModel
@@ -60,14 +63,19 @@ def _inlined(model: onnx.ModelProto, place: int, condition: bool) -> onnx.ModelP
     # A branch may hand on a value from outside as it is.
     passed = [(inner, outer) for inner, outer in results.items() if inner not in own]
     nodes += [onnx.helper.make_node("Identity", [inner], [outer]) for inner, outer in passed]
-    kept = [*graph.node[:place], *nodes, *graph.node[place + 1 :]]
-    copies = []
-    for node in kept:
+    kept = [*copied(graph.node[:place]), *nodes, *copied(graph.node[place + 1 :])]
+    del graph.node[:]
+    graph.node.extend(kept)
+    return made
+
+
+def copied(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Nodes that live on when the list they came from is cleared."""
+    made = []
+    for node in nodes:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
-        copies.append(copy)
-    del graph.node[:]
-    graph.node.extend(copies)
+        made.append(copy)
     return made
 
 

@@ -113,9 +113,7 @@ class _Search:
         whole, step = Session(self.original), Session(self.opened)
         first = self.start(pairs)
         own = {name: array for name, array in first.items() if name not in self.exposed}
-        trials = [
-            pairing.tried(whole, step, (frame, shape, kind), axis, pairs, first, own) for axis in axes
-        ]
+        trials = [pairing.tried(whole, step, (frame, shape, kind), axis, pairs, first, own) for axis in axes]
         return min(trials, key=lambda each: each.difference)
 
     def confirm(self, frame: str, pairs: Mapping[str, str]) -> tuple[str, ...]:
@@ -140,12 +138,18 @@ class _Search:
             tried.append((pairs, self.trial(frame, pairs)))
         right = [(pairs, trial) for pairs, trial in tried if trial is not None and trial.passed]
         if len(right) != 1:
-            shown = "; ".join(f"{_text(p)}: {_outcome(t)}" for p, t in tried) or "no output has a state's shape"
+            shown = (
+                "; ".join(f"{_text(p)}: {_outcome(t)}" for p, t in tried) or "no output has a state's shape"
+            )
             raise OnnxUnusable(
                 "the states cannot be told by trying",
                 why=f"{len(right)} of {len(tried)} pairings step right: {shown}",
-                fix="name them: " + (" ".join(f"--state {a}={b}" for a, b in tried[0][0].items()) if tried
-                                     else "--state input=output"),
+                fix="name them: "
+                + (
+                    " ".join(f"--state {a}={b}" for a, b in tried[0][0].items())
+                    if tried
+                    else "--state input=output"
+                ),
             )
         pairs, trial = right[0]
         others = [t.difference for p, t in tried if p != pairs and t is not None]

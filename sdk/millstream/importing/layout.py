@@ -10,9 +10,12 @@ import onnx.helper
 import onnx.numpy_helper
 
 from millstream.graph import StatePair, StepGraph, build
+from millstream.importing.branches import copied
 
 
-def step_graph(model: onnx.ModelProto, frame: str, outputs: Sequence[str], states: Mapping[str, str]) -> StepGraph:
+def step_graph(
+    model: onnx.ModelProto, frame: str, outputs: Sequence[str], states: Mapping[str, str]
+) -> StepGraph:
     """The step graph of a static model for one stream. Raises GraphInvalid.
 
     A tensor that does not begin with an axis of 1 gets one in front for the stream.
@@ -36,11 +39,12 @@ def step_graph(model: onnx.ModelProto, frame: str, outputs: Sequence[str], state
         if new == old:
             _rename_result(graph, old, source)
         after.append(_reshape(graph, source, new, sizes))
-    nodes = [*before, *graph.node, *after]
-    for field, items in ((graph.node, nodes), (graph.input, ins), (graph.output, outs)):
-        kept = [_copy(item) for item in items]
+    nodes = [*before, *copied(graph.node), *after]
+    for field in (graph.node, graph.input, graph.output):
         del field[:]
-        field.extend(kept)
+    graph.node.extend(nodes)
+    graph.input.extend(ins)
+    graph.output.extend(outs)
     return build(made, [StatePair(name, f"{name}.next") for name in states])
 
 
@@ -76,9 +80,3 @@ def _rename_result(graph: onnx.GraphProto, old: str, new: str) -> None:
         for place, name in enumerate(node.output):
             if name == old:
                 node.output[place] = new
-
-
-def _copy(item: onnx.NodeProto | onnx.ValueInfoProto) -> onnx.NodeProto | onnx.ValueInfoProto:
-    made = type(item)()
-    made.CopyFrom(item)  # type: ignore[arg-type]
-    return made

@@ -1,7 +1,7 @@
 """Which output is the next value of which input: said by the user, or guessed and tried by stepping.
 
-A graph whose input may have several frames can be tried: frames one by one, with the states carried over, must
-give what all frames at once give. Another pairing of the same shapes gives something else.
+A graph whose input may have several frames can be tried: frames one by one, with the states carried over,
+must give what all frames at once give. Another pairing of the same shapes gives something else.
 """
 
 from __future__ import annotations

@@ -37,9 +37,7 @@ def with_settings(model: onnx.ModelProto, values: Mapping[str, float]) -> onnx.M
     inputs = {value.name: value for value in made.graph.input}
     unknown = sorted(set(values) - set(inputs))
     if unknown:
-        raise OnnxUnusable(
-            f"no input is called {', '.join(unknown)}", why=f"there are {', '.join(inputs)}"
-        )
+        raise OnnxUnusable(f"no input is called {', '.join(unknown)}", why=f"there are {', '.join(inputs)}")
     for name, value in values.items():
         kind = inputs[name].type.tensor_type
         sizes = [dim.dim_value or 1 for dim in kind.shape.dim]

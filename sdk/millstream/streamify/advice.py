@@ -24,9 +24,14 @@ _ADVICE = {
 }
 
 
+_WHOLE = "its result at a frame depends on other frames than a window of them"
+_CAUSAL = (
+    "make it causal: convolution, recurrence, cumulative sum, pooling over windows, or windowed attention"
+)
+
+
 def advice(name: str) -> tuple[str, str]:
     """Why an operator cannot stream, and what would make it causal."""
     plain = name.removeprefix("_").removeprefix("native_")
-    whole = ("its result at a frame depends on other frames than a window of them", "make it causal: "
-             "convolution, recurrence, cumulative sum, pooling over windows, or windowed attention")
+    whole = (_WHOLE, _CAUSAL)
     return _ADVICE.get(plain, _ADVICE.get(plain.removesuffix("_"), whole))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from millstream.errors import NotCausal, TraceFailed
+from millstream.errors import TraceFailed
 from millstream.sequences import Example, Sequences, sequences
 from millstream.streamify.operators.local import local
 from millstream.streamify.planner import Planner, Withheld, block_of

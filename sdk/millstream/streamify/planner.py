@@ -121,7 +121,7 @@ class Planner:
         return self._guess(values)
 
     def _guess(self, values: list[Any]) -> Any:
-        if not hasattr(values[0], "shape") or len(shapes_of(values).time_axes) != 1:
+        if not hasattr(values[0], "shape") or values[0].is_complex() or len(shapes_of(values).time_axes) != 1:
             return Unknown()
         try:
             return self.series(shapes_of(values))
@@ -129,10 +129,9 @@ class Planner:
             return Unknown()
 
     def _item(self, node: fx.Node) -> Any:
-        whole, place = node.args
-        kind = self.kinds[whole.name]  # type: ignore[union-attr]
+        (whole,), place = node.all_input_nodes, node.args[1]
+        kind, source = self.kinds[whole.name], whole.name
         if isinstance(kind, tuple):
-            source = whole.name  # type: ignore[union-attr]
             self.emit(node.name, lambda tick: tick.values[source][place])
             return kind[place]  # type: ignore[index]
         return kind

@@ -27,7 +27,7 @@ class Refusal:
         return f"{self.what} at {self.where}: {self.why}; {self.fix}"
 
 
-class Stuck(Exception):  # noqa: N818  it never leaves the planner
+class Stuck(Exception):
     """Raised by a rule: this node cannot stream."""
 
     def __init__(self, why: str, fix: str) -> None:
@@ -35,7 +35,7 @@ class Stuck(Exception):  # noqa: N818  it never leaves the planner
         self.why, self.fix = why, fix
 
 
-class Uneven(Exception):  # noqa: N818  it never leaves the planner
+class Uneven(Exception):
     """Raised by a rule: the lengths that were traced do not divide by a stride of the module."""
 
 

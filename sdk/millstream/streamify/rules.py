@@ -8,7 +8,7 @@ from typing import Any
 from millstream.streamify.operators.attention import attention
 from millstream.streamify.operators.convolution import convolution, pooling, transposed, unfold
 from millstream.streamify.operators.cumulative import cumulative, reduction
-from millstream.streamify.operators.cutting import cat, cut, padding, select
+from millstream.streamify.operators.cutting import cat, cut, padding, select, written
 from millstream.streamify.operators.positions import arange
 from millstream.streamify.operators.recurrent import recurrent
 from millstream.streamify.planner import Call, Planner
@@ -28,5 +28,6 @@ RULES: Mapping[str, Rule] = {
     "scaled_dot_product_attention": attention,
     "select": select,
     "slice": cut,
+    "slice_scatter": written,
     "unfold": unfold,
 }

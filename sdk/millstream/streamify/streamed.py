@@ -171,7 +171,7 @@ class Streamed(nn.Module):
             self._advance(trial)
         self._clocks = tuple(name for name in (TICK, DRAINED) if name in trial.read)
         kept = {name: value for name, value in state.items() if name in trial.after}
-        return {**kept, **{name: zero for name in self._clocks}}
+        return {**kept, **dict.fromkeys(self._clocks, zero)}
 
 
 def _result(tick: Tick, out: Output) -> Tensor:

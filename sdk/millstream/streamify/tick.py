@@ -1,7 +1,6 @@
 """One step while it runs: the values so far, the states, and the clock.
 
-Every helper here works on whole blocks. States have the streams in front, then the axes of the value in order,
-then time; so a window of a value is kept as (B, ..., past).
+Every helper here works on whole blocks. A state is laid out as its value, with the streams in front.
 """
 
 from __future__ import annotations

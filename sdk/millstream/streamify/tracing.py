@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 
 from millstream.errors import MutatedBuffer, TraceFailed
 from millstream.protocol import attributes_of, outputs_of, same_attribute
-from millstream.streamify.refusal import Refusal, refused, where
+from millstream.streamify.refusal import Refusal, operator, refused, where
 from millstream.streamify.whole import Whole
 from millstream.trace import quiet
 from millstream.user_code import guarded, raised_at, reason
@@ -84,6 +84,7 @@ def traced(module: nn.Module, example: np.ndarray, time_axis: int, unit: int) ->
             programs = [_program(module, x) for x in inputs[:2]]
             programs.append(programs[0])
     graphs = tuple(program.graph for program in programs)
+    _refuse_sizes_of_values(graphs[0])
     _refuse_loops(graphs)
     outputs = tuple(str(name) for name in programs[0].graph_signature.user_outputs)
     signature = programs[0].graph_signature
@@ -166,6 +167,23 @@ def _refuse_hidden_state(module: nn.Module, x: Tensor) -> None:
             fix="give example frames as forward takes them, and the axis of time: time_axis (--time-axis)",
         ),
     )
+
+
+def _refuse_sizes_of_values(graph: fx.Graph) -> None:
+    """A result whose size depends on values, such as the frames that a mask selects, has no fixed rate."""
+    found = [node for node in graph.nodes if any(_is_unsized(value) for value in _flat(node.meta.get("val")))]
+    if found:
+        why = "how many results it gives depends on the values of the frames"
+        fix = "keep every frame and set the others to zero with torch.where"
+        raise refused([Refusal(operator(node), where(node), why, fix) for node in found[:1]])
+
+
+def _is_unsized(value: Any) -> bool:
+    return isinstance(value, Tensor) and not all(isinstance(size, int) for size in value.shape)
+
+
+def _flat(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (tuple, list)) else [value]
 
 
 def _refuse_loops(graphs: tuple[fx.Graph, ...]) -> None:

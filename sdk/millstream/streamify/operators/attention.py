@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from millstream.streamify.operators.local import align, local
 from millstream.streamify.operators.windows import Window, own_axis, pad
@@ -17,13 +17,12 @@ from millstream.streamify.refusal import Stuck
 from millstream.streamify.tick import Tick, window
 from millstream.streamify.timing import Constant, Kind, Series, Table
 
-
 _ABSENT = Window(0, left=1, right=1)
 
 
 @dataclass(frozen=True)
 class Band:
-    """What is added to a score for each distance: `bias[i]` for key = query + ahead - i, minus infinity outside."""
+    """What is added to a score: `bias[i]` for the key at query + ahead - i, minus infinity elsewhere."""
 
     bias: Tensor
     ahead: int
@@ -68,7 +67,7 @@ def attention(planner: Planner, call: Call) -> Kind:
             for n in names[1:]
         )
         mask = _mask(tick, series, past, tick.values[bias_name], value.dim())
-        return F.scaled_dot_product_attention(
+        return functional.scaled_dot_product_attention(
             query, keys, values, attn_mask=mask, scale=scale, enable_gqa=grouped
         )
 

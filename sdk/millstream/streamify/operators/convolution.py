@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from millstream.streamify.operators.local import local
 from millstream.streamify.operators.windows import Window, own_axis, pad, windowed
@@ -17,8 +17,8 @@ from millstream.streamify.refusal import Stuck, Uneven, operator
 from millstream.streamify.tick import Tick, window
 from millstream.streamify.timing import Kind, Series
 
-_CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+_CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+_TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 
 
 def convolution(planner: Planner, call: Call) -> Kind:
@@ -68,8 +68,8 @@ def pooling(planner: Planner, call: Call) -> Kind:
 
     def compute(tick: Tick, x: Tensor) -> Tensor:
         if largest:
-            return getattr(F, f"max_pool{rank}d")(x, kernel, strides, own, dilations)
-        return getattr(F, f"avg_pool{rank}d")(x, kernel, strides, own)
+            return getattr(functional, f"max_pool{rank}d")(x, kernel, strides, own, dilations)
+        return getattr(functional, f"avg_pool{rank}d")(x, kernel, strides, own)
 
     fill = -math.inf if largest else 0.0
     reach = Window(spans[place], strides[place], padding[place], padding[place], fill)
@@ -103,9 +103,11 @@ def transposed(planner: Planner, call: Call) -> Kind:
             *(x, tick.values[weight], tick.values[bias] if bias else None),
             *(strides, own, own_extra, groups, dilations),
         )
-        return y.narrow(time, past * stride, series.count * stride) if y.shape[time] >= (
-            past + series.count
-        ) * stride else _lengthened(y, time, past * stride, series.count * stride)
+        return (
+            y.narrow(time, past * stride, series.count * stride)
+            if y.shape[time] >= (past + series.count) * stride
+            else _lengthened(y, time, past * stride, series.count * stride)
+        )
 
     planner.emit(call.name, run)
     found = planner.series(shapes(call.twins), series.fold)
@@ -147,7 +149,7 @@ def _paddings(padding: Any, spans: list[int]) -> list[tuple[int, int]]:
 def _padded(x: Tensor, pads: list[tuple[int, int]]) -> Tensor:
     """Zeros on the spatial axes that are not time."""
     flat = [size for pair in reversed(pads) for size in pair]
-    return F.pad(x, flat) if any(flat) else x
+    return functional.pad(x, flat) if any(flat) else x
 
 
 def unfold(planner: Planner, call: Call) -> Kind:

@@ -129,9 +129,7 @@ def reduction(planner: Planner, call: Call) -> Any:
     summary = summary_of(shapes(call.twins))
     layout = Series(0, 1, 0, 0, batch=summary.batch)
     sizes = [s for i, s in enumerate(result.shape) if i != summary.batch]
-    state = planner.remember(
-        f"{call.name}.carry", torch.full([1, *sizes], start).to(result.dtype)
-    )
+    state = planner.remember(f"{call.name}.carry", torch.full([1, *sizes], start).to(result.dtype))
     others = 1
     for axis in axes:
         others *= 1 if axis == kind.axis else value.shape[axis]

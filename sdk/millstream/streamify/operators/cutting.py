@@ -5,21 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, fx
+from torch.nn import functional
 
 from millstream.streamify.operators.local import local
 from millstream.streamify.operators.windows import Window, own_axis, pad, windowed
 from millstream.streamify.planner import Call, Planner, Withheld, shapes, summary_of
 from millstream.streamify.refusal import Stuck
-from millstream.streamify.tick import Tick
+from millstream.streamify.tick import Tick, spread
 from millstream.streamify.timing import Constant, Kind, Series
 
 _END = 1 << 62
 
 
 def padding(planner: Planner, call: Call) -> Kind:
-    """pad: zeros (or a constant) before the first frame are where a state begins, those behind are waited for."""
+    """pad: a constant before the first frame is where a state begins; one behind the last is waited for."""
     kind, value = _series(planner, call)
     sizes = list(call["pad"])
     if kind is None or len(sizes) // 2 <= value.dim() - 1 - kind.axis:
@@ -38,7 +39,7 @@ def padding(planner: Planner, call: Call) -> Kind:
 
     def run(tick: Tick) -> Tensor:
         x = pad(tick, tick.values[source], kind, reach)
-        return F.pad(x, others, value=fill) if any(others) else x
+        return functional.pad(x, others, value=fill) if any(others) else x
 
     planner.emit(call.name, run)
     return replace(planner.series(shapes(call.twins)), delay=kind.delay - left)
@@ -61,8 +62,9 @@ def cat(planner: Planner, call: Call) -> Kind:
         raise Stuck("what is joined on is known only at the end", "join constants on, such as zeros")
     values = [planner.results[part.name] for part in parts]
     fills = {float(v.flatten()[0]) for i, v in enumerate(values) if i != own and v.numel()}
-    if len(fills) > 1 or any(v.numel() and bool((v != v.flatten()[0]).any()) for i, v in enumerate(values)
-                             if i != own):
+    if len(fills) > 1 or any(
+        v.numel() and bool((v != v.flatten()[0]).any()) for i, v in enumerate(values) if i != own
+    ):
         raise Stuck("what is joined on is not one value throughout", "join zeros on")
     left = sum(v.shape[axis] for v in values[:own])
     right = sum(v.shape[axis] for v in values[own + 1 :])
@@ -106,6 +108,37 @@ def _strided(planner: Planner, call: Call, name: str, kind: Series, step: int) -
 
     planner.results = {**planner.results, name: planner.results[call["self"].name]}
     return windowed(planner, call, (name, kind), Window(0, step), compute)
+
+
+def written(planner: Planner, call: Call) -> Kind:
+    """slice_scatter: what an assignment to the frames from `start` on leaves; the frames before stay."""
+    base, source = call["self"], call["src"]
+    axis = call["dim"] % planner.results[call.name].dim()
+    if shapes(call.twins).time_axes != [axis]:
+        return local(planner, call)
+    start, size = call["start"] or 0, planner.results[call.name].shape[axis]
+    kinds = planner.kinds[base.name], planner.kinds[source.name]
+    if not all(isinstance(kind, Series) and not kind.clock for kind in kinds):
+        raise Stuck("frames are overwritten by something that is no sequence", "use torch.where on positions")
+    if start < 0 or call["step"] != 1 or size - planner.results[source.name].shape[axis] != start:
+        raise Stuck(
+            "only some frames are overwritten", "overwrite all frames from one on, or use torch.where"
+        )
+    old, new = own_axis(kinds[0]), own_axis(kinds[1])
+    moved = replace(new, delay=new.delay - start)
+    delay = max([k.delay for k in (old, moved) if not k.steady] or [0])
+    before = planner.at(base.name, old, delay)
+    after = planner.at(source.name, moved, delay)
+    found = replace(planner.series(shapes(call.twins)), delay=delay)
+
+    def run(tick: Tick) -> Tensor:
+        if found.delay <= -start and not tick.simulated:
+            return tick.values[after]
+        early = spread(tick.index(found) < start, tick.values[after], found)
+        return torch.where(early, tick.values[before], tick.values[after])
+
+    planner.emit(call.name, run)
+    return found
 
 
 def select(planner: Planner, call: Call) -> Any:

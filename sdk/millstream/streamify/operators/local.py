@@ -18,8 +18,8 @@ from torch import Tensor, fx
 
 from millstream.streamify import arguments
 from millstream.streamify.advice import advice
-from millstream.streamify.planner import Call, Planner, Shapes, batch_axis, shapes_of, summary_of, tensors
-from millstream.streamify.refusal import Stuck, Uneven, operator
+from millstream.streamify.planner import Call, Planner, Shapes, shapes_of, summary_of, tensors
+from millstream.streamify.refusal import Stuck, operator
 from millstream.streamify.tick import Tick
 from millstream.streamify.timing import Constant, Kind, Series, Summary, Table, narrow
 from millstream.streamify.whole import own_function
@@ -58,9 +58,7 @@ def _summary(planner: Planner, call: Call) -> Kind:
     return _each(call, lambda values: summary_of(shapes_of(values)))
 
 
-def _of_frames(
-    planner: Planner, call: Call, kinds: Mapping[str, Any], series: list[Series]
-) -> Kind:
+def _of_frames(planner: Planner, call: Call, kinds: Mapping[str, Any], series: list[Series]) -> Kind:
     """An operator on frames: aligned, placed, and tried on a piece."""
     names, aligned = align(planner, kinds, call)
     lead = next(s for s in aligned.values() if not (s.clock or s.steady))
@@ -219,7 +217,8 @@ def _runner(
         if clocks:
             values = {**values, **{n: placed(values[n], rank, batch) for n in clocks}}
         return function(
-            *arguments.bind(args, tick, values, tick.batch), **arguments.bind(kwargs, tick, values, tick.batch)
+            *arguments.bind(args, tick, values, tick.batch),
+            **arguments.bind(kwargs, tick, values, tick.batch),
         )
 
     return run

@@ -34,4 +34,4 @@ def _grows(call: Call, name: str) -> bool:
     """Whether an argument differs between a short and a long sequence."""
     if name not in call.named:
         return False
-    return call.twins[0].args[0] != call.twins[1].args[0]
+    return bool(call.twins[0].args[0] != call.twins[1].args[0])

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from millstream.streamify.operators.local import local
 from millstream.streamify.operators.windows import own_axis
@@ -50,7 +50,9 @@ def recurrent(planner: Planner, call: Call) -> Any:
         started, rows = tick.started(kind), []
         for place in range(kind.count):
             use = None if started is None else started[:, place, None]
-            y, hidden = _layers(cell, x[:, place], hidden, [tick.values[w] for w in weights], each, use, width)
+            y, hidden = _layers(
+                cell, x[:, place], hidden, [tick.values[w] for w in weights], each, use, width
+            )
             rows.append(y)
         tick.after.update(zip(states, hidden, strict=True))
         out = torch.stack(rows, 1)
@@ -115,7 +117,7 @@ def _five(own: list[Tensor], matrices: int) -> list[Any]:
 
 def _plain(activation: Callable[[Tensor], Tensor]) -> Cell:
     def cell(x: Tensor, hidden: list[Tensor], w: Sequence[Any]) -> list[Tensor]:
-        return [activation(F.linear(x, w[0], w[2]) + F.linear(hidden[0], w[1], w[3]))]
+        return [activation(functional.linear(x, w[0], w[2]) + functional.linear(hidden[0], w[1], w[3]))]
 
     return cell
 
@@ -123,8 +125,8 @@ def _plain(activation: Callable[[Tensor], Tensor]) -> Cell:
 def _gru(x: Tensor, hidden: list[Tensor], w: Sequence[Any]) -> list[Tensor]:
     """torch.nn.GRU: reset and update gates, the candidate's hidden part gated after its matrix."""
     (h,) = hidden
-    reset, update, new = F.linear(x, w[0], w[2]).chunk(3, -1)
-    h_reset, h_update, h_new = F.linear(h, w[1], w[3]).chunk(3, -1)
+    reset, update, new = functional.linear(x, w[0], w[2]).chunk(3, -1)
+    h_reset, h_update, h_new = functional.linear(h, w[1], w[3]).chunk(3, -1)
     candidate = torch.tanh(new + torch.sigmoid(reset + h_reset) * h_new)
     return [candidate + torch.sigmoid(update + h_update) * (h - candidate)]
 
@@ -132,11 +134,11 @@ def _gru(x: Tensor, hidden: list[Tensor], w: Sequence[Any]) -> list[Tensor]:
 def _lstm(x: Tensor, hidden: list[Tensor], w: Sequence[Any]) -> list[Tensor]:
     """torch.nn.LSTM, with its projection when there is one."""
     h, c = hidden
-    gates = F.linear(x, w[0], w[2]) + F.linear(h, w[1], w[3])
+    gates = functional.linear(x, w[0], w[2]) + functional.linear(h, w[1], w[3])
     into, forget, candidate, out = gates.chunk(4, -1)
     c = torch.sigmoid(forget) * c + torch.sigmoid(into) * torch.tanh(candidate)
     h = torch.sigmoid(out) * torch.tanh(c)
-    return [h if w[4] is None else F.linear(h, w[4]), c]
+    return [h if w[4] is None else functional.linear(h, w[4]), c]
 
 
 _CELLS: dict[str, Cell] = {
