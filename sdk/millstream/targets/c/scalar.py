@@ -7,8 +7,8 @@ an operand twice or needs a branch is a function of its own.
 
 from __future__ import annotations
 
-from millstream.targets.c.literal import TYPES, limits, literal
-from millstream_runtime.program import item_size
+from millstream.targets.c.literal import TYPES, literal
+from millstream_runtime.program import item_size, limits
 
 # {0} and {1} are the operands, {type} their type, {wide} the unsigned type that arithmetic is done in,
 # {f} the suffix of the float functions.
@@ -40,6 +40,7 @@ _INTEGER = {
     "bit_and": "({type})({0} & {1})",
     "bit_or": "({type})({0} | {1})",
     "bit_xor": "({type})({0} ^ {1})",
+    "shift_right": "({type})({0} >> {1})",
     "select": "({type})({0} ? {1} : {2})",
     "floor": "{0}",
     "ceil": "{0}",
