@@ -75,17 +75,21 @@ def traced(module: nn.Module, example: np.ndarray, time_axis: int, unit: int) ->
     ]
     batches = _BATCHES
     with _whole_operators():
-        _refuse_hidden_state(module, inputs[0])
+        _refuse_hidden_state(module, inputs[0][:1])
         try:
-            programs = [_program(module, x) for x in inputs]
+            programs = [_program(module, x) for x in inputs[:2]]
         except TraceFailed:
             # Some modules are written for one stream.
             inputs, batches = [x[:1] for x in inputs], (1, 1)
             programs = [_program(module, x) for x in inputs[:2]]
-            programs.append(programs[0])
+        _refuse_sizes_of_values(programs[0].graph)
+        _refuse_loops([program.graph for program in programs])
+        try:
+            programs.append(_program(module, inputs[2]))
+        except TraceFailed:
+            inputs, batches = [x[:1] for x in inputs], (1, 1)
+            programs = [_program(module, x) for x in inputs]
     graphs = tuple(program.graph for program in programs)
-    _refuse_sizes_of_values(graphs[0])
-    _refuse_loops(graphs)
     outputs = tuple(str(name) for name in programs[0].graph_signature.user_outputs)
     signature = programs[0].graph_signature
     paths = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
@@ -186,11 +190,11 @@ def _flat(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (tuple, list)) else [value]
 
 
-def _refuse_loops(graphs: tuple[fx.Graph, ...]) -> None:
+def _refuse_loops(graphs: list[fx.Graph]) -> None:
     """A graph that grows with the sequence was unrolled by a Python loop."""
     calls = [[node for node in graph.nodes if node.op == "call_function"] for graph in graphs]
-    short, long, _ = calls
-    if all([str(n.target) for n in other] == [str(n.target) for n in short] for other in calls):
+    short, long = calls
+    if [str(n.target) for n in long] == [str(n.target) for n in short]:
         return
     pairs = zip(short, long, strict=False)
     first = next((b for a, b in pairs if str(a.target) != str(b.target)), long[len(short) - 1])
