@@ -38,7 +38,9 @@ def _frames(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("states", [("h=hn", "c=cn"), ("auto",)], ids=["named", "guessed"])
-def test_a_detector_streams_what_it_gives_for_all_frames_at_once(states: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_detector_streams_what_it_gives_for_all_frames_at_once(
+    states: tuple[str, ...], tmp_path: Path
+) -> None:
     path = detector(tmp_path / "detector.onnx")
     found = imported(str(path), states)
     assert found.states == {"h": "hn", "c": "cn"}

@@ -197,7 +197,9 @@ CASES = {
         _channels(lambda x, a, b: b(a(x)), nn.MaxPool1d(2), nn.AvgPool1d(3, 2, 1)), block=4, **_CHANNELS
     ),
     "down and up": Case(
-        _channels(lambda x, a, b: b(a(x)), nn.Conv1d(8, 6, 4, stride=4), nn.ConvTranspose1d(6, 8, 4, stride=4)),
+        _channels(
+            lambda x, a, b: b(a(x)), nn.Conv1d(8, 6, 4, stride=4), nn.ConvTranspose1d(6, 8, 4, stride=4)
+        ),
         block=4,
         **_CHANNELS,
     ),
@@ -247,7 +249,9 @@ CASES = {
     "last state": Case(
         _channels(lambda x, g, a: a(g(x)[1][-1]), nn.GRU(8, 6, batch_first=True), nn.Linear(6, 3)),
     ),
-    "causal attention": Case(_channels(lambda x, p: _attention(x, p, is_causal=True), nn.Linear(8, 24)), window=7),
+    "causal attention": Case(
+        _channels(lambda x, p: _attention(x, p, is_causal=True), nn.Linear(8, 24)), window=7
+    ),
     "attention in a band": Case(
         _channels(lambda x, p: _attention(x, p, attn_mask=_near(x, 2, 4)), nn.Linear(8, 24)), look_ahead=2
     ),
@@ -257,7 +261,9 @@ CASES = {
         _channels(_transformer_layer, nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)), window=7
     ),
     "token shift": Case(
-        _channels(lambda x, a: a(torch.cat((torch.zeros(x.shape[0], 1, 8), x[:, :-1]), 1)) + x, nn.Linear(8, 8)),
+        _channels(
+            lambda x, a: a(torch.cat((torch.zeros(x.shape[0], 1, 8), x[:, :-1]), 1)) + x, nn.Linear(8, 8)
+        ),
     ),
     "differences": Case(lambda: Composed(lambda x: x[:, 1:] - x[:, :-1]), look_ahead=1),
     "windows of samples": Case(

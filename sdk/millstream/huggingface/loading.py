@@ -14,6 +14,7 @@ from millstream.huggingface.calling import call, calling_of
 from millstream.huggingface.starting import started
 from millstream.huggingface.states import find
 from millstream.huggingface.stepping import CausalStep, has_window
+from millstream.huggingface.walking import module_tensors, set_module_tensors
 from millstream.user_code import guarded, reason
 
 #: A position that no table of positions reaches.
@@ -32,10 +33,11 @@ def causal_step(model: nn.Module, window: int | None = None) -> CausalStep:
     """
     model = copy.deepcopy(model).eval().requires_grad_(False)
     _settle(model)
-    calling = calling_of(model)
 
     def convert() -> CausalStep:
         with torch.no_grad():
+            calling = calling_of(model)
+            _forget(model)
             found = started(find(calling, model), calling, model)
             endless = [path for path in found.growing if not has_window(calling, path)]
             if endless and window is None:
@@ -91,6 +93,16 @@ def _settle(model: nn.Module) -> None:
                 choose(value)
             except (ValueError, AttributeError, KeyError):
                 continue  # the model has no such part, or only its own implementation
+
+
+def _forget(model: nn.Module) -> None:
+    """Drop what an earlier call left in the attributes of modules: the tensors that a call makes anew."""
+    before = module_tensors(model)
+    with torch.no_grad():
+        model(input_ids=torch.ones(1, 1, dtype=torch.int64), use_cache=False)
+    after = module_tensors(model)
+    left = {path for path in {*before, *after} if before.get(path) is not after.get(path)}
+    set_module_tensors(model, dict.fromkeys(left))
 
 
 def _refuse_tables(calling: Any, model: nn.Module) -> None:
