@@ -1,4 +1,4 @@
-"""A streaming ONNX file brought in: a voice activity detector as other people export them, an LSTM at its heart.
+"""A streaming ONNX file brought in: a voice activity detector as other people export them.
 
     python examples/imported_detector.py detector.onnx detector.mill
 

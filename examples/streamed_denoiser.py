@@ -1,4 +1,4 @@
-"""An ordinary module made to step: a small denoiser that was written for whole sequences and knows nothing of us.
+"""An ordinary module made to step: a denoiser that was written for whole sequences and knows nothing of us.
 
     python examples/streamed_denoiser.py streamed_denoiser.mill
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import Command
+from command_line import Command
 from onnx_files import closed, detector
 
 import millstream_runtime

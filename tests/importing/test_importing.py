@@ -57,7 +57,7 @@ def test_states_that_are_swapped_are_found_out_by_stepping(tmp_path: Path) -> No
 
 def test_one_frame_alone_cannot_be_tried_so_the_mapping_is_asked_for(tmp_path: Path) -> None:
     path = str(detector(tmp_path / "detector.onnx", frames=1))
-    with pytest.raises(OnnxUnusable, match="one frame alone.*\n.*--state h=hn --state c=cn"):
+    with pytest.raises(OnnxUnusable, match=r"one frame alone.*\n.*--state h=hn --state c=cn"):
         imported(path, ("auto",))
     assert "as you say" in imported(path, ("h=hn", "c=cn")).notes[0]
 

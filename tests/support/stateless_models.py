@@ -1,4 +1,4 @@
-"""Models without time, small: what a vision or a tabular model is made of. Random weights, seeded by the test."""
+"""Models without time, small: what vision and tabular models are made of. Random weights, seeded by the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Causal language models of transformers in tiny random configurations: recurrent, and hybrids with attention."""
+"""Causal language models of transformers, tiny and random: recurrent, hybrid, and attention alone."""
 
 from __future__ import annotations
 
