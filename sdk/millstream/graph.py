@@ -181,7 +181,7 @@ _LIKE_FIRST = ("GroupNormalization",)
 
 
 def _declare_normalized(model: onnx.ModelProto) -> None:
-    """Write down, in place, types that onnx's inference does not find, as far as those of operands are known."""
+    """Write down, in place, types that onnx's inference does not find, where those of operands are known."""
     waiting = [node for node in model.graph.node if node.op_type in _LIKE_FIRST]
     while waiting:
         found = onnx.shape_inference.infer_shapes(model, data_prop=True).graph

@@ -1,4 +1,4 @@
-"""Models without time, small: what vision and tabular models are made of. Random weights, seeded by the test."""
+"""Models without time, small: what vision and tabular models are made of. Tests seed the weights."""
 
 from __future__ import annotations
 

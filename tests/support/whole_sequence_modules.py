@@ -276,6 +276,14 @@ CASES = {
         _channels(lambda x, a: a(x.reshape(-1, 8)).view(x.shape[0], -1, 5), nn.Linear(8, 5)),
     ),
     "in place": Case(_channels(_in_place, nn.Linear(8, 8))),
+    "last state beside look-ahead": Case(
+        _channels(
+            lambda x, a, g: (a(x.transpose(1, 2)).transpose(1, 2), g(x)[1][-1]),
+            nn.Conv1d(8, 3, 3, padding=1),
+            nn.GRU(8, 4, batch_first=True),
+        ),
+        look_ahead=1,
+    ),
     "two results": Case(
         _channels(
             lambda x, a, b: (a(x.transpose(1, 2)).transpose(1, 2), b(x)),

@@ -164,7 +164,12 @@ def _built(
     waiting = []
     for out in outputs:
         if isinstance(out.kind, Summary):
-            waiting.append(out)
+            value = planner.results[out.name]
+            sizes = [size for axis, size in enumerate(value.shape) if axis != out.kind.batch]
+            if look_ahead:
+                line = torch.zeros([1, look_ahead, *sizes], dtype=value.dtype)
+                planner.remember(f"{out.name}.wait", line)
+            waiting.append(replace(out, wait=look_ahead))
             continue
         wait = look_ahead * out.kind.count - out.kind.delay
         planner.ring(f"{out.name}.wait", out.name, out.kind, wait)

@@ -178,10 +178,20 @@ def _result(tick: Tick, out: Output) -> Tensor:
     """What the step gives for a block: (B, ...), or (B, n, ...)."""
     value = tick.values[out.name]
     if isinstance(out.kind, Summary):
-        return _rows(value, out.kind.batch)
+        return _held_back(tick, out, _rows(value, out.kind.batch))
     held = delayed(tick, f"{out.name}.wait", value, out.kind, out.wait)
     placed = _in_front(held, out.kind)
     return placed[:, 0] if out.kind.count == 1 else placed
+
+
+def _held_back(tick: Tick, out: Output, value: Tensor) -> Tensor:
+    """A summary (B, ...) of `wait` ticks ago, so that it belongs to the frame of the other results."""
+    if not out.wait:
+        return value
+    name = f"{out.name}.wait"
+    line = torch.cat((tick.state[name], value[:, None]), 1)
+    tick.after[name] = line[:, 1:]
+    return line[:, 0]
 
 
 def _in_front(value: Tensor, kind: Series, batch: int | None = None) -> Tensor:
