@@ -92,6 +92,12 @@ def _transformer_layer(x: Tensor, layer: nn.Module) -> Tensor:
     return layer(x, src_mask=mask, is_causal=True)
 
 
+def _multi_head(x: Tensor, layer: nn.Module) -> Tensor:
+    later = torch.triu(torch.ones(x.shape[1], x.shape[1], dtype=torch.bool), 1)
+    mixed, _ = layer(x, x, x, attn_mask=later)
+    return mixed
+
+
 def _cumulative_norm(x: Tensor) -> Tensor:
     count = torch.arange(1, x.shape[1] + 1).view(1, -1, 1) * x.shape[2]
     mean = x.sum(-1, keepdim=True).cumsum(1) / count
@@ -259,6 +265,9 @@ CASES = {
     "rotary attention": Case(_channels(_rotary, nn.Linear(8, 24)), window=5),
     "transformer layer": Case(
         _channels(_transformer_layer, nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)), window=7
+    ),
+    "multi-head attention": Case(
+        _channels(_multi_head, nn.MultiheadAttention(8, 2, batch_first=True)), window=6
     ),
     "token shift": Case(
         _channels(

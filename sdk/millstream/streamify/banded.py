@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 _ATTENTION = functional.scaled_dot_product_attention
+_LAYER = functional.multi_head_attention_forward
 _OPERANDS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
@@ -29,12 +30,14 @@ class Banded(TorchFunctionMode):
         if self._window is not None:
             torch.backends.mha.set_fastpath_enabled(False)
             functional.scaled_dot_product_attention = self._attend
+            functional.multi_head_attention_forward = _without_weights
         super().__enter__()
         return self
 
     def __exit__(self, *raised: Any) -> None:
         super().__exit__(*raised)
         functional.scaled_dot_product_attention = _ATTENTION
+        functional.multi_head_attention_forward = _LAYER
         torch.backends.mha.set_fastpath_enabled(self._fused)
 
     def __torch_function__(
@@ -50,6 +53,11 @@ class Banded(TorchFunctionMode):
         if self._window is not None and length == given["key"].shape[-2] > self._window:
             given = _banded(given, length, self._window)
         return _ATTENTION(**given)
+
+
+def _without_weights(*args: Any, **kwargs: Any) -> Any:
+    """The core of nn.MultiheadAttention by way of the function above, which gives no weights."""
+    return _LAYER(*args, **{**kwargs, "need_weights": False})
 
 
 def _banded(given: dict[str, Any], length: int, window: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Recurrent layers kept whole while a module is traced.
+"""Layers kept whole while a module is traced.
 
 torch takes a GRU apart into its frames to find the shapes of its results, which takes seconds for a hundred
 frames. Within `Whole` each recurrent layer is one operator of ours that knows its shapes.
@@ -53,12 +53,15 @@ def own_function(target: Any) -> Any:
 
 
 class Whole(TorchFunctionMode):
-    """Within it recurrent layers over padded sequences are one operator each."""
+    """Within it a recurrent layer, or the core of nn.MultiheadAttention, is one operator."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = getattr(func, "__name__", "")
+        if name == "multi_head_attention_forward":
+            # The weights that it gives by default are mostly dropped, and cost it the kernel.
+            return func(*args, **{**(kwargs or {}), "need_weights": False})
         if name in _LAYERS and len(args) == 9 and isinstance(args[3], bool):
             return getattr(torch.ops.millstream_whole, name)(*args)
         return func(*args, **(kwargs or {}))

@@ -248,13 +248,23 @@ def _try(
         try:
             piece = run(_piece(planner, call, names, timings, block))
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            raise Stuck(*advice(operator(call.node))) from error
+            raise _not_local(call) from error
         for part, full, series in zip(_tensors(piece), _tensors(whole), _listed(outs), strict=True):
             if isinstance(series, Constant) or _length(full, series) < (block + 1) * series.count:
                 continue
             want = narrow(full, series, block * series.count, series.count)
             if part.shape != want.shape or not _close(part, want):
-                raise Stuck(*advice(operator(call.node)))
+                raise _not_local(call)
+
+
+def _not_local(call: Call) -> Stuck:
+    """Why the operator is not local: it computes with the length, or it looks at other frames."""
+    numbers = zip(call.twins[0].args, call.twins[1].args, strict=True)
+    if any(isinstance(a, int) and a != b for a, b in numbers):
+        return Stuck(
+            "a number that depends on the length of the sequence", "a stream has no end: count frames"
+        )
+    return Stuck(*advice(operator(call.node)))
 
 
 def _piece(
