@@ -14,7 +14,7 @@ from millstream.budget import flash, ram
 from millstream.cli.arguments import Checkpoint, Example, Json, Model, Streamify, TimeAxis, Window
 from millstream.cli.device_memory import device_memory
 from millstream.cli.output import console, facts, print_json
-from millstream.cli.quantized import left_in_float, quantized
+from millstream.cli.quantized import front, left_in_float, quantized
 from millstream.errors import UsageError
 from millstream.object_files import code_bytes
 from millstream_runtime.backends import has_backend
@@ -71,7 +71,10 @@ def export(
     ] = None,
     quantize: Annotated[
         str | None,
-        typer.Option(metavar="FORMAT", help="w8, w8a8 or w8a8-static: see docs/quantize.md. Without: float."),
+        typer.Option(
+            metavar="FORMAT",
+            help="w8, w4, w8a8, w8a8-static, w4a8 or ternary: see docs/quantize.md. Without: float.",
+        ),
     ] = None,
     max_error: Annotated[
         float | None,
@@ -97,7 +100,11 @@ def export(
         **{"quantize": quantize, "max_error": max_error},
         **{"streamify": streamify, "time_axis": time_axis, "window": window},
     }
-    options = resolve(config, flags)
+    make(resolve(config, flags), as_json)
+
+
+def make(options: ExportOptions, as_json: bool) -> None:
+    """Export, write, and show what was done."""
     if as_json:
         # What a model's file prints must not stand beside the document.
         with contextlib.redirect_stdout(sys.stderr):
@@ -159,6 +166,7 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
         about=about,
         budget=options.budget,
         format=format,
+        allowance=options.allowance,
         watcher=watcher,
     )
 
@@ -193,6 +201,7 @@ def document(exported: Exported, path: str, key: str) -> dict[str, Any]:
         },
         "ladder": exported.ladder.to_json(),
         "quantization": contents.report.get("quantization"),
+        "search": contents.report.get("search"),
         "signed_by": key,
     }
 
@@ -215,6 +224,8 @@ def show(exported: Exported, path: str, key: str) -> None:
     out = console()
     out.print()
     out.print(facts(summary))
+    if told["search"]:
+        out.print(front(told["search"]))
     if told["quantization"]:
         out.print(left_in_float(told["quantization"]))
 
