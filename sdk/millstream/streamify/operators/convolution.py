@@ -24,7 +24,7 @@ _TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3
 def convolution(planner: Planner, call: Call) -> Kind:
     """conv1d, conv2d, conv3d with time among their spatial axes."""
     placed = _over_time(planner, call, planner.results[call["weight"].name].dim() - 2)
-    if placed is None or not planner.results[call["weight"].name].dim():
+    if placed is None:
         return local(planner, call)
     series, place, rank = placed
     weight, bias = planner.constant(call["weight"]), call["bias"] and planner.constant(call["bias"])
@@ -89,6 +89,10 @@ def transposed(planner: Planner, call: Call) -> Kind:
     strides, dilations = _each(call["stride"], rank), _each(call["dilation"], rank)
     padding, extra = _each(call["padding"], rank), _each(call["output_padding"], rank)
     span, stride = dilations[place] * (weight_shape[2 + place] - 1), strides[place]
+    if span + 1 < stride:
+        raise Stuck(
+            "a kernel shorter than its stride leaves gaps", "use a kernel at least as long as its stride"
+        )
     crop = padding[place]
     own = [0 if i == place else p for i, p in enumerate(padding)]
     own_extra = [0 if i == place else p for i, p in enumerate(extra)]
@@ -103,22 +107,13 @@ def transposed(planner: Planner, call: Call) -> Kind:
             *(x, tick.values[weight], tick.values[bias] if bias else None),
             *(strides, own, own_extra, groups, dilations),
         )
-        return (
-            y.narrow(time, past * stride, series.count * stride)
-            if y.shape[time] >= (past + series.count) * stride
-            else _lengthened(y, time, past * stride, series.count * stride)
-        )
+        return y.narrow(time, past * stride, series.count * stride)
 
     planner.emit(call.name, run)
     found = planner.series(shapes(call.twins), series.fold)
     if found.count != series.count * stride:
         raise Uneven
     return replace(found, delay=series.delay * stride + crop)
-
-
-def _lengthened(y: Tensor, axis: int, start: int, length: int) -> Tensor:
-    """Results behind the reach of a kernel that is shorter than its stride are the bias alone, or zeros."""
-    raise Stuck("a kernel shorter than its stride leaves gaps", "use a kernel at least as long as the stride")
 
 
 def _over_time(

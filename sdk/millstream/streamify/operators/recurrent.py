@@ -14,7 +14,7 @@ from millstream.streamify.operators.windows import own_axis
 from millstream.streamify.planner import Call, Planner, Withheld
 from millstream.streamify.refusal import Stuck, operator
 from millstream.streamify.tick import Tick
-from millstream.streamify.timing import Constant, Kind, Series, Summary
+from millstream.streamify.timing import Constant, Series, Summary
 
 Cell = Callable[[Tensor, list[Tensor], Sequence[Tensor]], list[Tensor]]
 
@@ -147,5 +147,3 @@ _CELLS: dict[str, Cell] = {
     "gru": _gru,
     "lstm": _lstm,
 }
-
-__all__ = ["Kind", "recurrent"]
