@@ -37,7 +37,7 @@ from millstream.reparameterize.graph import rewritten_graph
 from millstream.sequences import Example, Sequences
 from millstream.signing import SigningKey
 from millstream.targets import Compiled, Contract, Target
-from millstream.trace import trace
+from millstream.trace import Traced, trace
 from millstream_runtime.backends import has_backend
 from millstream_runtime.core import Core
 from millstream_runtime.golden import Golden
@@ -61,7 +61,8 @@ class About:
     """What a model cannot say about itself.
 
     `hop` is in samples: with it, the first axis of a frame counts samples and `Stream.push` takes samples.
-    `sample_rate` is in hertz. `labels` name the elements of the last axis of the first output.
+    `sample_rate` is in hertz. `labels` name the elements of the last axis of the first output. `origin` says
+    in the proof what the graph is held against.
     """
 
     name: str = "model"
@@ -70,6 +71,7 @@ class About:
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = "step form (torch)"
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,7 @@ def export(
     about = about or About()
     watcher = watcher or Silent()
     chosen = _targets(target)
-    if budget and all(has_backend(each.backend) for each in chosen):
-        raise UsageError(
-            "a budget, and no target that it is for",
-            fix="add a target without Python, such as --target c, or drop the budget",
-        )
+    _check_budget_has_a_target(budget, chosen)
     data = example if isinstance(example, Sequences) else sequences.sequences(example)
     first = torch.tensor(data.frames[0][:1] if hasattr(model, "step") else _one_frame(data))
     source = streamable(model, first)
@@ -136,6 +134,38 @@ def export(
         data, labelled = _as_frames(data), labelled and _as_frames(labelled)
     quantization = (format, allowance, reparameterize)
     return _Export(source, data, labelled, about, budget, *quantization, watcher, chosen).run(first)
+
+
+def _check_budget_has_a_target(budget: Budget | None, chosen: Sequence[Target]) -> None:
+    if budget and all(has_backend(each.backend) for each in chosen):
+        raise UsageError(
+            "a budget, and no target that it is for",
+            fix="add a target without Python, such as --target c, or drop the budget",
+        )
+
+
+def export_graph(
+    traced: Traced,
+    source: Streamable,
+    example: Example,
+    target: str | Sequence[str] = ("cpu", "numba"),
+    *,
+    about: About | None = None,
+    budget: Budget | None = None,
+    format: Format | None = None,
+    watcher: Watcher | None = None,
+) -> Exported:
+    """Export a step graph that is there already, and hold it against `source`, which it was made from.
+
+    `example` holds frames as the graph takes them. The rest, and what is raised, as for `export`.
+    """
+    about, watcher, chosen = about or About(), watcher or Silent(), _targets(target)
+    _check_budget_has_a_target(budget, chosen)
+    data = example if isinstance(example, Sequences) else sequences.sequences(example)
+    if not source.stateful:
+        data = _as_frames(data)
+    run = _Export(source, data, None, about, budget, format, None, False, watcher, chosen)
+    return run.build(traced, source, None, whole=False)
 
 
 def _targets(names: str | Sequence[str]) -> tuple[Target, ...]:
@@ -177,13 +207,21 @@ class _Export:
     chosen: tuple[Target, ...]
 
     def run(self, frame: torch.Tensor) -> Exported:
+        """Fold, trace the step of one frame, and export what comes."""
         folded, folding = self._folded()
         self.watcher.begin("tracing the step")
-        traced = trace(folded, frame)
+        return self.build(trace(folded, frame), folded, folding, whole=self.source.stateful)
+
+    def build(self, traced: Traced, folded: Streamable, folding: Report | None, whole: bool) -> Exported:
+        """Export a traced step.
+
+        It was made from `folded`, and that from the source as `folding` says; `whole` says that the source
+        has a sequence form to be held against.
+        """
         spec = _model_spec(folded, traced.graph, self.about)
         initial = tuple(value[0].numpy() for value in folded.initial.values())
         exact = _core(traced.graph, spec, initial)
-        ladder = self._climb(Ladder(), self._torch_rungs(traced.graph))
+        ladder = self._climb(Ladder(), self._sequence_rungs(traced.graph, whole))
         ladder = self._climb(ladder, _folding_rungs("step form (torch) = reparameterized (torch)", folding))
         ladder = self._climb(ladder, self._graph_rungs(folded, traced.graph, exact))
         rewritten, rewriting = self._rewritten(traced.graph, initial)
@@ -271,8 +309,8 @@ class _Export:
         frames = np.concatenate(self.data.frames[:4])
         return rewritten_graph(graph, frames, dict(zip(names, initial, strict=True)))
 
-    def _torch_rungs(self, graph: StepGraph) -> list[Rung]:
-        if not self.source.stateful:
+    def _sequence_rungs(self, graph: StepGraph, whole: bool) -> list[Rung]:
+        if not whole:
             return []
         self.watcher.begin("sequence form against step form")
         allowed = loosened(prove.SEQUENCE_TOLERANCE, graph)
@@ -281,7 +319,7 @@ class _Export:
     def _graph_rungs(self, folded: Streamable, graph: StepGraph, core: Core) -> list[Rung]:
         self.watcher.begin("step form against the reference")
         frames, allowed = np.concatenate(self.data.frames[:4])[:128], loosened(prove.GRAPH_TOLERANCE, graph)
-        return [prove.step_equals_graph(folded, core, frames, allowed)]
+        return [prove.step_equals_graph(folded, core, frames, allowed, self.about.origin)]
 
     def _climb(self, ladder: Ladder, rungs: Sequence[Rung]) -> Ladder:
         """Add rungs; a failed one ends the export."""
@@ -332,7 +370,7 @@ class _Export:
             for model in models:
                 self.watcher.begin(f"proving {model.target.name}")
                 ladder = self._climb(ladder, self._backend_rungs(model, golden, frames))
-            if self.source.stateful:
+            if self.source.initial:
                 self.watcher.begin(f"{_LONG_RUN_TICKS} ticks without reset")
                 ladder = self._climb(ladder, prove.long_run(models, core, frames, _LONG_RUN_TICKS))
             if self.labelled is not None and self.labelled.labels.size:
