@@ -1,0 +1,51 @@
+"""A form of time: the same mixer, written once, runs over a whole sequence or one frame at a time.
+
+A mixer's body is `mix(x, state, form)`. Per-frame layers act on the last axis and do not care whether there
+is a time axis before it; whatever crosses frames goes through the form. `STEP` takes frames (B, ...) and
+`SEQUENCE` takes (B, T, ...); both take and give the same states, so a prefix may run in one form and the rest
+in the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+#: One frame's inputs and the state before it -> the output and the state after it.
+Cell = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What crosses frames. Shapes are given for one frame; a sequence has T after B.
+
+    Attributes:
+        recur: `linear_recurrence`.
+        delta: `delta_rule`.
+        delta_product: the delta rule with M micro-steps a frame: k, v and strength have M before H; the decay
+            comes before the first, the read after the last.
+        rank_one: `rank_one_recurrence`.
+        convolve: `causal_depthwise_ring`.
+        oscillate: `complex_diagonal`.
+        previous: (x, past) -> the frame before x, and x itself as the next past.
+        total: (x, past) -> the sum of all frames up to x, twice: as the result and as the next past.
+        stabilize: (log decay, log write, past) -> decay, write and maximum at the frame, and the next past.
+        window: (x, past) -> the last W frames up to x, oldest first, (B, W, ...), and the last W - 1 of them.
+        loop: (cell, inputs, state) -> outputs and state, for what has no parallel form.
+    """
+
+    recur: Callable[..., tuple[Tensor, Tensor]]
+    delta: Callable[..., tuple[Tensor, Tensor]]
+    delta_product: Callable[..., tuple[Tensor, Tensor]]
+    rank_one: Callable[..., tuple[Tensor, Tensor]]
+    convolve: Callable[..., tuple[Tensor, Tensor]]
+    oscillate: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    previous: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    total: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    stabilize: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
+    window: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    loop: Callable[
+        [Cell, tuple[Tensor, ...], tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]
+    ]
