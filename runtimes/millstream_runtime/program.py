@@ -211,6 +211,12 @@ def item_size(dtype: str) -> int:
     return 1 if dtype == "bool" else int(dtype.lstrip("uintfloa")) // 8
 
 
+def limits(dtype: str) -> tuple[int, int]:
+    """The lowest and the highest integer of an integer dtype."""
+    bits = item_size(dtype) * 8
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype.startswith("int") else (0, 2**bits - 1)
+
+
 def state_bytes(program: Program) -> int:
     """Bytes of the states of one stream."""
     return sum(buffer.size * item_size(buffer.dtype) for buffer in program.role("state"))

@@ -9,7 +9,7 @@ from millstream_runtime.kernels.assembler import Value, Variable
 from millstream_runtime.kernels.loops import Loops
 from millstream_runtime.kernels.point import Point
 from millstream_runtime.lanes import loads, tile_axis
-from millstream_runtime.program import Expression, item_size
+from millstream_runtime.program import Expression, item_size, limits
 
 _F = "float32"
 #: What joins two partial results.
@@ -28,9 +28,7 @@ def neutral(kind: str, dtype: str) -> float | int | bool:
         return kind == "min"
     if dtype.startswith("float"):
         return float("-inf") if kind == "max" else float("inf")
-    bits, signed = item_size(dtype) * 8, dtype.startswith("int")
-    lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    return lowest if kind == "max" else highest
+    return limits(dtype)[0 if kind == "max" else 1]
 
 
 def write_block(loops: Loops, operand: Expression, kind: str) -> None:

@@ -1,19 +1,19 @@
 """Run half of the Numba backend: any machine with numpy and numba.
 
-The bundle brings data only: `plan.json`, a program checked when it is read, and `weights.bin`. The loops
-are printed here (`printer.py`) and compiled here (`cache.py`) into one C function, called through ctypes
-because that costs a third of a microsecond and lets other threads run.
+The bundle brings data only: `plan.json`, a program checked when it is read, and `weights.bin`. The kernels
+are written here (`step.py`) and compiled here (`cache.py`) into one C function, called through ctypes because
+that costs a third of a microsecond and lets other threads run.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import threading
 from collections.abc import Callable, Mapping
 
 from millstream_runtime import plan
 from millstream_runtime.backends.arrays import aligned_copy, check_weights
-from millstream_runtime.backends.numba.printer import print_program
 from millstream_runtime.backends.table import Routine, TableStep
 from millstream_runtime.batched import STREAMS, batched
 from millstream_runtime.chunked import FRAMES, chunked
@@ -36,13 +36,12 @@ def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Tab
     check_weights(weights, program.weight_bytes)
     if missing():
         raise BackendMissing("numba is not installed", fix=missing())
-    from millstream_runtime.backends.numba.dots import dot_product
+    from millstream_runtime.backends.numba.cpu import this_cpu
 
-    dot = dot_product()
-    if dot.unsigned:
+    if this_cpu().dot.unsigned:
         shifted = shift_dots(program, weights)
         program, weights = shifted.program, shifted.weights
-    code = _Compiled(program, dot.parts)
+    code = _Compiled(program, hashlib.sha256(files["plan.json"]).digest())
     code.one()
     return TableStep(code, program.callers, aligned_copy(weights))
 
@@ -53,31 +52,33 @@ class _Compiled:
     streams = STREAMS
     frames = FRAMES
 
-    def __init__(self, program: Program, parts: int) -> None:
+    def __init__(self, program: Program, identity: bytes) -> None:
         self._program = program
-        self._parts = parts
+        self._identity = identity
         self._lock = threading.Lock()
-        self._functions: dict[Callable[[], Program], tuple[Routine, object]] = {}
-        self._one = lambda: program
-        self._batch = lambda: batched(program, STREAMS)
-        self._chunk = lambda: chunked(program, FRAMES)
+        self._functions: dict[str, tuple[Routine, object]] = {}
 
     def one(self) -> Routine:
-        return self._routine(self._one)
+        return self._routine("step", lambda: self._program)
 
     def batch(self) -> Routine:
-        return self._routine(self._batch)
+        return self._routine("batch", lambda: batched(self._program, STREAMS))
 
     def chunk(self) -> Routine:
-        return self._routine(self._chunk)
+        return self._routine("chunk", lambda: chunked(self._program, FRAMES))
 
-    def _routine(self, make: Callable[[], Program]) -> Routine:
-        from millstream_runtime.backends.numba.cache import compile_source
+    def _routine(self, name: str, make: Callable[[], Program]) -> Routine:
+        from millstream_runtime.backends.numba.cache import compile_step
+        from millstream_runtime.backends.numba.cpu import this_cpu
+        from millstream_runtime.backends.numba.step import write_step
 
         with self._lock:
-            if make not in self._functions:
+            if name not in self._functions:
                 program = make()
-                function = compile_source(print_program(program, self._parts))
+                function = compile_step(
+                    lambda builder, table: write_step(builder, table, program, this_cpu()),
+                    self._identity + name.encode(),
+                )
                 # The function is kept, because its address does not keep it alive.
-                self._functions[make] = (Routine(function.address, program.scratch_bytes), function)
-            return self._functions[make][0]
+                self._functions[name] = (Routine(function.address, program.scratch_bytes), function)
+            return self._functions[name][0]

@@ -1,89 +1,90 @@
-"""Printed source to machine code, kept in the user's cache directory.
+"""A step to machine code, kept in the user's cache directory.
 
-What is executed is always the text just printed, never the file: the file is there because Numba keys its
-cache on a file's name, time and size. A file with other bytes is replaced, which makes Numba compile
-anew. The directory must belong to the user alone; otherwise nothing is cached.
+The step is a Python function of one line; its body is written as LLVM's instructions while Numba compiles
+it. Numba keys its cache on a file's name, time and size, so there is a file for each step, named after
+everything that its code is made from, and never read. The directory must belong to the user alone; otherwise
+nothing is cached.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import inspect
-import math
 import os
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import llvmlite
 import numba
-import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
-from millstream_runtime import polynomials
-from millstream_runtime.backends.numba import dots, functions, intrinsics, vectors
+import millstream_runtime
+from millstream_runtime.backends.numba.values import POINTER, WORD, Builder, Value
 from millstream_runtime.cache_folder import cache_folder
 
-#: What the printed source calls.
-_MODULES = (intrinsics, functions, vectors, dots)
-_SIGNATURE = numba.types.void(numba.types.CPointer(numba.types.int64))
+_SIGNATURE = types.void(types.CPointer(types.int64))
+_SOURCE = "def step(table):\n    body(table)\n"
 
 
-def compile_source(source: str) -> Any:
-    """The compiled `step(table)`, a CFunc; its `address` is that of a C function, valid while it lives."""
-    file = _cached_file(source)
+def compile_step(write: Callable[[Builder, Value], None], identity: bytes) -> Any:
+    """The compiled `step(table)`, a CFunc; its `address` is that of a C function, valid while it lives.
+
+    `write` gets the builder of the function's body and the address of its table; all that it depends on
+    beside this package and the CPU is in `identity`.
+    """
+    file = _cached_file(identity)
     if file:
         # A cache that cannot be read, or filled because the disk is full, is worth no failure.
         with contextlib.suppress(OSError, EOFError, UnpicklingError):
-            return _compile(_execute(source, str(file), file.stem), cache=True)
-    return _compile(_execute(source, "<millstream step>", "step"), cache=False)
+            return numba.cfunc(_SIGNATURE, cache=True)(_step(write, str(file), file.stem))
+    return numba.cfunc(_SIGNATURE)(_step(write, "<millstream step>", "step"))
 
 
-def _execute(source: str, file: str, name: str) -> Callable[..., None]:
-    """The printed function, called `name`: steps of one process must differ in name."""
-    space = _namespace()
-    exec(compile(source, file, "exec"), space)
+def _step(write: Callable[[Builder, Value], None], file: str, name: str) -> Callable[..., None]:
+    """The function, called `name`: steps of one process must differ in name."""
+
+    @intrinsic
+    def body(typing: Any, table: Any) -> Any:
+        def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Any:
+            address = builder.ptrtoint(arguments[0], WORD)
+            write(builder, builder.inttoptr(address, POINTER))
+            return context.get_dummy_value()
+
+        return types.void(table), generate
+
+    # Numba imports the module of a cached function by its name, so it must be one that exists.
+    space: dict[str, Any] = {"__name__": __name__, "body": body}
+    exec(compile(_SOURCE, file, "exec"), space)
     step = space["step"]
     step.__name__ = step.__qualname__ = name
     return step
 
 
-def _compile(step: Callable[..., None], cache: bool) -> Any:
-    # NumPy's error model: division by zero gives infinity where Python would raise.
-    return numba.cfunc(_SIGNATURE, cache=cache, error_model="numpy")(step)
-
-
-def _namespace() -> dict[str, Any]:
-    """What the printed source may call."""
-    # Numba imports the module of a cached function by its name, so it must be one that exists.
-    space: dict[str, Any] = {"__name__": __name__, "math": math, "np": np, "inf": math.inf, "nan": math.nan}
-    space.update({name: getattr(np, name) for name in intrinsics.POINTERS if name != "bool"})
-    space.update({f"POINTERS_{name}": pointer for name, pointer in intrinsics.POINTERS.items()})
-    space.update({f"SATURATE_{name}": cast for name, cast in intrinsics.SATURATE.items()})
-    space["part"] = numba.njit(**functions.OPTIONS)
-    for module in _MODULES:
-        space.update({name: function for name, function in vars(module).items() if name[0].islower()})
-    return space
-
-
-def _cached_file(source: str) -> Path | None:
-    """The file that holds exactly `source` in the cache, or None when there can be no cache."""
+def _cached_file(identity: bytes) -> Path | None:
+    """The file that stands for a step in the cache, or None when there can be no cache."""
+    key = hashlib.sha256(_versions() + identity).hexdigest()[:32]
     try:
-        folder = _folder()
-        file = folder / f"step_{_key(source)}.py"
-        if not file.is_file() or file.read_bytes() != source.encode():
-            _replace(file, source.encode())
+        file = _folder() / f"step_{key}.py"
+        if not file.is_file() or file.read_text() != _SOURCE:
+            _replace(file, _SOURCE.encode())
     except OSError:
         return None
     return file
 
 
-def _key(source: str) -> str:
-    """Hash of everything that the machine code is made from, but for the CPU, which Numba adds."""
-    parts = [source.encode(), numba.__version__.encode(), np.__version__.encode()]
-    parts += [inspect.getsource(module).encode() for module in (*_MODULES, polynomials)]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
+@cache
+def _versions() -> bytes:
+    """Hash of what machine code is made with, but for the CPU, which Numba adds."""
+    root = Path(millstream_runtime.__file__).parent
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    for source in sorted(root.rglob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.digest()
 
 
 def _folder() -> Path:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from millstream_runtime.program import item_size
+from millstream_runtime.program import item_size, limits
 
 TYPES = {"float32": "float", "float64": "double", "bool": "bool"} | {
     f"{sign}int{bits}": f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64)
@@ -36,9 +36,3 @@ def _float(value: float, dtype: str) -> str:
     with np.errstate(over="ignore"):
         narrow = np.float32(value)
     return f"{narrow!s}F" if np.isfinite(narrow) else _float(float(narrow), dtype)
-
-
-def limits(dtype: str) -> tuple[int, int]:
-    """The lowest and the highest integer of an integer dtype."""
-    info = np.iinfo(dtype)
-    return int(info.min), int(info.max)

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 
 from millstream.targets.c.layout import Layout
-from millstream.targets.c.literal import TYPES, limits, literal
+from millstream.targets.c.literal import TYPES, literal
 from millstream.targets.c.names import comment
 from millstream.targets.c.scalar import Scalars
 from millstream_runtime.program import (
@@ -21,6 +21,7 @@ from millstream_runtime.program import (
     Reduction,
     Stage,
     Stored,
+    limits,
     read_back,
 )
 

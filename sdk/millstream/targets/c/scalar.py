@@ -7,8 +7,8 @@ an operand twice or needs a branch is a function of its own.
 
 from __future__ import annotations
 
-from millstream.targets.c.literal import TYPES, limits, literal
-from millstream_runtime.program import item_size
+from millstream.targets.c.literal import TYPES, literal
+from millstream_runtime.program import item_size, limits
 
 # {0} and {1} are the operands, {type} their type, {wide} the unsigned type that arithmetic is done in,
 # {f} the suffix of the float functions.

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from millstream.targets.tvm.literal import limits, literal, splat
-from millstream_runtime.program import item_size
+from millstream.targets.tvm.literal import literal, splat
+from millstream_runtime.program import item_size, limits
 
 if TYPE_CHECKING:
     from millstream.targets.tvm.assembler import TextAssembler

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import math
 
-from millstream_runtime.program import item_size
-
-
-def limits(dtype: str) -> tuple[int, int]:
-    """The lowest and the highest integer of a dtype."""
-    bits = item_size(dtype) * 8
-    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype.startswith("int") else (0, 2**bits - 1)
+from millstream_runtime.program import limits
 
 
 def literal(value: float | int | bool, dtype: str) -> str:
