@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,19 +18,37 @@ from millstream_models.core.forms import Form
 from millstream_models.core.shell import Block, Mixer, State, StreamModel, small_stack
 
 
-def zero_order_hold(step: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-    """e^(Δ A), and (e^(Δ A) - 1) / A as the gain of the input."""
-    transition = torch.exp(step * a)
-    return transition, (transition - 1) / a
+class Complex(NamedTuple):
+    """A complex tensor as its two parts: a step graph has no complex numbers."""
+
+    real: Tensor
+    imaginary: Tensor
+
+    def __mul__(self, other: Complex) -> Complex:  # type: ignore[override]
+        real = self.real * other.real - self.imaginary * other.imaginary
+        return Complex(real, self.real * other.imaginary + self.imaginary * other.real)
+
+    def reciprocal(self) -> Complex:
+        """1 / z."""
+        size = self.real * self.real + self.imaginary * self.imaginary
+        return Complex(self.real / size, -self.imaginary / size)
 
 
-def bilinear(step: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+Discretization = Callable[[Tensor, Complex], tuple[Complex, Complex]]
+
+
+def zero_order_hold(step: Tensor, a: Complex) -> tuple[Complex, Complex]:
+    """e^(Δ A), and (e^(Δ A) - 1) / A as the gain of the input; Δ (C, 1), A (C, N)."""
+    size, angle = torch.exp(step * a.real), step * a.imaginary
+    transition = Complex(size * torch.cos(angle), size * torch.sin(angle))
+    return transition, Complex(transition.real - 1, transition.imaginary) * a.reciprocal()
+
+
+def bilinear(step: Tensor, a: Complex) -> tuple[Complex, Complex]:
     """(1 + Δ A / 2) / (1 - Δ A / 2), and Δ / (1 - Δ A / 2)."""
-    below = 1 - step * a / 2
-    return (1 + step * a / 2) / below, step / below
-
-
-Discretization = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    half = Complex(step * a.real / 2, step * a.imaginary / 2)
+    below = Complex(1 - half.real, -half.imaginary).reciprocal()
+    return Complex(1 + half.real, half.imaginary) * below, Complex(step * below.real, step * below.imaginary)
 
 
 class S4D(Mixer):
@@ -50,17 +69,16 @@ class S4D(Mixer):
 
     def mix(self, x: Tensor, state: State, form: Form) -> tuple[Tensor, State]:
         transition, read = self._discrete()
-        y, real, imaginary = form.oscillate(
-            x, transition.real, transition.imag, read.real, read.imag, state["real"], state["imaginary"]
-        )
+        past = (state["real"], state["imaginary"])
+        y, real, imaginary = form.oscillate(x, *transition, *read, *past)
         y = functional.gelu(y + self.skip * x)
         return functional.glu(self.out(y), -1), {"real": real, "imaginary": imaginary}
 
-    def _discrete(self) -> tuple[Tensor, Tensor]:
-        """Ā and 2 C B̄, complex (width, order / 2)."""
-        a = torch.complex(-torch.exp(self.log_damping), self.frequency)
+    def _discrete(self) -> tuple[Complex, Complex]:
+        """Ā and 2 C B̄, both (width, order / 2)."""
+        a = Complex(-torch.exp(self.log_damping), self.frequency)
         transition, gain = self.discretize(torch.exp(self.log_step).unsqueeze(-1), a)
-        return transition, 2 * torch.complex(self.read[..., 0], self.read[..., 1]) * gain
+        return transition, Complex(2 * self.read[..., 0], 2 * self.read[..., 1]) * gain
 
     def initial_state(self, batch: int) -> State:
         zeros = self.frequency.new_zeros(batch, *self.frequency.shape)
