@@ -39,4 +39,13 @@ SYSTEMS: tuple[ReferenceModel, ...] = (
     _system("matmul_free", "matmul_free", "MLGRU between ternary linear layers"),
     _system("aaren", "aaren", "Aaren: softmax attention with a constant query"),
     _system("qrnn", "qrnn", "QRNN: convolution and pooling"),
+    _system("flowformer", "flowformer", "Flowformer, causal: competition and allocation of flows"),
+    _system("mala", "mala", "MALA, causal: weights normalised by addition"),
+    _system("slab", "slab", "SLAB's simplified linear attention, causal"),
+    _system("ecoformer", "ecoformer", "EcoFormer: attention on binary codes, kernel width frozen"),
+    _system("agent_attention", "agent_attention", "agent attention with fixed agents"),
+    _system("liger", "liger", "Liger: gated linear attention beside a window"),
+    _system("sinks", "sinks", "softmax attention over the first and the last frames"),
+    _system("titans", "titans", "Titans: a linear memory trained at every frame"),
+    _system("atlas", "atlas", "ATLAS: a memory trained on a window, steps orthogonalised"),
 )

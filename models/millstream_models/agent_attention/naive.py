@@ -1,0 +1,33 @@
+"""Agent attention as its two softmaxes say: the oracle of the tests."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from millstream_models.agent_attention.model import AgentAttention
+from millstream_models.core.naive import linear, softmax
+
+
+def naive(mixer: AgentAttention, x: Tensor) -> Tensor:
+    """(T, width) -> (T, width)."""
+    heads, taps = mixer.heads, len(mixer.local)
+    q, k, v = ([linear(layer, frame) for frame in x] for layer in (mixer.q, mixer.k, mixer.v))
+    outputs = []
+    for t in range(len(x)):
+        read = []
+        for head in range(heads):
+            agents, scale = mixer.agents[head], mixer.agents.shape[2] ** -0.5
+            held = []
+            for agent, bias in zip(agents, mixer.collect_bias[head], strict=True):
+                scores = [agent @ key.chunk(heads)[head] * scale + bias for key in k[: t + 1]]
+                weights = softmax(torch.stack(scores))
+                held.append(sum(w * y.chunk(heads)[head] for w, y in zip(weights, v, strict=False)))
+            spread = softmax(agents @ q[t].chunk(heads)[head] * scale + mixer.spread_bias[head])
+            read.append(sum(w * y for w, y in zip(spread, held, strict=True)))
+        local = mixer.local_bias
+        for tap in range(taps):
+            if t - taps + 1 + tap >= 0:
+                local = local + mixer.local[tap] * v[t - taps + 1 + tap]
+        outputs.append(linear(mixer.out, torch.cat(read) + local))
+    return torch.stack(outputs)
