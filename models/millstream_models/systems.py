@@ -48,4 +48,13 @@ SYSTEMS: tuple[ReferenceModel, ...] = (
     _system("sinks", "sinks", "softmax attention over the first and the last frames"),
     _system("titans", "titans", "Titans: a linear memory trained at every frame"),
     _system("atlas", "atlas", "ATLAS: a memory trained on a window, steps orthogonalised"),
+    _system("gtrxl", "gtrxl", "GTrXL: attention over a window, gates for residual sums"),
+    _system("lrcn", "lrcn", "LRCN: a convolutional network per frame, then an LSTM"),
+    _system("reactive", "reactive", "Reactive Transformer memory: slots rewritten every turn"),
+    _system("cif", "cif", "continuous integrate-and-fire, the predictor of Paraformer"),
+    _system("fastpitch", "fastpitch", "Incremental FastPitch: a block on chunks with a bounded past"),
+    _system("jamba", "hybrid", "Mamba and windowed attention 3:1, with experts"),
+    _system("delta_hybrid", "hybrid", "Gated DeltaNet, HGRN2 and windowed attention"),
+    _system("early_exit", "adaptive_depth", "Mamba blocks that a frame may leave early"),
+    _system("layer_skip", "adaptive_depth", "GLA blocks that a frame may skip"),
 )

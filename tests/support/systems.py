@@ -7,9 +7,10 @@ import importlib
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from millstream_models import SYSTEMS, ReferenceModel
+from millstream_models.adaptive_depth.model import EarlyExit, SkippedLayers
 from millstream_models.core.naive import linear, rms_norm
 from millstream_models.core.shell import Block, Mixer, StreamModel
 
@@ -58,14 +59,21 @@ def stepped(model: Mixer, x: Tensor, state: dict[str, Tensor] | None = None) -> 
 
 def naive_model(model: StreamModel, x: Tensor) -> Tensor:
     """One sequence (T, inputs) -> (T, outputs), every mixer by its naive definition."""
-    hidden = torch.stack([linear(model.inlet, frame) for frame in x])
+    hidden = torch.stack([inlet(model, frame) for frame in x])
     for block in model.blocks:
         hidden = naive_block(block, hidden)
     return torch.stack([linear(model.head, rms_norm(model.norm, frame)) for frame in hidden])
 
 
+def inlet(model: StreamModel, frame: Tensor) -> Tensor:
+    """The inlet acts on frames alone: where it is more than a linear layer, its own code is its definition."""
+    return linear(model.inlet, frame) if isinstance(model.inlet, nn.Linear) else model.inlet(frame)
+
+
 def naive_block(block: Mixer, x: Tensor) -> Tensor:
     """The usual block by its definition; a block of a system's own by that system's."""
+    if isinstance(block, (EarlyExit, SkippedLayers)):
+        return naive_of(block)(block, x, naive_block)
     if not isinstance(block, Block):
         return naive_of(block)(block, x)
     y = x + naive_of(block.mixer)(block.mixer, rms_norm(block.mixer_norm, x))

@@ -16,6 +16,9 @@ from torch import Tensor
 #: One frame's inputs and the state before it -> the output and the state after it.
 Cell = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]
 
+#: A mixer's body: frames, state and form -> frames and state.
+Mix = Callable[[Tensor, "dict[str, Tensor]", "Form"], "tuple[Tensor, dict[str, Tensor]]"]
+
 
 @dataclass(frozen=True)
 class Form:
@@ -33,6 +36,8 @@ class Form:
         total: (x, past) -> the sum of all frames up to x, twice: as the result and as the next past.
         stabilize: (log decay, log write, past) -> decay, write and maximum at the frame, and the next past.
         window: (x, past) -> the last W frames up to x, oldest first, (B, W, ...), and the last W - 1 of them.
+        frame_by_frame: (mix, x, state) -> frames and state; runs a `mix` of its own form one frame at a time,
+            for mixers in which a frame decides what the next one finds.
         loop: (cell, inputs, state) -> outputs and state, for what has no parallel form.
     """
 
@@ -46,6 +51,5 @@ class Form:
     total: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     stabilize: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
     window: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-    loop: Callable[
-        [Cell, tuple[Tensor, ...], tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]
-    ]
+    frame_by_frame: Callable[[Mix, Tensor, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
+    loop: Callable[[Cell, tuple[Tensor, ...], tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from millstream_models.core.forms.chunked import chunked_linear_recurrence, chunked_rank_one_recurrence
-from millstream_models.core.forms.form import Cell, Form
+from millstream_models.core.forms.form import Cell, Form, Mix
 from millstream_models.core.forms.gating import stabilize_sequence
 
 
@@ -84,6 +84,17 @@ def _window(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     return frames.unfold(1, width, 1).movedim(-1, 2), frames[:, x.shape[1] :]
 
 
+def _frame_by_frame(
+    mix: Mix, x: Tensor, state: dict[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Sequences of one frame, not steps: coarse operations have no derivative."""
+    outputs = []
+    for frame in x.split(1, 1):
+        y, state = mix(frame, state, SEQUENCE)
+        outputs.append(y)
+    return torch.cat(outputs, 1), state
+
+
 def _loop(
     cell: Cell, inputs: tuple[Tensor, ...], state: tuple[Tensor, ...]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -105,5 +116,6 @@ SEQUENCE = Form(
     total=_total,
     stabilize=stabilize_sequence,
     window=_window,
+    frame_by_frame=_frame_by_frame,
     loop=_loop,
 )

@@ -8,7 +8,7 @@ from torch import Tensor
 from millstream_models.core.causal_depthwise_ring import causal_depthwise_ring
 from millstream_models.core.complex_diagonal import complex_diagonal
 from millstream_models.core.delta_rule import delta_rule
-from millstream_models.core.forms.form import Cell, Form
+from millstream_models.core.forms.form import Cell, Form, Mix
 from millstream_models.core.forms.gating import stabilize
 from millstream_models.core.linear_recurrence import linear_recurrence
 from millstream_models.core.rank_one_recurrence import rank_one_recurrence
@@ -42,6 +42,12 @@ def _window(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     return window, window[:, 1:]
 
 
+def _frame_by_frame(
+    mix: Mix, x: Tensor, state: dict[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    return mix(x, state, STEP)
+
+
 def _loop(
     cell: Cell, inputs: tuple[Tensor, ...], state: tuple[Tensor, ...]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -59,5 +65,6 @@ STEP = Form(
     total=_total,
     stabilize=_stabilize,
     window=_window,
+    frame_by_frame=_frame_by_frame,
     loop=_loop,
 )
