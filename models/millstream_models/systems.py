@@ -57,4 +57,7 @@ SYSTEMS: tuple[ReferenceModel, ...] = (
     _system("delta_hybrid", "hybrid", "Gated DeltaNet, HGRN2 and windowed attention"),
     _system("early_exit", "adaptive_depth", "Mamba blocks that a frame may leave early"),
     _system("layer_skip", "adaptive_depth", "GLA blocks that a frame may skip"),
+    _system("scout", "scout", "SCOUT: Mamba, and attention to bounded checkpoints"),
+    _system("attamba", "attamba", "Attamba: attention to states of chunks, bounded"),
+    _system("spiking_lmuformer", "spiking_lmuformer", "LMUFormer in spikes, causal"),
 )

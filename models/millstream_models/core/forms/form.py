@@ -32,6 +32,7 @@ class Form:
         rank_one: `rank_one_recurrence`.
         convolve: `causal_depthwise_ring`.
         oscillate: `complex_diagonal`.
+        remember: `linear_memory`.
         previous: (x, past) -> the frame before x, and x itself as the next past.
         total: (x, past) -> the sum of all frames up to x, twice: as the result and as the next past.
         stabilize: (log decay, log write, past) -> decay, write and maximum at the frame, and the next past.
@@ -47,6 +48,7 @@ class Form:
     rank_one: Callable[..., tuple[Tensor, Tensor]]
     convolve: Callable[..., tuple[Tensor, Tensor]]
     oscillate: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    remember: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
     previous: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     total: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     stabilize: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]

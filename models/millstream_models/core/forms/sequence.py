@@ -70,6 +70,23 @@ def _powers(transition: Tensor, count: int) -> Tensor:
     return powers[..., :count]
 
 
+def _remember(
+    u: Tensor, transition: Tensor, input_matrix: Tensor, past: Tensor
+) -> tuple[Tensor, Tensor]:
+    """By FFT: the response to the input, and what is left of the past, transition^t past."""
+    length = u.shape[1]
+    column, columns, left = input_matrix, [], []
+    for _ in range(length):
+        columns.append(column)
+        column = transition @ column
+        past = past @ transition.T
+        left.append(past)
+    response = torch.stack(columns)
+    spectrum = torch.fft.rfft(u, n=2 * length, dim=1) * torch.fft.rfft(response, n=2 * length, dim=0)
+    memory = torch.fft.irfft(spectrum, n=2 * length, dim=1)[:, :length] + torch.stack(left, 1)
+    return memory, memory[:, -1]
+
+
 def _previous(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat((past.unsqueeze(1), x[:, :-1]), 1), x[:, -1]
 
@@ -112,6 +129,7 @@ SEQUENCE = Form(
     rank_one=chunked_rank_one_recurrence,
     convolve=_convolve,
     oscillate=_oscillate,
+    remember=_remember,
     previous=_previous,
     total=_total,
     stabilize=stabilize_sequence,

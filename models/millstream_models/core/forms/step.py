@@ -10,6 +10,7 @@ from millstream_models.core.complex_diagonal import complex_diagonal
 from millstream_models.core.delta_rule import delta_rule
 from millstream_models.core.forms.form import Cell, Form, Mix
 from millstream_models.core.forms.gating import stabilize
+from millstream_models.core.linear_memory import linear_memory
 from millstream_models.core.linear_recurrence import linear_recurrence
 from millstream_models.core.rank_one_recurrence import rank_one_recurrence
 
@@ -21,6 +22,13 @@ def _delta_product(
     for j in range(1, k.shape[1]):
         o, state = delta_rule(q, k[:, j], v[:, j], strength[:, j], torch.ones_like(decay), state)
     return o, state
+
+
+def _remember(
+    u: Tensor, transition: Tensor, input_matrix: Tensor, past: Tensor
+) -> tuple[Tensor, Tensor]:
+    present = linear_memory(u, transition, input_matrix, past)
+    return present, present
 
 
 def _previous(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,6 +69,7 @@ STEP = Form(
     rank_one=rank_one_recurrence,
     convolve=causal_depthwise_ring,
     oscillate=complex_diagonal,
+    remember=_remember,
     previous=_previous,
     total=_total,
     stabilize=_stabilize,
