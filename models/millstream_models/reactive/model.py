@@ -72,7 +72,7 @@ class SlotMemory(Mixer):
         weighted = self.start.new_zeros(batch, slots, self.heads, width // self.heads)
         total = weighted[..., :1].clone()
         return {
-            "slots": self.start.detach().expand(batch, slots, width).clone(),
+            "slots": self.start.expand(batch, slots, width).clone(),
             "maximum": torch.full_like(total, NOTHING),
             "weighted": weighted,
             "total": total,
