@@ -60,4 +60,5 @@ SYSTEMS: tuple[ReferenceModel, ...] = (
     _system("scout", "scout", "SCOUT: Mamba, and attention to bounded checkpoints"),
     _system("attamba", "attamba", "Attamba: attention to states of chunks, bounded"),
     _system("spiking_lmuformer", "spiking_lmuformer", "LMUFormer in spikes, causal"),
+    _system("griffin", "griffin", "Griffin: real-gated linear recurrence, as in RecurrentGemma"),
 )
