@@ -1,4 +1,6 @@
-"""The fused steps of the systems, compiled: what Numba, TVM and a C compiler make of every coarse operation."""
+"""The fused steps of the systems, compiled: what Numba, TVM and a C compiler make of every coarse
+operation.
+"""
 
 from __future__ import annotations
 

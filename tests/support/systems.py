@@ -18,6 +18,9 @@ from millstream_models.core.shell import Block, Mixer, StreamModel
 NAMES = tuple(entry.name for entry in SYSTEMS)
 
 
+HYBRIDS = ("jamba", "delta_hybrid")
+
+
 def entry(name: str) -> ReferenceModel:
     """A system's catalogue entry."""
     return next(found for found in SYSTEMS if found.name == name)
@@ -73,7 +76,9 @@ def naive_model(model: Mixer, x: Tensor) -> Tensor:
 
 
 def inlet(model: StreamModel, frame: Tensor) -> Tensor:
-    """The inlet acts on frames alone: where it is more than a linear layer, its own code is its definition."""
+    """The inlet acts on frames alone: where it is more than a linear layer, its own code is its
+    definition.
+    """
     return linear(model.inlet, frame) if isinstance(model.inlet, nn.Linear) else model.inlet(frame)
 
 
@@ -103,8 +108,11 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 @functools.cache
 def one_block(name: str) -> Mixer:
-    """The first block alone, float32, parameters moved: what the tests of step graphs trace, to save time."""
+    """The first block alone, of a hybrid the last two, float32, parameters moved: what the tests of step
+    graphs trace, to save time.
+    """
     model = copy.deepcopy(moved(name)).float()
     if isinstance(model, StreamModel):
-        model.blocks = model.blocks[:1]  # type: ignore[assignment]
+        # A hybrid's last two blocks are one of each kind.
+        model.blocks = model.blocks[-2:] if name in HYBRIDS else model.blocks[:1]  # type: ignore[assignment]
     return model

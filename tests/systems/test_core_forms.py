@@ -1,4 +1,6 @@
-"""The shared core: definition, chunked form and step form of every recurrence, at odd lengths and extreme gates."""
+"""The shared core: definition, chunked form and step form of every recurrence, at odd lengths and extreme
+gates.
+"""
 
 import pytest
 import torch
@@ -17,7 +19,11 @@ def random(seed, *shape):
 
 
 def keys_and_values(length, seed=0, width=V):
-    q, k, v = random(seed, B, length, H, K), random(seed + 1, B, length, H, K), random(seed + 2, B, length, H, width)
+    q, k, v = (
+        random(seed, B, length, H, K),
+        random(seed + 1, B, length, H, K),
+        random(seed + 2, B, length, H, width),
+    )
     return q, k / k.norm(dim=-1, keepdim=True), v
 
 
@@ -78,7 +84,9 @@ def test_linear_recurrence(length, width, gate):
 
 @pytest.mark.parametrize("length", [1, 17])
 def test_wide_values_go_by_products_and_narrow_ones_by_a_scan(length):
-    """Both ways of a chunk are the same recurrence: the values of 20 columns, and those columns one by one."""
+    """Both ways of a chunk are the same recurrence: the values of 20 columns, and those columns one by
+    one.
+    """
     q, k, v = keys_and_values(length, width=20)
     decay, past = ordinary((B, length, H, K)), random(5, B, H, 20, K)
     o, state = SEQUENCE.recur(q, k, v, decay, past)
@@ -106,7 +114,11 @@ def test_delta_rule(length, width, gate, strength):
     """With k of length 1: erase -s k, probe a k, write s k vᵀ; a strength of 2 reflects."""
     q, k, v = keys_and_values(length)
     decay, past = gate((B, length, H, width)), random(5, B, H, V, K)
-    s = 2 * ordinary((B, length, H, 1)) if strength is None else torch.full((B, length, H, 1), strength).double()
+    s = (
+        2 * ordinary((B, length, H, 1))
+        if strength is None
+        else torch.full((B, length, H, 1), strength).double()
+    )
     expected = naive(q, s * k, v, decay, past, -s * k, decay * k)
     agree(SEQUENCE.delta(q, k, v, s, decay, past), expected)
     agree(stepped(STEP.delta, (q, k, v, s, decay), past), expected)
@@ -122,7 +134,10 @@ def test_delta_product(length, micro):
     operands = (q, k, v, s, decay)
     agree(SEQUENCE.delta_product(*operands, past), stepped(STEP.delta_product, operands, past))
     if micro == 1:
-        agree(SEQUENCE.delta_product(*operands, past), SEQUENCE.delta(q, k[:, :, 0], v[:, :, 0], s[:, :, 0], decay, past))
+        agree(
+            SEQUENCE.delta_product(*operands, past),
+            SEQUENCE.delta(q, k[:, :, 0], v[:, :, 0], s[:, :, 0], decay, past),
+        )
 
 
 def test_two_reflections_are_a_rotation():
@@ -132,8 +147,12 @@ def test_two_reflections_are_a_rotation():
     second = torch.stack((torch.cos(angle / 2), torch.sin(angle / 2)))
     k = torch.stack((first, second)).view(1, 2, 1, 2)
     zero, two, one = (torch.full((1, 2, 1, 1), x, dtype=torch.float64) for x in (0.0, 2.0, 1.0))
-    _, state = STEP.delta_product(zero[:, 0].expand(1, 1, 2), k, zero, two, one[:, 0], torch.eye(2).double()[None, None, :1])
-    torch.testing.assert_close(state[0, 0, 0], torch.stack((torch.cos(angle), torch.sin(angle))), rtol=0, atol=1e-15)
+    _, state = STEP.delta_product(
+        zero[:, 0].expand(1, 1, 2), k, zero, two, one[:, 0], torch.eye(2).double()[None, None, :1]
+    )
+    torch.testing.assert_close(
+        state[0, 0, 0], torch.stack((torch.cos(angle), torch.sin(angle))), rtol=0, atol=1e-15
+    )
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -207,7 +226,12 @@ def test_complex_diagonal(length):
     """Against Python's complex numbers, from a state that is not zero."""
     channels, order = 3, 4
     size, angle = torch.sigmoid(random(1, channels, order)), random(2, channels, order)
-    parts = (size * torch.cos(angle), size * torch.sin(angle), random(3, channels, order), random(4, channels, order))
+    parts = (
+        size * torch.cos(angle),
+        size * torch.sin(angle),
+        random(3, channels, order),
+        random(4, channels, order),
+    )
     u = random(5, B, length, channels)
     past = (random(6, B, channels, order), random(7, B, channels, order))
     a, c = torch.complex(*parts[:2]), torch.complex(*parts[2:])

@@ -76,7 +76,9 @@ def test_a_step_changes_neither_its_operands_nor_the_module(name):
     y, after = model.step(x[:, 0], state)
     assert all(torch.equal(state[key], value) for key, value in before.items())
     assert all(torch.equal(held[key], value) for key, value in model.state_dict().items())
-    assert {k: (v.shape, v.dtype) for k, v in state.items()} == {k: (v.shape, v.dtype) for k, v in after.items()}
+    assert {k: (v.shape, v.dtype) for k, v in state.items()} == {
+        k: (v.shape, v.dtype) for k, v in after.items()
+    }
     assert y.shape == (2, 8)
 
 

@@ -14,6 +14,9 @@ from millstream_runtime.program import Stage
 #: How often a fused step may pass over a matrix state: the delta family must know what its probe finds first.
 PASSES = {"LinearRecurrence": 1, "DeltaRule": 2, "RankOneRecurrence": 2}
 
+#: A state that is held where its block is not used is read once more, to be kept.
+HELD = ("early_exit", "layer_skip")
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_graph_and_fused_program_are_the_step(name: str) -> None:
@@ -28,7 +31,9 @@ def test_graph_and_fused_program_are_the_step(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_matrix_state_is_passed_over_once_and_stored_once(name: str) -> None:
-    """What the coarse operation costs after fusion; the primitive body alone would be five passes and more."""
+    """What the coarse operation costs after fusion; the primitive body alone would be five passes and
+    more.
+    """
     kinds = {node.op_type for node in graph_of(name).model.graph.node} & set(PASSES)
     states = [pair.name for pair in graph_of(name).states if pair.name.startswith("memory")]
     if not kinds:
@@ -36,7 +41,7 @@ def test_a_matrix_state_is_passed_over_once_and_stored_once(name: str) -> None:
         assert not [s for s in states if _storing(name, s) == 0]
         return
     for state in states:
-        assert _reading(name, state) <= max(PASSES[kind] for kind in kinds)
+        assert _reading(name, state) <= max(PASSES[kind] for kind in kinds) + (name in HELD)
         assert _storing(name, state) == 1
 
 

@@ -1,4 +1,5 @@
-"""Aaren: attention as a recurrence. The query is a constant, so softmax over all frames so far is a running one.
+"""Aaren: attention as a recurrence. The query is a constant, so softmax over all frames so far is a running
+one.
 
 Source: Feng et al., "Attention as an RNN" (2024).
 """

@@ -1,11 +1,11 @@
 """Adaptive depth: frames that leave the stack early, and blocks that are skipped.
 
-Sources: Nogales et al., "DYNAMAX: Dynamic computing for Transformers and Mamba based architectures" (2025); Jain et
-al., "FiRST: Finetuning Router-Selective Transformers" (2024).
+Sources: Nogales et al., "DYNAMAX: Dynamic computing for Transformers and Mamba based architectures" (2025);
+Jain et al., "FiRST: Finetuning Router-Selective Transformers" (2024).
 
-A step graph has no branches, so every block is computed and what was not wanted is not used: this says what the
-model means, and a backend may save the work. The policy for states is to hold: a block that a frame does not use
-keeps the state it had, in training too.
+A step graph has no branches, so every block is computed and what was not wanted is not used: this says what
+the model means, and a backend may save the work. The policy for states is to hold: a block that a frame
+does not use keeps the state it had, in training too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Agent attention with fixed agents: agents attend to the frames so far, and every frame attends to the agents.
+"""Agent attention with fixed agents: agents attend to the frames so far, and every frame attends to the
+agents.
 
-Source: Han et al., "Agent Attention: On the Integration of Softmax and Linear Attention" (ECCV 2024). The published
-agents are pooled queries of the whole input; constants in their place make the mixer causal.
+Source: Han et al., "Agent Attention: On the Integration of Softmax and Linear Attention" (ECCV 2024). The
+published agents are pooled queries of the whole input; constants in their place make the mixer causal.
 """
 
 from __future__ import annotations

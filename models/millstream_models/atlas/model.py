@@ -39,7 +39,8 @@ def orthogonalize(matrix: Tensor) -> Tensor:
 
 
 class WindowMemory(Mixer):
-    """P' = η P + ∇ Σ_i γ_i |M φ(k_i) - v_i|² over the last frames, M' = α M - θ NewtonSchulz(P'), o = M' φ(q).
+    """P' = η P + ∇ Σ_i γ_i |M φ(k_i) - v_i|² over the last frames, M' = α M - θ NewtonSchulz(P'), o = M'
+    φ(q).
 
     γ, η, α and θ are gates of the input; γ belongs to the frame whose pair it weighs.
     """

@@ -41,7 +41,7 @@ def _gradient(memory: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Ten
     with torch.enable_grad():
         variable = memory.detach().clone().requires_grad_(True)
         losses = [w.detach() * ((variable.T @ k.detach() - v.detach()) ** 2).sum() for k, v, w in pairs]
-        return torch.autograd.grad(sum(losses), variable)[0]
+        return torch.autograd.grad(torch.stack(losses).sum(), variable)[0]
 
 
 def _newton_schulz(matrix: Tensor) -> Tensor:

@@ -17,7 +17,9 @@ from millstream_models.mamba.model import Mamba
 
 
 class Attamba(Mixer):
-    """k and v are Mamba's outputs; a frame attends to those at the end of each completed chunk and to its own."""
+    """k and v are Mamba's outputs; a frame attends to those at the end of each completed chunk and to its
+    own.
+    """
 
     def __init__(self, width: int, heads: int, chunk: int, slots: int) -> None:
         super().__init__()

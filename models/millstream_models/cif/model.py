@@ -1,7 +1,7 @@
 """Continuous integrate-and-fire: frames are summed by weight until they make one token.
 
-Sources: Dong and Xu, "CIF: Continuous Integrate-and-Fire for End-to-End Speech Recognition" (ICASSP 2020); Gao et
-al., "Paraformer" (Interspeech 2022).
+Sources: Dong and Xu, "CIF: Continuous Integrate-and-Fire for End-to-End Speech Recognition" (ICASSP 2020);
+Gao et al., "Paraformer" (Interspeech 2022).
 """
 
 from __future__ import annotations

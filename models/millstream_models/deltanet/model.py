@@ -1,8 +1,8 @@
 """The delta family: DeltaNet, Gated DeltaNet, DeltaProduct, each also with negative eigenvalues.
 
-Sources: Yang et al., "Parallelizing Linear Transformers with the Delta Rule over Sequence Length" (2024); Yang,
-Kautz and Hatamizadeh, "Gated Delta Networks" (ICLR 2025); Siems et al., "DeltaProduct" (2025); Grazzi et al.,
-"Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues" (ICLR 2025).
+Sources: Yang et al., "Parallelizing Linear Transformers with the Delta Rule over Sequence Length" (2024);
+Yang, Kautz and Hatamizadeh, "Gated Delta Networks" (ICLR 2025); Siems et al., "DeltaProduct" (2025); Grazzi
+et al., "Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues" (ICLR 2025).
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class DeltaNet(Mixer):
         strength = self.largest_strength * torch.sigmoid(self.strength(x))
         q = unit(split(q, self.heads))
         micro = (self.micro_steps, self.heads)
-        k, v, strength = (y.unflatten(-1, (*micro, y.shape[-1] // (micro[0] * micro[1]))) for y in (k, v, strength))
-        decay = self.gates.decay(x) if self.gates is not None else torch.ones_like(q[..., :1])
-        o, memory = form.delta_product(
-            q * q.shape[-1] ** -0.5, unit(k), v, strength, decay, state["memory"]
+        k, v, strength = (
+            y.unflatten(-1, (*micro, y.shape[-1] // (micro[0] * micro[1]))) for y in (k, v, strength)
         )
+        decay = self.gates.decay(x) if self.gates is not None else torch.ones_like(q[..., :1])
+        o, memory = form.delta_product(q * q.shape[-1] ** -0.5, unit(k), v, strength, decay, state["memory"])
         o = join(self.norm(o))
         if self.gates is not None:
             o = o * functional.silu(self.gates.gate(x))

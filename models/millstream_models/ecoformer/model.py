@@ -1,7 +1,7 @@
 """EcoFormer: attention on binary codes of queries and keys, so that scores are counts of agreeing bits.
 
-Source: Liu et al., "EcoFormer: Energy-Saving Attention with Linear Complexity" (NeurIPS 2022), with the width of
-its kernel frozen: the published one is measured on the whole input.
+Source: Liu et al., "EcoFormer: Energy-Saving Attention with Linear Complexity" (NeurIPS 2022), with the
+width of its kernel frozen: the published one is measured on the whole input.
 """
 
 from __future__ import annotations

@@ -61,7 +61,9 @@ class ChunkBlock(Mixer):
         """
         count = past.shape[1]
         chunks = -(-count // self.chunk)
-        padded = torch.cat((past.new_zeros(past.shape[0], chunks * self.chunk - count, past.shape[2]), past), 1)
+        padded = torch.cat(
+            (past.new_zeros(past.shape[0], chunks * self.chunk - count, past.shape[2]), past), 1
+        )
         window, ring = form.window(x, padded.unflatten(1, (chunks, self.chunk)))
         columns = window.flatten(-3, -2)[..., -(count + self.chunk) :, :]
         return columns, ring.flatten(1, 2)[:, -count:]

@@ -1,7 +1,7 @@
 """Griffin's recurrent block: a real-gated linear recurrence between a convolution and a gate.
 
-Source: De et al., "Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language Models"
-(2024); RecurrentGemma is made of it.
+Source: De et al., "Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language
+Models" (2024); RecurrentGemma is made of it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """GTrXL."""
 
-from millstream_models.gtrxl.model import GTrXLBlock, GatedResidual, gtrxl
+from millstream_models.gtrxl.model import GatedResidual, GTrXLBlock, gtrxl
 
 __all__ = ["GTrXLBlock", "GatedResidual", "gtrxl"]

@@ -6,6 +6,9 @@ Sources: Parisotto et al., "Stabilizing Transformers for Reinforcement Learning"
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -50,10 +53,15 @@ class GTrXLBlock(Mixer):
         super().__init__()
         self.heads, self.window = heads, window
         self.norms = nn.ModuleList(RMSNorm(width) for _ in range(2))
-        self.q, self.k, self.v, self.out, self.relative = (nn.Linear(width, width, bias=False) for _ in range(5))
-        self.content_bias, self.place_bias = (nn.Parameter(torch.randn(heads, width // heads)) for _ in range(2))
+        self.q, self.k, self.v, self.out, self.relative = (
+            nn.Linear(width, width, bias=False) for _ in range(5)
+        )
+        self.content_bias, self.place_bias = (
+            nn.Parameter(torch.randn(heads, width // heads)) for _ in range(2)
+        )
         self.feed_forward = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
-        self.gates = nn.ModuleList(GatedResidual(width) for _ in range(2))
+        gates = nn.ModuleList(GatedResidual(width) for _ in range(2))
+        self.gates = cast("Sequence[GatedResidual]", gates)  # to a type checker it holds modules
         angle = torch.arange(window - 1, -1, -1).unsqueeze(-1) * frequencies(width)
         sinusoid = torch.cat((torch.sin(angle), torch.cos(angle)), -1)
         self.register_buffer("distances", sinusoid, persistent=False)

@@ -1,7 +1,7 @@
 """Hedgehog: linear attention whose learned feature map imitates the spiky weights of softmax.
 
-Source: Zhang et al., "The Hedgehog & the Porcupine" (ICLR 2024). Three maps that differ go by this name; see the
-README.
+Source: Zhang et al., "The Hedgehog & the Porcupine" (ICLR 2024). Three maps that differ go by this name;
+see the README.
 """
 
 from __future__ import annotations

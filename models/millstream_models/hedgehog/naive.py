@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -33,7 +35,7 @@ def naive(mixer: HedgehogAttention, x: Tensor) -> Tensor:
     return torch.stack(outputs)
 
 
-_MAPS = {
+_MAPS: dict[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] = {
     exponential_map: lambda y: torch.cat((torch.exp(y - y.max()), torch.exp(y.min() - y))),
     two_softmax_map: lambda y: torch.clamp(torch.cat((softmax(y), softmax(-y))), min=1e-12),
     joint_softmax_map: lambda y: softmax(torch.cat((2 * y, -2 * y))),

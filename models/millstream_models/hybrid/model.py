@@ -1,7 +1,7 @@
 """Hybrids: most blocks with a constant state, a few with attention, some feed-forward layers of experts.
 
-Sources: Lieber et al., "Jamba: A Hybrid Transformer-Mamba Language Model" (2024); a study of hybrids by Wang et al.
-(2025) recommends 3 to 6 recurrent blocks for one of attention.
+Sources: Lieber et al., "Jamba: A Hybrid Transformer-Mamba Language Model" (2024); a study of hybrids by
+Wang et al. (2025) recommends 3 to 6 recurrent blocks for one of attention.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def jamba() -> StreamModel:
 
     def make() -> StreamModel:
         attention = SinkAttention(WIDTH, 2, sinks=2, window=6)
-        mixers = interleaved([Mamba(WIDTH) for _ in range(3)], attention, 1)
+        mixers = interleaved([Mamba(WIDTH) for _ in range(3)], attention, 3)
         layers = [_feed_forward(i) for i in range(len(mixers))]
         blocks = [Block(WIDTH, mixer, layer) for mixer, layer in zip(mixers, layers, strict=True)]
         return StreamModel(nn.Linear(INPUTS, WIDTH), blocks, WIDTH, OUTPUTS)

@@ -1,5 +1,5 @@
 """LRCN."""
 
-from millstream_models.lrcn.model import FrameNetwork, LSTM, lrcn
+from millstream_models.lrcn.model import LSTM, FrameNetwork, lrcn
 
-__all__ = ["FrameNetwork", "LSTM", "lrcn"]
+__all__ = ["LSTM", "FrameNetwork", "lrcn"]

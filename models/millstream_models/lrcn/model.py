@@ -1,7 +1,7 @@
 """LRCN: a convolutional network looks at every frame by itself, and an LSTM remembers.
 
-Source: Donahue et al., "Long-term Recurrent Convolutional Networks for Visual Recognition and Description" (CVPR
-2015); the LSTM is that of Hochreiter and Schmidhuber (1997) with a forget gate.
+Source: Donahue et al., "Long-term Recurrent Convolutional Networks for Visual Recognition and Description"
+(CVPR 2015); the LSTM is that of Hochreiter and Schmidhuber (1997) with a forget gate.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """MALA: linear attention whose weights keep the size of the query, normalised by addition.
 
-Source: Fan, Huang and He, "Rectifying Magnitude Neglect in Linear Attention" (ICCV 2025), made causal: sums over
-the frames so far in place of sums over the image.
+Source: Fan, Huang and He, "Rectifying Magnitude Neglect in Linear Attention" (ICCV 2025), made causal: sums
+over the frames so far in place of sums over the image.
 """
 
 from __future__ import annotations

@@ -32,7 +32,9 @@ class MLGRU(Mixer):
         # One number per channel is a head with a key and a value of width 1.
         written = ((1 - forget) * functional.silu(self.c(x))).unsqueeze(-1)
         one = torch.ones_like(written)
-        h, memory = form.recur(one, one, written, forget.unsqueeze(-1), state["hidden"].unflatten(-1, (-1, 1, 1)))
+        h, memory = form.recur(
+            one, one, written, forget.unsqueeze(-1), state["hidden"].unflatten(-1, (-1, 1, 1))
+        )
         return self.out(self.norm(self.g(x)) * functional.silu(h.squeeze(-1))), {"hidden": memory.flatten(1)}
 
     def initial_state(self, batch: int) -> State:

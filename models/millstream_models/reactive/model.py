@@ -1,7 +1,8 @@
-"""Reactive Transformer memory: a fixed number of slots, read at every frame and rewritten at the end of a turn.
+"""Reactive Transformer memory: a fixed number of slots, read at every frame and rewritten at the end of a
+turn.
 
-Source: Filipek, "Reactive Transformer (RxT)" (2025). Published turns are messages; here a turn is a fixed number of
-frames, counted in the state.
+Source: Filipek, "Reactive Transformer (RxT)" (2025). Published turns are messages; here a turn is a fixed
+number of frames, counted in the state.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from millstream_models.core.shell import Mixer, State, StreamModel, small
 
 
 class SlotMemory(Mixer):
-    """Cross-attention to S slots; after `turn` frames, slots = (1 - g) slots + g attention(slots, turn's frames).
+    """Cross-attention to S slots; after `turn` frames, slots = (1 - g) slots + g attention(slots, turn's
+    frames).
 
     What the slots will see of the turn is a running softmax per slot, so no frame of the turn is kept.
     """

@@ -1,7 +1,8 @@
-"""Attention sinks and a window: softmax attention over the first frames and the last ones, in constant memory.
+"""Attention sinks and a window: softmax attention over the first frames and the last ones, in constant
+memory.
 
-Source: Xiao et al., "Efficient Streaming Language Models with Attention Sinks" (ICLR 2024). LightTransfer's lazy
-layers (Zhang et al., 2024) are the same mixer.
+Source: Xiao et al., "Efficient Streaming Language Models with Attention Sinks" (ICLR 2024). LightTransfer's
+lazy layers (Zhang et al., 2024) are the same mixer.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class SinkAttention(Mixer):
     def _first(
         self, k: Tensor, v: Tensor, position: Tensor, kept: tuple[Tensor, Tensor], form: Form
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Keys and values of the first frames (..., sinks, H, D) as each frame sees them, and the last state."""
+        """Keys and values of the first frames (..., sinks, H, D) as each frame sees them, and the last
+        state.
+        """
 
         def cell(inputs: tuple[Tensor, ...], state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
             pair, here = inputs

@@ -6,6 +6,9 @@ Units" (ICLR 2024), with a stem that looks back only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -31,7 +34,8 @@ class SpikingLMUFormer(Mixer):
         super().__init__()
         self.normalize = InputNorm(inputs)
         sizes = [inputs, *[width] * (STEM - 1)]
-        self.convolutions = nn.ModuleList(nn.Linear(TAPS * size, width, bias=False) for size in sizes)
+        layers = nn.ModuleList(nn.Linear(TAPS * size, width, bias=False) for size in sizes)
+        self.convolutions = cast("Sequence[nn.Linear]", layers)  # to a type checker it holds modules
         self.residual = nn.Linear(TAPS * width, width, bias=False)
         self.drive = nn.Linear(width, 1)
         self.memory = LegendreMemory(order, theta)
@@ -41,7 +45,9 @@ class SpikingLMUFormer(Mixer):
         self.expand, self.contract = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.head = nn.Linear(width, classes)
         sizes = {f"stem_{i}": width for i in range(STEM)}
-        sizes.update(input=width, drive=1, memory=order, read=width, channel=width, hidden=4 * width, head=width)
+        sizes.update(
+            input=width, drive=1, memory=order, read=width, channel=width, hidden=4 * width, head=width
+        )
         self.sizes = sizes
         self.norms = nn.ModuleDict({name: ChannelNorm(size) for name, size in sizes.items()})
         thresholds = {name: 0.5 if name == "input" else 1.0 for name in sizes}

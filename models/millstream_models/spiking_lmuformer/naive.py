@@ -45,7 +45,7 @@ def naive(model: SpikingLMUFormer, x: Tensor) -> Tensor:
     return torch.stack(outputs)
 
 
-def _layers(model: SpikingLMUFormer) -> list[nn.Module]:
+def _layers(model: SpikingLMUFormer) -> list[nn.Linear]:
     return [*model.convolutions, model.residual]
 
 

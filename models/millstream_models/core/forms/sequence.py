@@ -70,9 +70,7 @@ def _powers(transition: Tensor, count: int) -> Tensor:
     return powers[..., :count]
 
 
-def _remember(
-    u: Tensor, transition: Tensor, input_matrix: Tensor, past: Tensor
-) -> tuple[Tensor, Tensor]:
+def _remember(u: Tensor, transition: Tensor, input_matrix: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     """By FFT: the response to the input, and what is left of the past, transition^t past."""
     length = u.shape[1]
     column, columns, left = input_matrix, [], []
@@ -101,9 +99,7 @@ def _window(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     return frames.unfold(1, width, 1).movedim(-1, 2), frames[:, x.shape[1] :]
 
 
-def _frame_by_frame(
-    mix: Mix, x: Tensor, state: dict[str, Tensor]
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _frame_by_frame(mix: Mix, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """Sequences of one frame, not steps: coarse operations have no derivative."""
     outputs = []
     for frame in x.split(1, 1):

@@ -24,9 +24,7 @@ def _delta_product(
     return o, state
 
 
-def _remember(
-    u: Tensor, transition: Tensor, input_matrix: Tensor, past: Tensor
-) -> tuple[Tensor, Tensor]:
+def _remember(u: Tensor, transition: Tensor, input_matrix: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     present = linear_memory(u, transition, input_matrix, past)
     return present, present
 
@@ -50,9 +48,7 @@ def _window(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     return window, window[:, 1:]
 
 
-def _frame_by_frame(
-    mix: Mix, x: Tensor, state: dict[str, Tensor]
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _frame_by_frame(mix: Mix, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     return mix(x, state, STEP)
 
 

@@ -31,8 +31,8 @@ def attend_checkpoints(
     full = position >= (slots + 1) * every
     if not torch.compiler.is_compiling() and bool(full.any()):
         raise CacheFull(
-            f"frame {int(position.max())}: the cache holds {slots} segments of {every} frames, so a stream may "
-            f"have {(slots + 1) * every} frames; make the model with more slots, or start a new stream"
+            f"frame {int(position.max())}: the cache holds {slots} segments of {every} frames, so a stream "
+            f"may have {(slots + 1) * every} frames; make the model with more slots, or start a new stream"
         )
     keys, last_keys = _stored(form, k, position, every, cache[0])
     values, last_values = _stored(form, v, position, every, cache[1])

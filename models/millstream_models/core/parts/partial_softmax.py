@@ -47,9 +47,7 @@ def merge(a: Partial, b: Partial) -> Partial:
     """Attention over the keys of both."""
     maximum = torch.maximum(a.maximum, b.maximum)
     left, right = torch.exp(a.maximum - maximum), torch.exp(b.maximum - maximum)
-    return Partial(
-        maximum, left * a.weighted + right * b.weighted, left * a.total + right * b.total
-    )
+    return Partial(maximum, left * a.weighted + right * b.weighted, left * a.total + right * b.total)
 
 
 def finish(partial: Partial) -> Tensor:

@@ -1,14 +1,12 @@
 """Mixers against the pure torch paths of Hugging Face `transformers`, with the same random weights.
 
-    pip install transformers && python -m pytest models/comparisons
+    pip install transformers && python -m pytest comparisons
 
-Nothing is downloaded: only the library's code is used. It is code of other people for the same papers, which the
-naive definitions of this repository are not.
+Nothing is downloaded: only the library's code is used. It is code of other people for the same papers,
+which the naive definitions of this repository are not.
 """
 
 from __future__ import annotations
-
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,7 +19,7 @@ from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextGatedDel
 from transformers.models.recurrent_gemma.modeling_recurrent_gemma import RecurrentGemmaRecurrentBlock
 from transformers.models.xlstm import modeling_xlstm
 
-from millstream_models.core.forms import SEQUENCE, STEP
+from millstream_models.core.forms import SEQUENCE
 from millstream_models.core.parts.normalizer import with_ones
 from millstream_models.core.shell import Mixer
 from millstream_models.deltanet import DeltaNet
@@ -89,7 +87,13 @@ def test_mamba(length: int) -> None:
 @pytest.mark.parametrize("length", LENGTHS)
 def test_mamba2(length: int) -> None:
     config = Mamba2Config(
-        hidden_size=32, state_size=16, head_dim=16, num_heads=4, n_groups=1, expand=2, chunk_size=8,
+        hidden_size=32,
+        state_size=16,
+        head_dim=16,
+        num_heads=4,
+        n_groups=1,
+        expand=2,
+        chunk_size=8,
         num_hidden_layers=1,
     )
     theirs, ours = Mamba2Mixer(config, 0).eval(), Mamba2(32, head_width=16, order=16)
@@ -109,12 +113,19 @@ def test_mamba2(length: int) -> None:
 @pytest.mark.parametrize("length", LENGTHS)
 def test_gated_deltanet_of_qwen3_next(length: int) -> None:
     config = Qwen3NextConfig(
-        hidden_size=32, linear_num_value_heads=2, linear_num_key_heads=2, linear_key_head_dim=16,
-        linear_value_head_dim=16, linear_conv_kernel_dim=4, num_hidden_layers=1, rms_norm_eps=1e-5,
+        hidden_size=32,
+        linear_num_value_heads=2,
+        linear_num_key_heads=2,
+        linear_key_head_dim=16,
+        linear_value_head_dim=16,
+        linear_conv_kernel_dim=4,
+        num_hidden_layers=1,
+        rms_norm_eps=1e-5,
         layer_types=["linear_attention"],
     )
     theirs, ours = Qwen3NextGatedDeltaNet(config, 0).eval(), DeltaNet(32, 2, gated=True)
     randomize(theirs)
+    assert ours.gates is not None
     # Their projections are grouped by head: q, k, v and gate of one, then of the next.
     grouped = theirs.in_proj_qkvz.weight.view(2, 4, 16, 32)
     for layer, part in zip((ours.q, ours.k, ours.v, ours.gates.gate), grouped.unbind(1), strict=True):
@@ -162,11 +173,10 @@ def test_the_cell_of_mlstm(length: int) -> None:
     )
     expected = expected[0] if isinstance(expected, tuple) else expected
     q, k, v, write, forget = (x.transpose(1, 2) for x in (q, k, v, write, forget))
-    zeros = SimpleNamespace(maximum=torch.zeros(2, 3), memory=torch.zeros(2, 3, 9, 8))
     log_forget = nn.functional.logsigmoid(forget)
-    decay, scale, maximum, _ = SEQUENCE.stabilize(log_forget, write, zeros.maximum)
+    decay, scale, maximum, _ = SEQUENCE.stabilize(log_forget, write, torch.zeros(2, 3))
     k = k * (8**-0.5 * scale.unsqueeze(-1))
-    o, _ = SEQUENCE.recur(q, k, with_ones(v), decay.unsqueeze(-1), zeros.memory)
+    o, _ = SEQUENCE.recur(q, k, with_ones(v), decay.unsqueeze(-1), torch.zeros(2, 3, 9, 8))
     found = o[..., :-1] / (torch.maximum(o[..., -1:].abs(), torch.exp(-maximum).unsqueeze(-1)) + 1e-6)
     torch.testing.assert_close(found.transpose(1, 2), expected, rtol=SINGLE, atol=SINGLE * 10)
 
@@ -175,13 +185,3 @@ def test_ternary_weights_of_bitnet() -> None:
     weight = torch.randn(24, 40)
     rounded, size = ternary(weight)
     torch.testing.assert_close(rounded * size, WeightQuant.apply(weight), rtol=1e-6, atol=0)
-
-
-def test_steps_of_the_comparison_are_steps() -> None:
-    """The coarse operation against the chunked form, so that agreeing with one is agreeing with both."""
-    q, k, v = (torch.randn(1, 5, 2, 4) for _ in range(3))
-    decay, state = torch.rand(1, 5, 2, 1), torch.zeros(1, 2, 4, 4)
-    whole, _ = SEQUENCE.recur(q, k, v, decay, state)
-    for t in range(5):
-        y, state = STEP.recur(q[:, t], k[:, t], v[:, t], decay[:, t], state)
-        torch.testing.assert_close(y, whole[:, t])
