@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from system_steps import agree, graph_of, lowered, ticks
+from system_table import page
 from systems import NAMES
 
 from millstream.lower.draft import addresses, stores
@@ -58,3 +61,9 @@ def _storing(name: str, state: str) -> int:
     target = f"{state}.next (result)"
     stages = lowered(name).program.stages
     return sum(target in {place.buffer for place, _ in stores(stage)} for stage in stages)
+
+
+def test_the_page_of_models_is_up_to_date() -> None:
+    """Here, as the programs of all systems are made in this file."""
+    found = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    assert found == page(), "run: python tests/support/system_table.py > docs/models.md"
