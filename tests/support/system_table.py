@@ -46,7 +46,8 @@ that there is no parallel form.
 |---|---:|---:|---:|---|
 """
 
-TAIL = """ Every system passes the same tests, without code of its own: naive definition, sequence form and step form
+TAIL = """
+Every system passes the same tests, without code of its own: naive definition, sequence form and step form
 agree in float64 at odd lengths, from any cut of prefill and decode (`tests/systems/test_forms.py`);
 gradients are slopes and every parameter learns (`test_training.py`); the step graph and the fused program
 are the step, with a matrix state passed over once (the delta family: twice) and stored once
