@@ -48,7 +48,7 @@ EXTRA = {
 
 #: The floors of the toolchain, bottom to top: a module may import from its own floor and below.
 FLOORS = (
-    {"errors", "linker", "origins", "writing"},
+    {"errors", "linker", "object_files", "origins", "whereabouts", "writing"},
     {"budget", "extracting", "gap", "ladder", "sequences", "signing", "user_code"},
     {"graph", "package"},
     {"reference", "coarse", "protocol", "datasets", "float16"},

@@ -9,6 +9,9 @@ import numpy as np
 from millstream_runtime.errors import StreamError, WrongDtype, WrongShape
 from millstream_runtime.nonfinite import Policy, propagate
 
+#: A frame of one value may be a NumPy scalar.
+_FRAMES = (np.ndarray, np.generic)
+
 
 class Intake:
     """One input's buffer, seen as frames of one shape, and the policy for NaN and infinity."""
@@ -33,7 +36,7 @@ class Intake:
 
     def admit(self, frame: np.ndarray) -> None:
         """Copy a frame into the buffer. Raises WrongShape, WrongDtype."""
-        if not isinstance(frame, np.ndarray | np.generic):
+        if type(frame) is not np.ndarray and not isinstance(frame, _FRAMES):
             raise refusal(self._name, frame, self._shape, self._dtype)
         if frame.dtype != self._dtype or frame.shape != self._shape:
             raise refusal(self._name, frame, self._shape, self._dtype)
@@ -62,7 +65,7 @@ def refusal(name: str, given: Any, shape: tuple[int | str, ...], dtype: np.dtype
     """The error that says what was given and what is wanted."""
     where = f"input {name!r}"
     wanted = f"{dtype} of shape ({', '.join(map(str, shape))})"
-    if not isinstance(given, np.ndarray | np.generic):
+    if not isinstance(given, _FRAMES):
         return WrongDtype(
             f"a {type(given).__name__} is no frame",
             where=where,

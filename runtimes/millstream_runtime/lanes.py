@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from millstream_runtime.packing import parts_of, unpacked, weight_in
 from millstream_runtime.program import Call, Constant, Expression, Load, Reduction, Stage, read_back, walk
 
 #: Vector registers that one block fills. Measured on 256 x 256: a quarter faster than 8, and 2 gains nothing.
@@ -29,12 +30,23 @@ _VECTOR_OPERATIONS = ("add", "subtract", "multiply", "absolute", "negative")
 class Dot:
     """The factors of int8 products: what all lanes share, and what each lane has of its own.
 
-    `offset` is what is added to the shared factor before it is multiplied.
+    Each byte of its own holds weights of `bits` for as many products side by side, each with a shared factor
+    of its own. `offset` is what is added to a shared factor before it is multiplied.
     """
 
-    shared: Load
+    shared: tuple[Load, ...]
     own: Load
+    bits: int
     offset: int
+
+    def weight(self, part: int) -> Expression:
+        """What is multiplied by one of the shared factors, as int8."""
+        return unpacked(self.own, self.bits, part)
+
+    @property
+    def loads(self) -> list[Load]:
+        """All that it reads."""
+        return [*self.shared, self.own]
 
 
 def chunks(extent: int, lanes: int, registers: int = REGISTERS) -> Iterator[tuple[int, int, int]]:
@@ -61,8 +73,11 @@ def vector_operand(stage: Stage) -> Expression | None:
 
 def _is_plain(expression: Expression) -> bool:
     match expression:
-        case Load() | Call(operation="cast", operands=(Load(dtype="int8"),)):
-            return expression.dtype == "float32" and not any(x.access.lookups for x in loads(expression))
+        case Load():
+            return expression.dtype == "float32" and not expression.access.lookups
+        case Call(operation="cast", operands=(weight,)):
+            found = weight_in(weight)
+            return expression.dtype == "float32" and found is not None and not found[0].access.lookups
         case Call():
             return expression.operation in _VECTOR_OPERATIONS and all(map(_is_plain, expression.operands))
     return isinstance(expression, Constant) and expression.dtype == "float32"
@@ -125,31 +140,56 @@ def dot_block(stage: Stage) -> Dot | None:
         return None
     if reduction.extents[-1:] != (DOT,):
         return None
-    for dot in _dots(stage):
-        lane, last = (
-            tuple(load.access.strides[axis] for load in (dot.shared, dot.own)) for axis in (outer - 1, -1)
-        )
-        if (lane, last) == ((0, DOT), (1, 1)):
+    for dot in _dots(reduction.operand):
+        ways = {_steps(load, outer) for load in dot.shared}
+        if reduction.kind == "sum" and ways == {(0, 1)} and _steps(dot.own, outer) == (DOT, 1):
             return dot
     return None
 
 
-def _dots(stage: Stage) -> Iterator[Dot]:
-    """Both ways to see the factors, and the one way where an offset says which is shared."""
-    match stage.reduction:
-        case Reduction(
-            "sum",
-            _,
-            Call(
-                "multiply",
-                (
-                    Call("add", (Call("cast", (Load() as shared,)), Constant() as offset)),
-                    Call("cast", (Load() as own,)),
-                ),
-            ),
-        ):
-            if shared.dtype == own.dtype == "int8" and stage.reduction.operand.dtype == "int32":
-                yield Dot(shared, own, int(offset.value))
-    factors = dot_factors(stage)
-    if factors:
-        yield from (Dot(x, y, 0) for x, y in (factors, factors[::-1]))
+def _steps(load: Load, outer: int) -> tuple[int, int]:
+    """From one lane to the next, and from one product of a group to the next."""
+    return load.access.strides[outer - 1], load.access.strides[-1]
+
+
+def _dots(operand: Expression) -> Iterator[Dot]:
+    """The ways to see a sum of int8 products in int32 as one dot product."""
+    terms = list(_added(operand))
+    for swapped in (False, True):
+        factors = [_factors(term, swapped) for term in terms]
+        found = [factor for factor in factors if factor is not None]
+        if len(found) < len(factors):
+            continue
+        (_, offset, own, bits, _), *_ = found
+        same = all(factor[1:4] == (offset, own, bits) for factor in found)
+        if same and [factor[4] for factor in found] == list(range(parts_of(bits))):
+            yield Dot(tuple(factor[0] for factor in found), own, bits, offset)
+
+
+def _added(expression: Expression) -> Iterator[Expression]:
+    """The terms of a sum of products."""
+    match expression:
+        case Call("add", (x, y)):
+            yield from _added(x)
+            yield from _added(y)
+        case _:
+            yield expression
+
+
+def _factors(term: Expression, swapped: bool) -> tuple[Load, int, Load, int, int] | None:
+    """A product's shared factor and what is added to it; its own, the bits of that and its part of them."""
+    match term:
+        case Call("multiply", (x, y), "int32"):
+            shared, own = (y, x) if swapped else (x, y)
+        case _:
+            return None
+    offset = 0
+    match shared:
+        case Call("add", (inner, Constant() as added)):
+            shared, offset = inner, int(added.value)
+    match shared, own:
+        case Call("cast", (Load(dtype="int8") as load,)), Call("cast", (weight,)):
+            found = weight_in(weight)
+            if found and not load.access.lookups and not found[0].access.lookups:
+                return (load, offset, *found)
+    return None

@@ -51,10 +51,12 @@ REDUCTIONS = ("sum", "product", "max", "min")
 #: of the operands but for comparisons and `is_nan` (bool) and `cast`. `select` is (condition, then,
 #: else) and only the chosen branch counts. Integer `divide` truncates towards zero, `floor_mod` has the
 #: sign of the divisor and `truncated_mod` of the dividend, `round` goes to the even neighbour, integer
-#: arithmetic wraps. A float cast to an integer truncates towards zero.
+#: arithmetic wraps. `shift_right` is of unsigned integers, by fewer bits than they have. A float cast to an
+#: integer truncates towards zero.
 OPERATIONS: dict[str, int] = {
     **dict.fromkeys(("add", "subtract", "multiply", "divide", "floor_mod", "truncated_mod"), 2),
     **dict.fromkeys(("power", "maximum", "minimum", "bit_and", "bit_or", "bit_xor"), 2),
+    "shift_right": 2,
     **dict.fromkeys(("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"), 2),
     **dict.fromkeys(("and", "or", "xor"), 2),
     **dict.fromkeys(("negative", "absolute", "sign", "sqrt", "exp", "log", "log1p", "erf"), 1),

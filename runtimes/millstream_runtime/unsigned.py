@@ -9,11 +9,13 @@ any other by executing both.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from millstream_runtime.lanes import Dot, dot_block
+from millstream_runtime.packing import unpack
 from millstream_runtime.program import (
     Access,
     Accumulated,
@@ -68,7 +70,10 @@ def _sums(stage: Stage, dot: Dot, values: np.ndarray, name: str) -> tuple[np.nda
     kept = [axis for axis in range(outer) if access.strides[axis] and extents[axis] > 1]
     walked = [*kept, *range(outer, len(extents))]
     shape = [extents[axis] for axis in walked]
-    terms = as_strided(values[access.offset :], shape, [access.strides[axis] for axis in walked])
+    # A byte of several weights has several terms.
+    whole = unpack(values, dot.bits).sum(axis=0, dtype=np.int32)
+    steps = [access.strides[axis] * whole.itemsize for axis in walked]
+    terms = as_strided(whole[access.offset :], shape, steps)
     sums = terms.sum(axis=tuple(range(len(kept), len(walked))), dtype=np.int32)
     strides, stride = [0] * outer, 1
     for axis in reversed(kept):
@@ -80,8 +85,11 @@ def _sums(stage: Stage, dot: Dot, values: np.ndarray, name: str) -> tuple[np.nda
 def _shifted(stage: Stage, dot: Dot, correction: Load) -> Stage:
     if stage.reduction is None:
         return stage
-    shared = Call("add", (_wide(dot.shared), Constant(OFFSET, "int32")), "int32")
-    operand = Call("multiply", (shared, _wide(dot.own)), "int32")
+    products: list[Expression] = []
+    for part, factor in enumerate(dot.shared):
+        shared = Call("add", (_wide(factor), Constant(OFFSET, "int32")), "int32")
+        products.append(Call("multiply", (shared, _wide(dot.weight(part))), "int32"))
+    operand = reduce(lambda x, y: Call("add", (x, y), "int32"), products)
     total = Call("add", (Accumulated("int32"), correction), "int32")
 
     def visit(part: Expression) -> Expression | None:
@@ -92,5 +100,5 @@ def _shifted(stage: Stage, dot: Dot, correction: Load) -> Stage:
     )
 
 
-def _wide(load: Load) -> Call:
-    return Call("cast", (load,), "int32")
+def _wide(factor: Expression) -> Call:
+    return Call("cast", (factor,), "int32")

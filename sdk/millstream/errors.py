@@ -105,5 +105,17 @@ class LinkFailed(MillstreamError):
     """The linker refuses a compiled step; the step asks for something that no library has."""
 
 
+class CallsUnresolved(MillstreamError):
+    """A compiled kernel calls functions that its machine does not bring."""
+
+    exit_code = 4
+
+
+class EmulationFailed(MillstreamError):
+    """A step that runs in an emulator stopped there: it faulted, or the emulator did."""
+
+    exit_code = 1
+
+
 class ProgramInvalid(MillstreamError):
     """A lowered program disagrees with the reference; a pass is wrong."""

@@ -24,6 +24,7 @@ from millstream.fallback import settle
 from millstream.float16 import loosened
 from millstream.graph import StepGraph, Tensor
 from millstream.ladder import Ladder, Rung, Silent, Watcher
+from millstream.object_files import code_bytes
 from millstream.opening import open_here
 from millstream.package import Contents
 from millstream.protocol import VALID, Streamable, streamable
@@ -115,7 +116,10 @@ def export(
     watcher = watcher or Silent()
     chosen = _targets(target)
     if budget and all(has_backend(each.backend) for each in chosen):
-        raise UsageError("a budget, and no target that it is for", fix="add --target c, or drop the budget")
+        raise UsageError(
+            "a budget, and no target that it is for",
+            fix="add a target without Python, such as --target c, or drop the budget",
+        )
     data = example if isinstance(example, Sequences) else sequences.sequences(example)
     first = torch.tensor(data.frames[0][:1] if hasattr(model, "step") else _one_frame(data))
     source = streamable(model, first)
@@ -245,7 +249,8 @@ class _Export:
         self.watcher.begin(f"compiling for {target.name}")
         made: Compiled = targets.compile_half(target).compile(graph, target, contract)
         if self.budget and not has_backend(target.backend):
-            check_budget(self.budget, target.name, made.memory, lambda: lower.lower(graph).program)
+            code = code_bytes(made.files)
+            check_budget(self.budget, target.name, made.memory, code, lambda: lower.lower(graph).program)
         files = (STEP,) if target.reads_step else ()
         tolerance = widened(made.tolerance, effect) if effect else made.tolerance
         return (

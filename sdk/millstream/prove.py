@@ -10,6 +10,7 @@ import torch
 from millstream.ladder import Rung
 from millstream.protocol import Streamable, outputs_of
 from millstream.sequences import Sequences
+from millstream_runtime.batched import STREAMS
 from millstream_runtime.core import Core
 from millstream_runtime.golden import Golden
 from millstream_runtime.model import Model
@@ -29,7 +30,8 @@ GRAPH_TOLERANCE = Tolerance(1e-5, 1e-6, "torch sums in float32, the reference in
 
 _LENGTHS = (1, 2, 3, 5, 8, 13)
 _CHUNKS = (1, 2, 3, 7)
-_BATCH = 3
+#: A whole batch of the compiled step, and some streams that it takes alone.
+_BATCH = STREAMS + 3
 _DRIFT_STRIDE = 50
 _PROVED_SEQUENCES = 16
 _LONGEST_PROOF = 512

@@ -113,7 +113,7 @@ def test_a_dot_product_is_cut_into_lanes_and_groups() -> None:
     assert [dot_block(stage) is not None for stage in sums[:4]] == [True, True, True, False]
     first = dot_block(sums[0])
     assert first is not None
-    shared, own = first.shared, first.own
+    (shared,), own = first.shared, first.own
     # Axes: row, block, lane, group, within the group; ten groups hold 38 terms.
     assert shared.access.strides == (0, 0, 0, 4, 1)
     assert own.access.strides == (0, 0, 4, 256, 1)

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from millstream.lower import Lowered
 from millstream_runtime.arena import ALIGNMENT
-from millstream_runtime.program import Access, Buffer, Expression, Load, Program, Stage, rewrite
+from millstream_runtime.program import Buffer, Program, Stage
+from millstream_runtime.rewriting import readdressed
 
 
 def anonymous(lowered: Lowered) -> Lowered:
@@ -36,21 +37,11 @@ def _renamed(lowered: Lowered, prefix: str) -> Lowered:
     program = lowered.program
     names = {buffer.name: f"{prefix}{place}" for place, buffer in enumerate(program.buffers)}
     buffers = tuple(replace(buffer, name=names[buffer.name]) for buffer in program.buffers)
-    stages = tuple(_moved(stage, names) for stage in program.stages)
+    # An origin says nothing about what a stage does.
+    stages = tuple(replace(_moved(stage, names), origin="") for stage in program.stages)
     return replace(lowered, program=replace(program, buffers=buffers, stages=stages))
 
 
 def _moved(stage: Stage, names: Mapping[str, str]) -> Stage:
-    """The stage on buffers of other names, and without its origin, which says nothing about what it does."""
-
-    def access(found: Access) -> Access:
-        lookups = tuple(replace(lookup, index=moved(lookup.index)) for lookup in found.lookups)
-        return replace(found, buffer=names[found.buffer], lookups=lookups)
-
-    def moved(expression: Expression) -> Expression:
-        return rewrite(
-            expression, lambda e: replace(e, access=access(e.access)) if isinstance(e, Load) else None
-        )
-
-    reduction = stage.reduction and replace(stage.reduction, operand=moved(stage.reduction.operand))
-    return Stage("", stage.extents, reduction, moved(stage.value), access(stage.target))
+    """The stage on buffers of other names."""
+    return readdressed(stage, lambda access, extents: replace(access, buffer=names[access.buffer]))

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 Value = Any
+#: Of float32; no other CPU has so many.
+AVX512_LANES = 16
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ class Variable(Protocol):
 class Array(Protocol):
     """The lanes of a value in memory."""
 
-    def at(self, index: Index) -> Value: ...
+    def at(self, index: Index, width: int = 1) -> Value:
+        """One lane, or `width` lanes from there on."""
+        ...
 
 
 class Assembler(Protocol):
@@ -140,11 +144,11 @@ class Assembler(Protocol):
     # For the approximations of float32 functions.
 
     def between(self, x: Value, low: Value, high: Value, width: int) -> Value:
-        """x (float32) no lower than `low` and no higher than `high`; for NaN one of them, or NaN."""
+        """x (float32) no lower than `low` and no higher than `high`; NaN stays NaN."""
         ...
 
     def scaled(self, x: Value, exponent: Value, width: int) -> Value:
-        """x * 2^exponent, both float32 and the exponent whole, from -160 to 160; anything where it is NaN."""
+        """x * 2^exponent, both float32 and the exponent whole, from -160 to 160; NaN where both are NaN."""
         ...
 
     def bits(self, x: Value, width: int) -> Value:

@@ -7,10 +7,9 @@ end.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import reduce
 
-from millstream_runtime.kernels.assembler import Value, Variable
+from millstream_runtime.kernels.assembler import Index, Value, Variable
 from millstream_runtime.kernels.loops import Loops
 from millstream_runtime.kernels.point import Point
 from millstream_runtime.lanes import DOT, Dot, tile_axis
@@ -20,7 +19,7 @@ _I = "int32"
 
 def write_dot_block(loops: Loops, dot: Dot) -> None:
     """All lanes of the last axis at once, then the value of each."""
-    axis = tile_axis(loops.stage, [dot.shared, dot.own])
+    axis = tile_axis(loops.stage, dot.loads)
     loops.tiles(axis, lambda rows: _write_block(loops, dot, rows))
 
 
@@ -52,13 +51,13 @@ def _zero(loops: Loops, width: int) -> Variable:
 
 
 def _take_group(loops: Loops, dot: Dot, point: Point, totals: Sequence[Variable], lanes: int) -> None:
-    """Four products of every lane."""
-    four = loops.write.four(point.address(dot.shared.access, "int8"), dot.offset)
-    own = point.address(dot.own.access, "int8")
-    for number, total in enumerate(totals):
-        address = replace(own, index=own.index.plus(number * lanes * DOT), stride=1)
-        weights = loops.write.load(address, lanes * DOT)
-        total.set(loops.write.dot(total.get(), four, weights, lanes))
+    """Four products of every lane, for each weight in a byte."""
+    axis, last = loops.outer - 1, len(loops.extents) - 1
+    for part, shared in enumerate(dot.shared):
+        four = loops.write.four(point.address(shared.access, "int8"), dot.offset)
+        for number, total in enumerate(totals):
+            own = point.at(axis, Index(number * lanes)).along(last, lanes * DOT)
+            total.set(loops.write.dot(total.get(), four, own.value(dot.weight(part)), lanes))
 
 
 def _fold_parts(loops: Loops, sums: Value, width: int) -> Value:

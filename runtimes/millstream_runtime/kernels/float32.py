@@ -53,11 +53,6 @@ class _Number:
         condition = self.write.call(comparison, self.dtype, "bool", [self.value, self._of(other)], self.width)
         return then._made(self._select(condition, then, otherwise))
 
-    def unless_nan(self, otherwise: _Number) -> _Number:
-        """`otherwise`, but this where it is NaN."""
-        condition = self.write.call("is_nan", self.dtype, "bool", [self.value], self.width)
-        return self._made(self._select(condition, self, otherwise))
-
     def between(self, low: float, high: float) -> _Number:
         lowest, highest = (self.write.number(limit, self.dtype, self.width) for limit in (low, high))
         return self._made(self.write.between(self.value, lowest, highest, self.width))
@@ -107,7 +102,7 @@ def _exp(x: _Number) -> _Number:
     n = (bounded * polynomials.LOG2_E).rounded().named()
     r = (bounded - n * polynomials.LN2_HIGH - n * polynomials.LN2_LOW).named()
     fraction = (_horner(polynomials.EXP, r) * r * r + r + 1.0).named()
-    return x.unless_nan(fraction.times_power_of_two(n))
+    return fraction.times_power_of_two(n)
 
 
 def _log(x: _Number) -> _Number:

@@ -86,12 +86,23 @@ class Loops:
     def finish_block(self, point: Point, result: Value, dtype: str) -> None:
         """The value of every lane of the last axis; `result` has them all."""
         axis, width = self.outer - 1, self.extents[self.outer - 1]
-        if self.vectors_along(axis):
-            self.store(point.along(axis, width), result)
+        one_register = min(width, self.write.machine.lanes)
+        if self.vectors_along(axis) and width % one_register == 0:
+            self._store_by_registers(point, result, dtype, one_register)
             return
         lanes = self.write.array(result, dtype, width)
         with self.nest([axis], point) as each:
             self.store(each, lanes.at(each.index[axis]))
+
+    def _store_by_registers(self, point: Point, result: Value, dtype: str, lanes: int) -> None:
+        axis, width = self.outer - 1, self.extents[self.outer - 1]
+        if width == lanes:
+            self.store(point.along(axis, width), result)
+            return
+        array = self.write.array(result, dtype, width)
+        for first in range(0, width, lanes):
+            place = point.at(axis, Index(first)).along(axis, lanes)
+            self.store(place, array.at(Index(first), lanes))
 
     def sets(self, width: int, axis: int) -> int:
         """Sets of `width` totals that keep the arithmetic units busy when one alone does not.
@@ -107,4 +118,4 @@ class Loops:
 def _store(
     write: Assembler, point: Point, value: Expression, target: Access, result: Value | None = None
 ) -> None:
-    write.store(point.address(target, value.dtype), point.value(value, result), point.width)
+    write.store(point.address(target, value.dtype, result), point.value(value, result), point.width)

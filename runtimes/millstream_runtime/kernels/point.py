@@ -41,7 +41,7 @@ class Point:
         """The value of an expression; `result` is what the stage's reduction gave."""
         match expression:
             case Load():
-                return self.write.load(self.address(expression.access, expression.dtype), self.width)
+                return self.write.load(self.address(expression.access, expression.dtype, result), self.width)
             case Constant():
                 return self.write.number(expression.value, expression.dtype, self.width)
             case AxisIndex():
@@ -55,20 +55,20 @@ class Point:
                     return APPROXIMATIONS[expression.operation](self.write, values[0], self.width)
                 return self.write.call(expression.operation, dtype, expression.dtype, values, self.width)
 
-    def address(self, access: Access, dtype: str) -> Address:
-        """Of an element, or of the elements of a vector."""
+    def address(self, access: Access, dtype: str, result: Value | None = None) -> Address:
+        """Of an element, or of the elements of a vector; `result` is what the stage's reduction gave."""
         index = Index(access.offset)
         for own, stride in zip(self.index, access.strides, strict=False):
             index = index + own.times(stride)
         lookups = tuple(
-            (self.write.held(self._scalar(lookup.index), lookup.extent - 1), lookup.stride)
+            (self.write.held(self._scalar(lookup.index, result), lookup.extent - 1), lookup.stride)
             for lookup in access.lookups
         )
         stride = access.strides[self.axis] if self.width > 1 else 0
         return Address(access.buffer, dtype, index, stride, lookups)
 
-    def _scalar(self, expression: Expression) -> Value:
-        return replace(self, axis=-1, width=1).value(expression)
+    def _scalar(self, expression: Expression, result: Value | None) -> Value:
+        return replace(self, axis=-1, width=1).value(expression, result)
 
 
 def zeros(count: int) -> tuple[Index, ...]:

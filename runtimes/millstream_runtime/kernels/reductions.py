@@ -61,7 +61,7 @@ def _write_block(loops: Loops, operand: Expression, kind: str, rows: Sequence[Po
 
 def _prefetch(loops: Loops, point: Point, operand: Expression) -> None:
     """Ask for the weights that come a few steps later: they stream past every cache but the last."""
-    for load in loads(operand):
+    for load in dict.fromkeys(loads(operand)):
         if load.access.buffer in loops.write.constants and load.access.strides[point.axis]:
             size = item_size(load.dtype)
             address = point.address(load.access, load.dtype)

@@ -23,7 +23,16 @@ _SYMBOLS = {
     **{"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "floor_mod": "mod"},
     **{"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">="},
     **{"equal": "==", "not_equal": "!="},
-    **{"and": "and", "or": "or", "xor": "xor", "bit_and": "&", "bit_or": "|", "bit_xor": "^", "power": "**"},
+    **{
+        "and": "and",
+        "or": "or",
+        "xor": "xor",
+        "bit_and": "&",
+        "bit_or": "|",
+        "bit_xor": "^",
+        "shift_right": ">>",
+    },
+    "power": "**",
 }
 
 

@@ -198,6 +198,7 @@ _OPERATIONS: dict[str, Callable[..., Array]] = {
     "bit_and": np.bitwise_and,
     "bit_or": np.bitwise_or,
     "bit_xor": np.bitwise_xor,
+    "shift_right": np.right_shift,
     "less": np.less,
     "less_equal": np.less_equal,
     "greater": np.greater,

@@ -7,6 +7,7 @@ from millstream.gap import Gap
 from millstream.graph import StepGraph
 from millstream.targets import Compiled, Contract, Target
 from millstream.targets.blocks import block
+from millstream.targets.packed_weights import pack_weights
 from millstream_runtime import plan
 from millstream_runtime.program import Program, state_bytes
 from millstream_runtime.spec import Memory, Tolerance
@@ -21,7 +22,7 @@ _TOLERANCE = Tolerance(
 _LANES = 16
 
 
-def missing() -> tuple[str, ...]:
+def missing(target: Target) -> tuple[str, ...]:
     """Nothing: this half only writes data."""
     return ()
 
@@ -39,7 +40,8 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
 
 def compile_program(program: Program, weights: bytes) -> Compiled:
     """The files of a lowered program."""
-    laid = block(program, weights, _LANES)
+    blocked = block(program, weights, _LANES)
+    laid = pack_weights(blocked.program, blocked.weights)
     return Compiled(
         files={"plan.json": plan.dump(laid.program), "weights.bin": laid.weights},
         memory=Memory(laid.program.weight_bytes, state_bytes(program), laid.program.scratch_bytes),

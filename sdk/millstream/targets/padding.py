@@ -1,5 +1,7 @@
 """Fill the sums of int8 products up to whole groups of `DOT`, so that dot products need no remainder.
 
+Where the weights will share bytes, each of their parts is filled up.
+
 A rewrite from program to program, checked like any other by executing both. What is added is zero times
 zero: the weights get zeros behind each row, and the activations are copied to a place that ends in zeros.
 """
@@ -14,6 +16,7 @@ import numpy as np
 from millstream.lower.view import row_major
 from millstream_runtime.arena import ALIGNMENT
 from millstream_runtime.lanes import DOT, dot_factors
+from millstream_runtime.packing import bits_for, parts_of
 from millstream_runtime.program import (
     Access,
     Buffer,
@@ -28,6 +31,19 @@ from millstream_runtime.program import (
 
 
 @dataclass(frozen=True)
+class _Pad:
+    """A stage, and how many products are missing on which axis of its sum."""
+
+    stage: Stage
+    axis: int
+    missing: int
+
+    def extent(self, axis: int) -> int:
+        """How far an axis goes with what is added."""
+        return _extents(self.stage)[axis] + (self.missing if axis == self.axis else 0)
+
+
+@dataclass(frozen=True)
 class Padded:
     """The rewritten program and its weights."""
 
@@ -38,20 +54,28 @@ class Padded:
 def pad_dots(program: Program, weights: bytes) -> Padded:
     """Pad every sum of products of int8 activations and constant int8 weights."""
     made = Padded(program, weights)
-    constants = {buffer.name for buffer in program.role("constant")}
+    constants = {
+        buffer.name: np.frombuffer(weights, buffer.dtype, buffer.size, buffer.offset)
+        for buffer in program.role("constant")
+    }
     stages: list[Stage] = []
     for stage in program.stages:
         factors, axis = dot_factors(stage), dot_axis(stage, constants)
-        if factors is None or axis is None or not _missing(stage, axis):
+        missing = 0
+        if factors is not None and axis is not None:
+            weight = next(load.access.buffer for load in factors if load.access.buffer in constants)
+            missing = -_extents(stage)[axis] % (DOT * parts_of(bits_for(constants[weight])))
+        if factors is None or axis is None or not missing:
             stages.append(stage)
             continue
+        wanted = _Pad(stage, axis, missing)
         terms: list[Expression] = []
         for load in factors:
             pad = _constant if load.access.buffer in constants else _scratch
-            made, before, padded = pad(made, stage, load.access, axis)
+            made, before, padded = pad(made, wanted, load.access)
             stages += before
             terms.append(Call("cast", (Load(padded, "int8"),), "int32"))
-        stages.append(_with_operand(stage, axis, Call("multiply", tuple(terms), "int32")))
+        stages.append(_with_operand(wanted, Call("multiply", tuple(terms), "int32")))
     return replace(made, program=replace(made.program, stages=tuple(stages)))
 
 
@@ -67,41 +91,35 @@ def dot_axis(stage: Stage, constants: Collection[str]) -> int | None:
     return found
 
 
-def _missing(stage: Stage, axis: int) -> int:
-    """Products that are missing to a whole number of groups."""
-    return -_extents(stage)[axis] % DOT
-
-
 def _extents(stage: Stage) -> tuple[int, ...]:
     return stage.extents + (stage.reduction.extents if stage.reduction else ())
 
 
-def _with_operand(stage: Stage, axis: int, operand: Expression) -> Stage:
+def _with_operand(pad: _Pad, operand: Expression) -> Stage:
     """The stage with a longer sum over another operand."""
-    extents = list(_extents(stage))
-    extents[axis] += _missing(stage, axis)
-    return replace(stage, reduction=Reduction("sum", tuple(extents[len(stage.extents) :]), operand))
+    axes = range(len(pad.stage.extents), len(_extents(pad.stage)))
+    return replace(pad.stage, reduction=Reduction("sum", tuple(map(pad.extent, axes)), operand))
 
 
-def _place(name: str, stage: Stage, access: Access, axis: int) -> tuple[Access, list[int], list[int]]:
+def _place(name: str, pad: _Pad, access: Access) -> tuple[Access, list[int], list[int]]:
     """Where the padded copy of what a stage reads lies; the axes it has, and how far each goes."""
-    extents = _extents(stage)
-    axes = [k for k, stride in enumerate(access.strides) if k == axis or (stride and extents[k] > 1)]
-    shape = [extents[k] + (_missing(stage, k) if k == axis else 0) for k in axes]
+    extents = _extents(pad.stage)
+    axes = [k for k, stride in enumerate(access.strides) if k == pad.axis or (stride and extents[k] > 1)]
+    shape = [pad.extent(k) for k in axes]
     strides = [0] * len(extents)
     for k, stride in zip(axes, row_major(shape), strict=True):
         strides[k] = stride
     return Access(name, 0, tuple(strides)), axes, shape
 
 
-def _constant(made: Padded, stage: Stage, access: Access, axis: int) -> tuple[Padded, list[Stage], Access]:
-    """A constant with zeros at the end of `axis`."""
-    padded, axes, shape = _place(f"padded.{len(made.program.buffers)}", stage, access, axis)
+def _constant(made: Padded, pad: _Pad, access: Access) -> tuple[Padded, list[Stage], Access]:
+    """A constant with zeros at the end of the axis."""
+    padded, axes, shape = _place(f"padded.{len(made.program.buffers)}", pad, access)
     source = made.program.buffer(access.buffer)
     values = np.frombuffer(made.weights, source.dtype, source.size, source.offset)
     address = np.array(access.offset)
     for k in axes:
-        address = np.add.outer(address, np.arange(_extents(stage)[k]) * access.strides[k])
+        address = np.add.outer(address, np.arange(_extents(pad.stage)[k]) * access.strides[k])
     ends = [(0, size - extent) for size, extent in zip(shape, address.shape, strict=True)]
     array = np.pad(values[address], ends)
     begin = made.weights + bytes(-len(made.weights) % ALIGNMENT)
@@ -111,9 +129,9 @@ def _constant(made: Padded, stage: Stage, access: Access, axis: int) -> tuple[Pa
     return Padded(program, blob), [], padded
 
 
-def _scratch(made: Padded, stage: Stage, access: Access, axis: int) -> tuple[Padded, list[Stage], Access]:
-    """A copy in scratch with zeros at the end of `axis`, and the two stages that make it."""
-    padded, axes, shape = _place(f"padded.{len(made.program.buffers)}", stage, access, axis)
+def _scratch(made: Padded, pad: _Pad, access: Access) -> tuple[Padded, list[Stage], Access]:
+    """A copy in scratch with zeros at the end of the axis, and the two stages that make it."""
+    padded, axes, shape = _place(f"padded.{len(made.program.buffers)}", pad, access)
     begin = made.program.scratch_bytes
     end = begin + int(np.prod(shape))
     buffer = Buffer(padded.buffer, "scratch", "int8", end - begin, begin)
@@ -122,14 +140,14 @@ def _scratch(made: Padded, stage: Stage, access: Access, axis: int) -> tuple[Pad
         buffers=(*made.program.buffers, buffer),
         scratch_bytes=end + -end % ALIGNMENT,
     )
-    extents = [_extents(stage)[k] for k in axes]
-    place = axes.index(axis)
-    rest = [*extents[:place], shape[place] - extents[place], *extents[place + 1 :]]
+    extents = [_extents(pad.stage)[k] for k in axes]
+    place = axes.index(pad.axis)
+    rest = [*extents[:place], pad.missing, *extents[place + 1 :]]
     source = replace(access, strides=tuple(access.strides[k] for k in axes))
     target = Access(padded.buffer, 0, tuple(padded.strides[k] for k in axes))
     behind = replace(target, offset=extents[place] * target.strides[place])
     stages = [
-        Stage(stage.origin, tuple(extents), None, Load(source, "int8"), target),
-        Stage(stage.origin, tuple(rest), None, Constant(0, "int8"), behind),
+        Stage(pad.stage.origin, tuple(extents), None, Load(source, "int8"), target),
+        Stage(pad.stage.origin, tuple(rest), None, Constant(0, "int8"), behind),
     ]
     return replace(made, program=program), stages, padded

@@ -29,7 +29,7 @@ from millstream_runtime.backends.numba.values import (
     repeated,
     stored_kind,
 )
-from millstream_runtime.kernels.assembler import Address, Index
+from millstream_runtime.kernels.assembler import AVX512_LANES, Address, Index
 from millstream_runtime.lanes import DOT
 from millstream_runtime.program import item_size
 
@@ -65,7 +65,7 @@ class LlvmAssembler:
 
     def load(self, address: Address, width: int = 1) -> Value:
         alone = 1 if width == 1 or address.stride == 0 else width
-        if alone > 1 and address.stride > 1:
+        if alone > 1 and address.stride != 1:
             value = joined(self.builder, [self._load(address, 1, lane) for lane in range(width)])
         else:
             value = repeated(self.builder, self._load(address, alone), width // alone)
@@ -147,12 +147,18 @@ class LlvmAssembler:
         return operations.held_between(self.builder, x, low, high)
 
     def scaled(self, x: Value, exponent: Value, width: int) -> Value:
+        if width == self.machine.lanes == AVX512_LANES:
+            # All lanes, rounded as everything else is.
+            operands = [x, exponent, x, ir.IntType(16)(-1), LANE(4)]
+            return called(self.builder, "llvm.x86.avx512.mask.scalef.ps.512", operands)
         whole = self.builder.fptosi(exponent, kind_of("int32", width))
         # Two factors, because 2^exponent alone may be beyond float32 where the product is not.
         half = self.shifted(whole, -1, width)
+        product = x
         for part in (half, self.builder.sub(whole, half)):
-            x = self.builder.fmul(x, self._power_of_two(part, width))
-        return x
+            product = self.builder.fmul(product, self._power_of_two(part, width))
+        is_nan = self.call("is_nan", "float32", "bool", [x])
+        return self.builder.select(is_nan, x, product)
 
     def _power_of_two(self, exponent: Value, width: int) -> Value:
         """2^exponent as float32, shifted into the exponent's bits."""
@@ -186,8 +192,8 @@ class _Room:
     def set(self, value: Value, lanes: int = 0) -> None:
         self._builder.store(value, self._room)
 
-    def at(self, index: Index) -> Value:
+    def at(self, index: Index, width: int = 1) -> Value:
         ((running, factor),) = index.terms or ((WORD(0), 1),)
         place = self._builder.add(self._builder.mul(running, WORD(factor)), WORD(index.offset))
         element = self._builder.gep(self._room, [place], source_etype=kind_of(self._dtype))
-        return self._builder.load(element, typ=kind_of(self._dtype))
+        return self._builder.load(element, typ=kind_of(self._dtype, width), align=item_size(self._dtype))

@@ -252,6 +252,7 @@ def _integer(signed: bool) -> dict[str, _Operation]:
         "bit_and": lambda builder, x, y: builder.and_(x, y),
         "bit_or": lambda builder, x, y: builder.or_(x, y),
         "bit_xor": lambda builder, x, y: builder.xor(x, y),
+        "shift_right": lambda builder, x, y: builder.lshr(x, y),
         "floor": _same,
         "ceil": _same,
         "round": _same,

@@ -1,7 +1,7 @@
 """Compile half of the C backend: the whole step as plain C11, for any machine that has a C compiler.
 
-Three files: `step.h`, `step.c` and `weights.c`. They need nothing but a C library's <math.h> and <string.h>,
-allocate nothing and keep nothing. No run half opens them: a device that runs them has no Python. So that the
+Three files: `step.h`, `step.c` and `weights.c`. They need nothing but a C library's <math.h>, allocate
+nothing and keep nothing. No run half opens them: a device that runs them has no Python. So that the
 ladder proves them all the same, `open` compiles them here.
 """
 
@@ -19,6 +19,7 @@ from millstream.targets.c.layout import layout, record
 from millstream.targets.c.library import open_library
 from millstream.targets.c.source import print_step, print_weights, tables
 from millstream.targets.c.storage import scratch_bytes, storage_names
+from millstream.targets.packed_weights import pack_weights
 from millstream_runtime.backends import Step
 from millstream_runtime.program import Program
 from millstream_runtime.spec import Memory, ModelSpec, TargetSpec, Tolerance
@@ -30,7 +31,7 @@ _TOLERANCE = Tolerance(
 )
 
 
-def missing() -> tuple[str, ...]:
+def missing(target: Target) -> tuple[str, ...]:
     """The line that installs a C compiler, which the proof needs, where there is none."""
     return () if linker() else (INSTALL,)
 
@@ -48,6 +49,8 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
 
 def compile_program(program: Program, weights: bytes, contract: Contract) -> Compiled:
     """The files of a lowered program."""
+    packed = pack_weights(program, weights)
+    program, weights = packed.program, packed.weights
     structs, names = layout(contract.spec), storage_names(program)
     arrays = tables(program, weights, structs, names, contract.initial)
     weight_bytes = sum(table.values.nbytes for table in arrays)

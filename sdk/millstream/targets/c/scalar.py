@@ -40,6 +40,7 @@ _INTEGER = {
     "bit_and": "({type})({0} & {1})",
     "bit_or": "({type})({0} | {1})",
     "bit_xor": "({type})({0} ^ {1})",
+    "shift_right": "({type})({0} >> {1})",
     "select": "({type})({0} ? {1} : {2})",
     "floor": "{0}",
     "ceil": "{0}",

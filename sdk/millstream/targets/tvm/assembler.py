@@ -9,10 +9,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from millstream.targets.tvm.dots import DotProduct
 from millstream.targets.tvm.formulas import Formulas
+from millstream.targets.tvm.levels import Level
 from millstream.targets.tvm.literal import literal, ramp, splat
-from millstream_runtime.kernels.assembler import Address, Index, Machine
+from millstream.targets.tvm.rounding import ROUNDING
+from millstream_runtime.kernels.assembler import AVX512_LANES, Address, Index, Machine
 from millstream_runtime.lanes import DOT
 from millstream_runtime.program import item_size
 
@@ -22,6 +23,11 @@ _CACHE_LINE = 64
 _PREFETCH = (
     "T.call_llvm_intrin('void', 'llvm.prefetch', T.address_of({}), T.int32(0), T.int32(3), T.int32(1))"
 )
+#: All lanes, rounded as everything else is.
+_SCALE = (
+    "T.call_llvm_pure_intrin('float32x16', 'llvm.x86.avx512.mask.scalef.ps.512', "
+    "{x}, {exponent}, {x}, T.uint16(65535), T.int32(4))"
+)
 #: Each byte of an int32 with its highest bit turned: int8 becomes uint8, 128 more.
 _TURN = -0x7F7F7F80
 
@@ -29,11 +35,11 @@ _TURN = -0x7F7F7F80
 class TextAssembler:
     """See `millstream_runtime.kernels.assembler.Assembler`. `lines` collects what is written."""
 
-    def __init__(self, machine: Machine, dot: DotProduct, constants: frozenset[str]) -> None:
-        self.machine = machine
+    def __init__(self, level: Level, constants: frozenset[str]) -> None:
+        self.machine = Machine(level.lanes, level.rows, level.dot.lanes, level.dot.parts)
         self.constants = constants
         self.lines: list[str] = []
-        self._dot = dot
+        self._level = level
         self._depth = 0
         self._numbers = itertools.count()
         self._vectors: set[str] = set()
@@ -84,6 +90,8 @@ class TextAssembler:
         return f"T.max(T.int64(0), T.min({self.bind(index, 'int64')}, T.int64({last})))"
 
     def call(self, operation: str, operand: str, result: str, values: Sequence[str], width: int = 1) -> str:
+        if operation in ROUNDING and operand == "float32" and not self._level.rounds:
+            return ROUNDING[operation](self, values[0], width)
         return Formulas(self, width).call(operation, operand, result, list(values))
 
     def bind(self, value: str, dtype: str, width: int = 1) -> str:
@@ -122,17 +130,20 @@ class TextAssembler:
 
     def dot(self, totals: str, four: str, own: str, lanes: int) -> str:
         shared = f"T.reinterpret('int8x{DOT * lanes}', T.Broadcast({four}, {lanes}))"
-        return self._dot.add(lanes, totals, shared, own)
+        return self._level.dot.add(lanes, totals, shared, own)
 
     def between(self, x: str, low: str, high: str, width: int) -> str:
         return f"T.min({high}, T.max({low}, {x}))"
 
     def scaled(self, x: str, exponent: str, width: int) -> str:
+        if width == self.machine.lanes == AVX512_LANES:
+            return _SCALE.format(x=self.bind(x, "float32", width), exponent=exponent)
+        x = self.bind(x, "float32", width)
         whole = self.bind(f"T.Cast('{_of('int32', width)}', {exponent})", "int32", width)
         # Two factors, because 2^exponent alone may be beyond float32 where the product is not.
         half = self.bind(self.shifted(whole, -1, width), "int32", width)
         first, second = (self._power_of_two(part, width) for part in (half, f"({whole} - {half})"))
-        return f"({x} * {first} * {second})"
+        return f"T.Select(T.isnan({x}), {x}, {x} * {first} * {second})"
 
     def _power_of_two(self, exponent: str, width: int) -> str:
         """2^exponent as float32, shifted into the exponent's bits."""
@@ -167,8 +178,8 @@ class _Buffer:
         stored = f"T.Cast('uint8', {value})" if self._is_bool else value
         self._write.line(f"{self._name}[{ramp('0', lanes or self._width)}] = {stored}")
 
-    def at(self, index: Index) -> str:
-        return self._loaded(f"{self._name}[{_text(index)}]")
+    def at(self, index: Index, width: int = 1) -> str:
+        return self._loaded(f"{self._name}[{ramp(_text(index), width)}]")
 
     def _loaded(self, place: str) -> str:
         return f"({place} != T.uint8(0))" if self._is_bool else place
