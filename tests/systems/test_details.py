@@ -7,7 +7,9 @@ import torch
 from systems import frames, moved, stepped, untrained
 
 from millstream_models.core.forms import SEQUENCE, STEP
+from millstream_models.core.naive import silu
 from millstream_models.core.parts.checkpoints import CacheFull
+from millstream_models.core.parts.mixture import MixtureOfExperts
 from millstream_models.core.parts.partial_softmax import attend, finish, merge
 from millstream_models.hgrn2 import lower_bounds
 from millstream_models.lightning import lightning_decays
@@ -60,6 +62,20 @@ def test_attention_over_parts_is_attention_over_all():
     torch.testing.assert_close(
         finish(merge(nothing, attend(q, keys, values, visible))), expected, rtol=0, atol=1e-13
     )
+
+
+def test_a_mixture_is_its_two_best_experts_weighted_by_their_scores():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        mixture = MixtureOfExperts(6, 5, experts=4, used=2).double()
+    x = random(8, 7, 6)
+    for frame, found in zip(x, mixture(x), strict=True):
+        scores = mixture.router.weight @ frame
+        best = sorted(range(4), key=lambda e: -float(scores[e]))[:2]
+        shares = torch.exp(scores[best]) / torch.exp(scores[best]).sum()
+        parts = [mixture.down[e] @ silu(mixture.up[e] @ frame) for e in best]
+        expected = shares[0] * parts[0] + shares[1] * parts[1]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
 
 
 def small_scout():
