@@ -4,7 +4,7 @@
 
 With strengths up to 1 the eigenvalues of a delta step lie between 0 and 1 and parity cannot be kept; with
 strengths up to 2 they reach -1 and it can. One reflection a frame cannot count modulo three; two make a
-rotation and can. Sequences grow to 40 tokens in training and are read at 100 to 160 in the test. A few
+rotation and can. Sequences grow to 40 tokens in training and are read at 60 to 80 in the test. A few
 minutes each on one core. `--save` puts the weights beside the model.
 """
 

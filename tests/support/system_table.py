@@ -67,7 +67,7 @@ weights with independent code on the same random weights.
     python models/training/state_tracking.py
 
 trains one block of DeltaNet of width 32 to sum tokens, on sequences of up to 40 of them, and reads it at
-places 100 to 160. The weights are in `models/millstream_models/deltanet/`, and
+places 60 to 80. The weights are in `models/millstream_models/deltanet/`, and
 `tests/systems/test_tracking.py` reads them again.
 
 | task | strengths | steps a frame | right | chance |

@@ -18,6 +18,6 @@ def test_what_can_be_tracked_is_and_what_cannot_is_chance(task):
     able = task.largest_strength == 2 and (task.modulus == 2 or task.micro_steps == 2)
     right = accuracy(task, model)
     if able:
-        assert right > 0.99
+        assert right > 0.95
     else:
         assert right < 1 / task.modulus + 0.1
