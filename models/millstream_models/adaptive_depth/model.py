@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from millstream_models.core.forms import Form
-from millstream_models.core.shell import Mixer, State, StreamModel
+from millstream_models.core.shell import Mixer, State, StreamModel, initial_states, numbered, of_block
 from millstream_models.core.shell.block import Block
 from millstream_models.core.shell.small import INPUTS, OUTPUTS, WIDTH, seeded
 from millstream_models.gla.model import GatedLinearAttention
@@ -40,7 +40,7 @@ class EarlyExit(Mixer):
         after: State = {}
         active = torch.ones_like(x[..., :1], dtype=torch.bool)
         for i, block in enumerate(self.blocks):
-            own = _own(state, i)
+            own = of_block(state, i)
             y, following = block.mix(x, own, form)
             x = torch.where(active, y, x)
             after.update(_held(active, own, following, i))
@@ -48,7 +48,7 @@ class EarlyExit(Mixer):
         return x, after
 
     def initial_state(self, batch: int) -> State:
-        return _all_initial(self.blocks, batch)
+        return initial_states(self.blocks, batch)
 
 
 class SkippedLayers(Mixer):
@@ -66,7 +66,7 @@ class SkippedLayers(Mixer):
     def _frame(self, x: Tensor, state: State, form: Form) -> tuple[Tensor, State]:
         after: State = {}
         for i, block in enumerate(self.blocks):
-            own = _own(state, i)
+            own = of_block(state, i)
             used = torch.sigmoid(self.routers[i](x)) > self.threshold
             y, following = block.mix(x, own, form)
             x = torch.where(used, y, x)
@@ -74,24 +74,13 @@ class SkippedLayers(Mixer):
         return x, after
 
     def initial_state(self, batch: int) -> State:
-        return _all_initial(self.blocks, batch)
-
-
-def _all_initial(blocks: Sequence[Mixer], batch: int) -> State:
-    return {f"{n}_{i}": v for i, block in enumerate(blocks) for n, v in block.initial_state(batch).items()}
-
-
-def _own(state: State, number: int) -> State:
-    ending = f"_{number}"
-    return {name.removesuffix(ending): value for name, value in state.items() if name.endswith(ending)}
+        return initial_states(self.blocks, batch)
 
 
 def _held(used: Tensor, before: State, after: State, number: int) -> State:
     """The next state of a block where it was used, and the one before elsewhere."""
-    return {
-        f"{name}_{number}": torch.where(_like(used, value), value, before[name])
-        for name, value in after.items()
-    }
+    held = {name: torch.where(_like(used, value), value, before[name]) for name, value in after.items()}
+    return numbered(held, number)
 
 
 def _like(used: Tensor, value: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from millstream_models.agent_attention.model import AgentAttention
-from millstream_models.core.naive import linear, softmax
+from millstream_models.core.naive import depthwise, linear, softmax
 
 
 def naive(mixer: AgentAttention, x: Tensor) -> Tensor:
     """(T, width) -> (T, width)."""
-    heads, taps = mixer.heads, len(mixer.local)
+    heads = mixer.heads
     q, k, v = ([linear(layer, frame) for frame in x] for layer in (mixer.q, mixer.k, mixer.v))
+    local = depthwise(mixer.local, mixer.local_bias, v)
     outputs = []
     for t in range(len(x)):
         read = []
@@ -25,9 +26,5 @@ def naive(mixer: AgentAttention, x: Tensor) -> Tensor:
                 held.append(sum(w * y.chunk(heads)[head] for w, y in zip(weights, v, strict=False)))
             spread = softmax(agents @ q[t].chunk(heads)[head] * scale + mixer.spread_bias[head])
             read.append(sum(w * y for w, y in zip(spread, held, strict=True)))
-        local = mixer.local_bias
-        for tap in range(taps):
-            if t - taps + 1 + tap >= 0:
-                local = local + mixer.local[tap] * v[t - taps + 1 + tap]
-        outputs.append(linear(mixer.out, torch.cat(read) + local))
+        outputs.append(linear(mixer.out, torch.cat(read) + local[t]))
     return torch.stack(outputs)

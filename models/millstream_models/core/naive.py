@@ -57,16 +57,21 @@ def unit(x: Tensor) -> Tensor:
     return x / torch.sqrt((x * x).sum(-1, keepdim=True) + 1e-6)
 
 
-def short_convolution(layer: nn.Module, frames: list[Tensor]) -> list[Tensor]:
-    """silu(sum_k weight[k] x[t - taps + 1 + k] + bias), zeros before the start."""
-    taps, result = layer.weight.shape[0], []  # type: ignore[union-attr]
+def depthwise(weight: Tensor, bias: Tensor, frames: list[Tensor]) -> list[Tensor]:
+    """sum_k weight[k] x[t - taps + 1 + k] + bias for weights (taps, C), zeros before the start."""
+    taps, result = len(weight), []
     for t in range(len(frames)):
-        y = layer.bias
+        y = bias
         for k in range(taps):
             if t - taps + 1 + k >= 0:
-                y = y + layer.weight[k] * frames[t - taps + 1 + k]  # type: ignore[index,operator]
-        result.append(silu(y))  # type: ignore[arg-type]
+                y = y + weight[k] * frames[t - taps + 1 + k]
+        result.append(y)
     return result
+
+
+def short_convolution(layer: nn.Module, frames: list[Tensor]) -> list[Tensor]:
+    """silu of the depthwise convolution."""
+    return [silu(y) for y in depthwise(layer.weight, layer.bias, frames)]  # type: ignore[arg-type]
 
 
 def rotate(x: Tensor, angle: Tensor) -> Tensor:

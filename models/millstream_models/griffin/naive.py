@@ -7,19 +7,16 @@ import math
 import torch
 from torch import Tensor
 
-from millstream_models.core.naive import linear, sigmoid, softplus
+from millstream_models.core.naive import depthwise, linear, sigmoid, softplus
 from millstream_models.griffin.model import RealGatedRecurrence
 
 
 def naive(mixer: RealGatedRecurrence, x: Tensor) -> Tensor:
     """(T, width) -> (T, width)."""
-    inner, taps = [linear(mixer.x, frame) for frame in x], len(mixer.taps)
+    inner = depthwise(mixer.taps, mixer.taps_bias, [linear(mixer.x, frame) for frame in x])
     hidden, outputs = torch.zeros_like(x[0]), []
     for t, frame in enumerate(x):
-        u = mixer.taps_bias
-        for tap in range(taps):
-            if t - taps + 1 + tap >= 0:
-                u = u + mixer.taps[tap] * inner[t - taps + 1 + tap]
+        u = inner[t]
         write, fade = (
             torch.cat([sigmoid(w[h] @ u.chunk(mixer.heads)[h] + b[h]) for h in range(mixer.heads)])
             for w, b in zip(mixer.gates, mixer.gates_bias, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from millstream_models.core.naive import elu_plus_one, frequencies, linear, rotate
+from millstream_models.core.naive import depthwise, elu_plus_one, frequencies, linear, rotate
 from millstream_models.mala.model import MagnitudeAwareAttention
 
 
@@ -14,6 +14,7 @@ def naive(mixer: MagnitudeAwareAttention, x: Tensor) -> Tensor:
     width = x.shape[1] // mixer.heads
     turn, scale = frequencies(width), width**-0.5
     q, k, v = ([linear(layer, frame) for frame in x] for layer in (mixer.q, mixer.k, mixer.v))
+    local = depthwise(mixer.local, mixer.local_bias, v)
     outputs = []
     for t in range(len(x)):
         n, read = t + 1, []
@@ -26,9 +27,5 @@ def naive(mixer: MagnitudeAwareAttention, x: Tensor) -> Tensor:
                 score = rotate(query, t * turn) @ rotate(key, j * turn)
                 total = total + ((1 + 1 / z) * scale / n * score - z / n) * v[j].chunk(mixer.heads)[head]
             read.append(total)
-        local, taps = mixer.local_bias, len(mixer.local)
-        for tap in range(taps):
-            if t - taps + 1 + tap >= 0:
-                local = local + mixer.local[tap] * v[t - taps + 1 + tap]
-        outputs.append(linear(mixer.out, (torch.cat(read) + local) * linear(mixer.gate, x[t])))
+        outputs.append(linear(mixer.out, (torch.cat(read) + local[t]) * linear(mixer.gate, x[t])))
     return torch.stack(outputs)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from millstream_models.core.naive import linear
+from millstream_models.core.naive import depthwise, linear
 from millstream_models.slab.model import SimplifiedLinearAttention
 
 
 def naive(mixer: SimplifiedLinearAttention, x: Tensor) -> Tensor:
     """(T, width) -> (T, width)."""
-    rows, heads, taps = len(mixer.position), mixer.heads, len(mixer.local)
+    rows, heads = len(mixer.position), mixer.heads
     q = [torch.clamp(linear(mixer.q, frame), min=0) for frame in x]
     k = [torch.clamp(linear(mixer.k, f) + mixer.position[min(t, rows - 1)], min=0) for t, f in enumerate(x)]
     v = [linear(mixer.v, frame) for frame in x]
+    local = depthwise(mixer.local, mixer.local_bias, v)
     outputs = []
     for t in range(len(x)):
         read = []
@@ -22,9 +23,5 @@ def naive(mixer: SimplifiedLinearAttention, x: Tensor) -> Tensor:
             weights = [q[t].chunk(heads)[head] @ key.chunk(heads)[head] for key in k[: t + 1]]
             total = sum(w * value.chunk(heads)[head] for w, value in zip(weights, v, strict=False))
             read.append(total / (sum(weights) + 1e-6))
-        local = mixer.local_bias
-        for tap in range(taps):
-            if t - taps + 1 + tap >= 0:
-                local = local + mixer.local[tap] * v[t - taps + 1 + tap]
-        outputs.append(linear(mixer.out, torch.cat(read) + local))
+        outputs.append(linear(mixer.out, torch.cat(read) + local[t]))
     return torch.stack(outputs)

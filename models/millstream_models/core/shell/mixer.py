@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 
 from millstream_models.core.forms import SEQUENCE, STEP, Form
 
 State = dict[str, Tensor]
+
+
+def numbered(state: State, number: int) -> State:
+    """A block's state under names that end in the block's number."""
+    return {f"{name}_{number}": value for name, value in state.items()}
+
+
+def of_block(state: State, number: int) -> State:
+    """The state of one block, out of those of all, under the block's own names."""
+    ending = f"_{number}"
+    return {name.removesuffix(ending): value for name, value in state.items() if name.endswith(ending)}
+
+
+def initial_states(blocks: Iterable[Mixer], batch: int) -> State:
+    """The initial states of all blocks, numbered."""
+    state: State = {}
+    for number, block in enumerate(blocks):
+        state.update(numbered(block.initial_state(batch), number))
+    return state
 
 
 class Mixer(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from millstream_models.core.forms import Form
 from millstream_models.core.parts.norm import RMSNorm
-from millstream_models.core.shell.mixer import Mixer, State
+from millstream_models.core.shell.mixer import Mixer, State, initial_states, numbered, of_block
 
 
 class StreamModel(Mixer):
@@ -29,18 +29,9 @@ class StreamModel(Mixer):
     def mix(self, x: Tensor, state: State, form: Form) -> tuple[Tensor, State]:
         x, after = self.inlet(x), {}
         for i, block in enumerate(self.blocks):
-            x, own = block.mix(x, _of_block(state, i), form)
-            after.update({f"{name}_{i}": value for name, value in own.items()})
+            x, own = block.mix(x, of_block(state, i), form)
+            after.update(numbered(own, i))
         return self.head(self.norm(x)), after
 
     def initial_state(self, batch: int) -> State:
-        return {
-            f"{name}_{i}": value
-            for i, block in enumerate(self.blocks)
-            for name, value in block.initial_state(batch).items()
-        }
-
-
-def _of_block(state: State, number: int) -> State:
-    ending = f"_{number}"
-    return {name.removesuffix(ending): value for name, value in state.items() if name.endswith(ending)}
+        return initial_states(self.blocks, batch)
