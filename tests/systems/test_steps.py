@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from system_steps import agree, graph_of, lowered, ticks
-from system_table import page
+from system_table import page, row
 from systems import NAMES
 
 from millstream.lower.draft import addresses, stores
@@ -61,6 +61,16 @@ def _storing(name: str, state: str) -> int:
     target = f"{state}.next (result)"
     stages = lowered(name).program.stages
     return sum(target in {place.buffer for place, _ in stores(stage)} for stage in stages)
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [("gla", 2 * 8 * 16), ("hgrn2", 2 * 16 * 16), ("retnet", 2 * 16 * 32), ("lightning", 2 * 16 * 16)],
+)
+def test_a_linear_recurrence_costs_three_multiplications_a_number(name: str, state: int) -> None:
+    """Decay, write and read, as the field counts them; `state` is heads x keys x values."""
+    columns = [column.strip() for column in row(name).split("|")]
+    assert int(columns[4].replace(",", "")) == 3 * state
 
 
 def test_the_page_of_models_is_up_to_date() -> None:
