@@ -14,7 +14,7 @@ from millstream.budget import flash, ram
 from millstream.cli.arguments import Json
 from millstream.cli.device_memory import device_memory
 from millstream.cli.output import console, facts, print_json
-from millstream.cli.quantized import left_in_float, quantized
+from millstream.cli.quantized import front, left_in_float, quantized
 from millstream.errors import UsageError
 from millstream.object_files import code_bytes
 from millstream_runtime.backends import has_backend
@@ -81,7 +81,10 @@ def export(
     ] = None,
     quantize: Annotated[
         str | None,
-        typer.Option(metavar="FORMAT", help="w8, w8a8 or w8a8-static: see docs/quantize.md. Without: float."),
+        typer.Option(
+            metavar="FORMAT",
+            help="w8, w4, w8a8, w8a8-static, w4a8 or ternary: see docs/quantize.md. Without: float.",
+        ),
     ] = None,
     max_error: Annotated[
         float | None,
@@ -106,7 +109,11 @@ def export(
         **{"labels": labels, "sign": sign, "flash": flash, "ram": ram},
         **{"quantize": quantize, "max_error": max_error},
     }
-    options = resolve(config, flags)
+    make(resolve(config, flags), as_json)
+
+
+def make(options: ExportOptions, as_json: bool) -> None:
+    """Export, write, and show what was done."""
     if as_json:
         # What a model's file prints must not stand beside the document.
         with contextlib.redirect_stdout(sys.stderr):
@@ -168,6 +175,7 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
         about=about,
         budget=options.budget,
         format=format,
+        allowance=options.allowance,
         watcher=watcher,
     )
 
@@ -201,6 +209,7 @@ def _document(exported: Exported, path: str, key: str) -> dict[str, Any]:
         },
         "ladder": exported.ladder.to_json(),
         "quantization": contents.report.get("quantization"),
+        "search": contents.report.get("search"),
         "signed_by": key,
     }
 
@@ -222,6 +231,8 @@ def _show(exported: Exported, path: str, key: str) -> None:
     out = console()
     out.print()
     out.print(facts(summary))
+    if document["search"]:
+        out.print(front(document["search"]))
     if document["quantization"]:
         out.print(left_in_float(document["quantization"]))
 
