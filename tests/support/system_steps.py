@@ -39,7 +39,8 @@ def ticks(name: str) -> list[tuple[np.ndarray, dict, np.ndarray, dict]]:
     model, found = one_block(name), []
     state = model.initial_state(1)
     for frame in frames(TICKS, batch=1, seed=4).float().unbind(1):
-        y, after = model.step(frame, state)
+        y, following = model.step(frame, state)
+        after = {name: following[name] for name in state}
         found.append((frame.numpy(), _arrays(state), y.numpy(), _arrays(after)))
         state = after
     return found
