@@ -108,17 +108,37 @@ def _onnx(program: torch.export.ExportedProgram, inputs: list[str], outputs: lis
                 program,
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=inputs,
-                output_names=outputs,
+                input_names=[_mark(name) for name in inputs],
+                output_names=[_mark(name) for name in outputs],
                 custom_translation_table=_translations(),
                 verbose=False,
             ),
         )
     model = onnx.ModelProto()
     model.CopyFrom(exported.model_proto)
+    _unmark(model.graph, [*inputs, *outputs])
     _name_batch(model)
     _set_origins(list(model.graph.node))
     return model
+
+
+def _mark(name: str) -> str:
+    """A name that the exporter gives to no value of its own."""
+    return f"millstream:{name}"
+
+
+def _unmark(graph: onnx.GraphProto, names: list[str]) -> None:
+    """Give inputs and outputs their names; a value within that the exporter called the same gives way.
+
+    A state may be called `maximum_1`, which is also what the exporter calls the second node of that kind.
+    """
+    renamed = {name: f"{name}:within" for name in names} | {_mark(name): name for name in names}
+    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        value.name = renamed.get(value.name, value.name)
+    for node in graph.node:
+        for field in (node.input, node.output):
+            for place, name in enumerate(field):
+                field[place] = renamed.get(name, name)
 
 
 def _attempt(what: str, run: Callable[[], Any]) -> Any:

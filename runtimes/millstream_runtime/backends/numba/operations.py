@@ -1,8 +1,8 @@
 """The operations of a program as LLVM instructions, on scalars and on vectors.
 
-Traps that shape them: dividing integers by zero traps; a cast of an out-of-range float is undefined; LLVM, left
-to choose which product it fuses into which sum, chooses by what stands around them. So sums take in products
-here, by a rule, and nothing is left to choose: a step gives the same numbers alone, in a batch and in a chunk.
+Traps that shape them: dividing integers by zero traps; a cast of an out-of-range float is undefined. When LLVM
+may choose which product it fuses into which sum, it chooses by what stands around them. So sums take in
+products by a rule, and a step has the same numbers alone, in a batch and in a chunk.
 Importing this module imports numba: do so only once a plan is opened.
 """
 
