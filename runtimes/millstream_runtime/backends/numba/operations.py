@@ -1,7 +1,7 @@
 """The operations of a program as LLVM instructions, on scalars and on vectors.
 
-Traps that shape them: dividing integers by zero traps; a cast of an out-of-range float is undefined. When LLVM
-may choose which product it fuses into which sum, it chooses by what stands around them. So sums take in
+Traps that shape them: dividing integers by zero traps; a cast of an out-of-range float is undefined; where
+LLVM may choose which product it fuses into which sum, it chooses by what stands around them. So sums take in
 products by a rule, and a step has the same numbers alone, in a batch and in a chunk.
 Importing this module imports numba: do so only once a plan is opened.
 """
