@@ -15,6 +15,7 @@ from millstream.fold import fold_constants
 from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.dynamic import quantize_dynamically
+from millstream.quantize.fixed_point import fixed16
 from millstream.quantize.product import Product, Weight, find, left_in_float
 from millstream.quantize.recurrence import drifting
 from millstream.quantize.static import quantize_statically
@@ -26,13 +27,15 @@ class Format:
     """A way to quantize.
 
     `rewrite` takes a flat, folded graph and the products to quantize. `max_error` is the largest relative RMS
-    error, of any output or state against float, that an export accepts.
+    error, of any output or state against float, that an export accepts. A format of the `whole` step chooses
+    no products: it rewrites every node, or refuses.
     """
 
     name: str
     summary: str
     rewrite: Callable[[StepGraph, Sequence[Product], Calibration], StepGraph]
     max_error: float
+    whole: bool = False
 
 
 W8 = Format("w8", "weights in int8, sums in float", quantize_weights, 0.02)
@@ -40,8 +43,11 @@ W8A8 = Format("w8a8", "weights and activations in int8, scaled at every step", q
 W8A8_STATIC = Format(
     "w8a8-static", "weights and activations in int8, scales from the example", quantize_statically, 0.1
 )
+FIXED16 = Format(
+    "fixed16", "the whole step on 16-bit integers with binary points, for FPGA", fixed16, 0.02, whole=True
+)
 
-FORMATS: Mapping[str, Format] = {each.name: each for each in (W8, W8A8, W8A8_STATIC)}
+FORMATS: Mapping[str, Format] = {each.name: each for each in (W8, W8A8, W8A8_STATIC, FIXED16)}
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,12 @@ def format_named(name: str) -> Format:
 def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quantized:
     """Quantize every product of the graph that is worth it and whose states bear it.
 
-    Raises NothingToQuantize when there is none.
+    Raises NothingToQuantize when there is none; a format of the whole step UnsupportedOperators.
     """
     flat = build(fold_constants(graph.flatten().model), graph.states)
     products, left = find(flat)
+    if format.whole:
+        return Quantized(format, format.rewrite(flat, products, calibration), flat, tuple(products), ())
 
     def quantized(some: Sequence[Product]) -> StepGraph:
         return format.rewrite(flat, some, calibration)
