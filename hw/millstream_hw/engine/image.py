@@ -14,8 +14,8 @@ class Image:
     """The contents of the memories before the first reset, and the places that ports and programs have.
 
     `data` int16; `weights` (words, lanes) int16; `biases` int64, within `sum_bits`; `tables` int16. The reset
-    program starts at 0, the frame program at `frame_start`. `states` holds the address of each element of each
-    state, by the name of its port.
+    program starts at 0, the frame program at `frame_start`. `states` holds the address of each element of
+    each state, by the name of its port.
     """
 
     lanes: int
