@@ -94,6 +94,14 @@ class Multiply:
 
 
 @dataclass(frozen=True)
+class Contract:
+    """a @ b, the matrix product of two activations."""
+
+    a: str
+    b: str
+
+
+@dataclass(frozen=True)
 class Table:
     """table[floor(x * 2^-shift) + len(table) / 2]."""
 
@@ -111,7 +119,7 @@ class Gather:
     index: np.ndarray
 
 
-Work = Product | Scale | Add | Multiply | Table | Gather
+Work = Product | Scale | Add | Multiply | Contract | Table | Gather
 
 
 @dataclass(frozen=True)
@@ -231,6 +239,8 @@ class _Reader:
             case functions.MULTIPLY:
                 self._note_constant(rest[0])
                 work = Multiply(first, rest[0])
+            case functions.CONTRACT:
+                work = Contract(first, rest[0])
             case _:
                 work = Table(first, values[0], _shift(values[1]))
         rounding = None

@@ -9,7 +9,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from millstream_hw.circuit import Add, Circuit, Gather, Multiply, Operation, Product, Rounding, Scale, Table
+from millstream_hw.circuit import (
+    Add,
+    Circuit,
+    Contract,
+    Gather,
+    Multiply,
+    Operation,
+    Product,
+    Rounding,
+    Scale,
+    Table,
+)
 
 Values = dict[str, np.ndarray]
 
@@ -47,6 +58,8 @@ def compute(operation: Operation, values: Mapping[str, np.ndarray]) -> np.ndarra
             exact = wide(a.a) * a.align_a + wide(a.b) * a.align_b
         case Multiply() as m:
             exact = wide(m.a) * wide(m.b)
+        case Contract() as c:
+            exact = np.matmul(wide(c.a), wide(c.b))
         case Table() as t:
             return t.table[(wide(t.x) >> t.shift) + len(t.table) // 2]
         case Gather() as g:

@@ -58,7 +58,7 @@ def simulate(build: Build, random_count: int, seed: int, begin: Callable[[str], 
             begin(f"{len(frames.words)} {name} through Verilator{how}")
             run = verilator.simulate(folder, frames.words, frames.resets, out_words, traffic)
             closed_loop.compare(f"{name}{how}: the circuit", wanted, run.results)
-            cycles = cycles or int(run.cycles.max())
+            cycles = cycles or int(run.cycles.min())
     done = Simulation(len(known.words), len(chance.words), int(chance.resets.sum()), cycles)
     build.note(SIMULATION, asdict(done))
     return done

@@ -16,6 +16,7 @@ from millstream.gap import Gap, refuse
 from millstream_hw.circuit import (
     Add,
     Circuit,
+    Contract,
     Gather,
     Multiply,
     Operation,
@@ -160,6 +161,8 @@ class _Compiler:
             case Multiply() as multiply:
                 operands = [self._spread(multiply.a, operation), self._spread(multiply.b, operation)]
                 self._sum(operation, operands, np.zeros(operation.size, np.int64))
+            case Contract() as contract:
+                self._contract(operation, contract)
             case Add() as add:
                 self._add(operation, add)
             case Table() as table:
@@ -187,7 +190,9 @@ class _Compiler:
         start = sum(len(words) for words in self._weights)
         self._weights.append(weight.reshape(padded, tiles, -1).swapaxes(0, 1).reshape(-1, self._lanes))
         rounding = _rounding(operation)
-        self._note_sums(np.abs(product.weight.astype(np.int64)).sum(0) * _LARGEST_INPUT, product.bias)
+        self._note_sums(
+            np.abs(product.weight.astype(np.int64)).sum(0) * _LARGEST_INPUT, product.bias, rounding
+        )
         target = self._memory.addresses[operation.output]
         self._program.append(
             Instruction(
@@ -223,7 +228,9 @@ class _Compiler:
         walk, out = found.walks
         rounding = _rounding(operation)
         self._note_sums(
-            np.array([(abs(add.align_a) + abs(add.align_b)) * _LARGEST_INPUT]), np.zeros(1, np.int64)
+            np.array([(abs(add.align_a) + abs(add.align_b)) * _LARGEST_INPUT]),
+            np.zeros(1, np.int64),
+            rounding,
         )
         self._program.append(
             Instruction(
@@ -248,6 +255,31 @@ class _Compiler:
             )
         )
 
+    def _contract(self, operation: Operation, contract: Contract) -> None:
+        """A sum of products for each element of the result, by one multiplier."""
+        a, b = (self._where(name).reshape(self._shapes[name]) for name in (contract.a, contract.b))
+        length = a.shape[-1]
+        column = b if b.ndim > 1 else b[:, None]
+        rows = np.broadcast_to(a[..., None, :], (*operation.shape, length)).reshape(-1, length)
+        columns = column.swapaxes(-1, -2)[..., None, :, :]
+        columns = np.broadcast_to(columns, (*operation.shape, length)).reshape(-1, length)
+        (a_k, rows), (b_k, columns) = self._along_sum(rows), self._along_sum(columns)
+        target, rounding = self._memory.addresses[operation.output], _rounding(operation)
+        self._note_sums(np.array([length * _LARGEST_INPUT**2]), np.zeros(1, np.int64), rounding)
+        start = len(self._program)
+        bias = np.full(operation.size, _half(rounding))
+        self._emit([rows[:, 0], columns[:, 0]], target, bias, rounding)
+        for place in range(start, len(self._program)):
+            self._program[place] = replace(self._program[place], n_k=length, a_k=a_k, b_k=b_k)
+
+    def _along_sum(self, terms: np.ndarray) -> tuple[int, np.ndarray]:
+        """The stride along the sum, and the terms, copied when they have no single one."""
+        steps = np.unique(np.diff(terms, axis=1))
+        if steps.size > 1:
+            terms = self._contiguous(terms.reshape(-1)).reshape(terms.shape)
+            steps = np.unique(np.diff(terms, axis=1))
+        return (int(steps[0]) if steps.size else 0), terms
+
     def _table(self, operation: Operation, table: Table) -> None:
         half = len(table.table) // 2
         start = len(self._tables)
@@ -259,7 +291,7 @@ class _Compiler:
 
     def _sum(self, operation: Operation, operands: list[np.ndarray], bias: np.ndarray) -> None:
         rounding = _rounding(operation)
-        self._note_sums(np.full(len(bias), _LARGEST_INPUT**2), bias)
+        self._note_sums(np.full(len(bias), _LARGEST_INPUT**2), bias, rounding)
         self._emit(operands, self._memory.addresses[operation.output], bias + _half(rounding), rounding)
 
     def _move(self, source: np.ndarray, target: np.ndarray) -> None:
@@ -343,10 +375,10 @@ class _Compiler:
             self._biases += key
         return self._bias_places[key]
 
-    def _note_sums(self, products: np.ndarray, bias: np.ndarray) -> None:
+    def _note_sums(self, products: np.ndarray, bias: np.ndarray, rounding: Rounding) -> None:
         """Remember the largest |sum| that can be: it decides how many bits a sum has."""
-        worst = int(np.max(products + np.abs(bias)))
-        self._largest_sum = max(self._largest_sum, worst + (1 << 33))
+        worst = int(np.max(products + np.abs(bias))) + _half(rounding)
+        self._largest_sum = max(self._largest_sum, worst)
 
 
 def _rounding(operation: Operation) -> Rounding:

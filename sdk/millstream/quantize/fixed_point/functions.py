@@ -19,13 +19,8 @@ import onnx.parser
 from millstream.coarse import DOMAIN
 from millstream.graph import OPSET
 
-PRODUCT, SCALE, ADD, MULTIPLY, TABLE = (
-    "FixedProduct",
-    "FixedScale",
-    "FixedAdd",
-    "FixedMultiply",
-    "FixedTable",
-)
+PRODUCT, SCALE, ADD, MULTIPLY = "FixedProduct", "FixedScale", "FixedAdd", "FixedMultiply"
+CONTRACT, TABLE = "FixedContract", "FixedTable"
 
 _ROUNDED = """
   real = Cast <to = 11> (exact)
@@ -72,6 +67,14 @@ FixedMultiply (a, b, scale, low, high) => (y) {
   wide_a = Cast <to = 7> (a)
   wide_b = Cast <to = 7> (b)
   exact = Mul (wide_a, wide_b)
+"""
+    + _ROUNDED,
+    #: The matrix product of two activations.
+    """
+FixedContract (a, b, scale, low, high) => (y) {
+  wide_a = Cast <to = 7> (a)
+  wide_b = Cast <to = 7> (b)
+  exact = MatMul (wide_a, wide_b)
 """
     + _ROUNDED,
     #: table (n,) int16 holds a function of x at the middle of each of n equal bins of the range of x.

@@ -116,6 +116,9 @@ class _Core:
 
     def _product(self, node: onnx.NodeProto) -> None:
         given, constants = attributes(node), self._writer.constants
+        if node.input[1] not in constants:
+            self._writer.contract(node.input[0], node.input[1], *self._target(node))
+            return
         weight = constants[node.input[1]].astype(np.float64) * given.get("alpha", 1.0)
         weight = weight.T if given.get("transB", 0) else weight
         bias = np.zeros(weight.shape[1])
@@ -226,8 +229,10 @@ def _obstacle(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> str:
         return "a function that is not flattened"
     if kind in ("MatMul", "Gemm"):
         weight = constants.get(node.input[1])
-        if weight is None or weight.ndim != 2 or node.input[0] in constants:
-            return "a product of two activations, or of a stack of matrices"
+        if weight is None:
+            return "" if kind == "MatMul" else "a Gemm of two activations"
+        if weight.ndim != 2 or node.input[0] in constants:
+            return "a product with a stack of matrices, or with a constant on the left"
         return "its activation is transposed" if attributes(node).get("transA", 0) else ""
     if kind == "Div" and not any(name in constants for name in node.input):
         return "a division of two activations"

@@ -143,6 +143,11 @@ class Writer:
         operands = [self.integer(a), self.integer(b)]
         self._fixed(functions.MULTIPLY, operands, self.fraction[a] + self.fraction[b], output, low)
 
+    def contract(self, a: str, b: str, output: str, low: int = LOWEST) -> None:
+        """output = a @ b, two activations."""
+        operands = [self.integer(a), self.integer(b)]
+        self._fixed(functions.CONTRACT, operands, self.fraction[a] + self.fraction[b], output, low)
+
     def move(self, node: onnx.NodeProto) -> None:
         """A node that moves values, on integers."""
         copy = onnx.NodeProto()
