@@ -6,6 +6,7 @@ already is kept, with everything that was simulated and synthesized in it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -61,6 +62,11 @@ class Build:
             new = os.path.join(room, "new")
             write_pieces(new, [json.dumps(document, indent=1).encode()])
             os.replace(new, self.path(name))
+
+    def forget(self, name: str) -> None:
+        """Remove a result, so that it does not outlive what it was about."""
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.path(name))
 
     def noted(self, name: str) -> dict[str, Any] | None:
         """A result that was written before, or None."""

@@ -39,6 +39,7 @@ def simulate(build: Build, random_count: int, seed: int, begin: Callable[[str], 
 
     Raises BitsDiffer at the first difference, ToolMissing, ToolFailed.
     """
+    build.forget(SIMULATION)
     bundle = build.bundle()
     circuit, graph = circuit_of(bundle), step_graph(bundle)
     begin("compiling the simulator")

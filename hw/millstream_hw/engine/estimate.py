@@ -15,6 +15,8 @@ from millstream_hw.parts import Part
 
 #: Cycles from the last product of an instruction to the first of the next one.
 _BETWEEN = 16
+#: Cycles from a sum to its place in the data memory.
+_PIPELINE = 9
 #: Cycles from the last word in to the first instruction, and for each word out.
 _START, _WORD_OUT = 4, 4
 
@@ -46,8 +48,14 @@ def frame_cycles(image: Image) -> int:
 
 
 def _cycles(it: Instruction, lanes: int) -> int:
-    leaving = lanes - 1 if it.lanes else 0
-    return it.n_i * it.n_j * it.n_k + leaving + _BETWEEN
+    return it.n_i * it.n_j * it.n_k + _BETWEEN + (_leaving(it, lanes) if it.lanes else 0)
+
+
+def _leaving(it: Instruction, lanes: int) -> int:
+    """Cycles that the last tile takes longer to leave than a single result: one for each further result, or,
+    when few lanes hold one, until the empty ones have passed."""
+    results = it.m_j - (it.n_j - 1) * lanes
+    return max(results - 1, lanes - 1 - _PIPELINE)
 
 
 def _tables(image: Image) -> int:

@@ -205,7 +205,7 @@ def _show(exported: Exported, path: str, key: str) -> None:
     out = console()
     out.print()
     out.print(facts(summary))
-    if document["quantization"]:
+    if document["quantization"] and document["quantization"]["left in float"]:
         out.print(left_in_float(document["quantization"]))
 
 

@@ -120,6 +120,9 @@ assign place_b = b_now;
 reg valid_1, valid_2, valid_3, done_1, done_2, done_3, first_1, first_2, first_3, sums_ready;
 reg signed [15:0] factor_a;
 reg [LANES*16-1:0] weight_1, factor_b;
+reg [15:0] single_b;
+// Chosen behind the registers: block RAM is slow, and nothing may stand between it and them.
+wire [15:0] first_b = uses_lanes ? factor_b[15:0] : single_b;
 reg signed [31:0] products [0:LANES-1];
 reg signed [SUM-1:0] sums [0:LANES-1];
 reg signed [SUM-1:0] waiting [0:LANES-1];
@@ -132,9 +135,9 @@ integer lane;
 always @(posedge clk) begin
     factor_a <= read_a;
     factor_b <= weight_1;
-    if (!uses_lanes) factor_b[15:0] <= read_b;
+    single_b <= read_b;
     for (lane = 0; lane < LANES; lane = lane + 1) begin
-        products[lane] <= factor_a * $signed(factor_b[lane*16 +: 16]);
+        products[lane] <= factor_a * $signed(lane == 0 ? first_b : factor_b[lane*16 +: 16]);
         if (valid_3) sums[lane] <= (first_3 ? nothing : sums[lane]) + products[lane];
     end
     if (sums_ready) for (lane = 0; lane < LANES; lane = lane + 1) waiting[lane] <= sums[lane];
