@@ -15,12 +15,14 @@ import onnx
 import onnx.helper
 
 from millstream.coarse import DOMAIN
+from millstream.errors import GraphInvalid
 from millstream.gap import Gap, refuse
 from millstream.graph import StepGraph, initializers, origin, tensor
 from millstream.quantize.fixed_point import functions
 from millstream.quantize.fixed_point.ranges import MOVES
 from millstream.quantize.product import attributes
 from millstream.reference.operators import OPERATORS
+from millstream.reference.quantization import quantize_linear
 
 
 @dataclass(frozen=True)
@@ -227,25 +229,25 @@ class _Reader:
     def _operation(self, node: onnx.NodeProto) -> None:
         work: Work
         first, *rest = node.input
-        values = [self.constants.get(name) for name in rest]
         match node.op_type:
             case functions.PRODUCT:
-                work = Product(first, values[0], values[1])
+                work = Product(first, self._parameter(rest[0]), self._parameter(rest[1]))
             case functions.SCALE:
-                work = Scale(first, values[0], values[1])
+                work = Scale(first, self._parameter(rest[0]), self._parameter(rest[1]))
             case functions.ADD:
                 self._note_constant(rest[1])
-                work = Add(first, int(values[0]), rest[1], int(values[2]))
+                aligns = [int(self._parameter(name)) for name in (rest[0], rest[2])]
+                work = Add(first, aligns[0], rest[1], aligns[1])
             case functions.MULTIPLY:
                 self._note_constant(rest[0])
                 work = Multiply(first, rest[0])
             case functions.CONTRACT:
                 work = Contract(first, rest[0])
             case _:
-                work = Table(first, values[0], _shift(values[1]))
+                work = Table(first, self._parameter(rest[0]), _shift(self._parameter(rest[1])))
         rounding = None
         if not isinstance(work, Table):
-            scale, low, high = (self.constants[name] for name in node.input[-3:])
+            scale, low, high = (self._parameter(name) for name in node.input[-3:])
             rounding = Rounding(_shift(scale), int(low), int(high))
         self._note_constant(first)
         self._add(node.output[0], work, rounding, origin(node))
@@ -282,6 +284,12 @@ class _Reader:
             array = self.constants[name]
             self.used[name] = array.reshape(array.shape or (1,))
 
+    def _parameter(self, name: str) -> np.ndarray:
+        """A constant operand of a fixed-point operation. Raises GraphInvalid when it is computed."""
+        if name not in self.constants:
+            raise GraphInvalid("a parameter of a fixed-point operation is no constant", where=name)
+        return self.constants[name]
+
     def _graph_inputs(self) -> set[str]:
         return {value.name for value in self.graph.model.graph.input}
 
@@ -289,11 +297,11 @@ class _Reader:
         return self.shapes[name][1:]
 
     def _fraction(self, scale: str) -> int:
-        return _shift(self.constants[scale])
+        return _shift(self._parameter(scale))
 
     def _initial(self, port: Port) -> np.ndarray:
-        scale = np.float32(2.0**-port.fraction)
-        return OPERATORS["QuantizeLinear"](self.initial[port.real], scale, np.array(0, np.int16))
+        scale = np.array(2.0**-port.fraction, np.float32)
+        return quantize_linear(self.initial[port.real], scale, np.array(0, np.int16))
 
     def _around(self, kept: set[str]) -> onnx.ModelProto | None:
         """The nodes that stay on the host, fed by the circuit's outputs and by states of their own."""
@@ -322,11 +330,9 @@ class _Reader:
         return model
 
 
-def _shift(scale: np.ndarray | None) -> int:
-    """n of a scale 2^-n."""
-    if scale is None:
-        raise ValueError("a scale that is no constant")
+def _shift(scale: np.ndarray) -> int:
+    """n of a scale 2^-n. Raises GraphInvalid when it is no power of two."""
     mantissa, exponent = np.frexp(np.float64(scale))
     if mantissa != 0.5:
-        raise ValueError(f"{float(scale)} is no power of two")
+        raise GraphInvalid(f"a scale of {float(scale)}, which is no power of two")
     return 1 - int(exponent)

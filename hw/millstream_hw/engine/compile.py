@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,18 @@ _AS_IT_IS = Rounding(0, -(1 << 15), (1 << 15) - 1)
 #: An addition aligns by constants of 16 bits.
 _MOST_ALIGN = 1 << 14
 _LARGEST_INPUT = 1 << 15
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """The terms of each sum: how many, and the strides from one to the next."""
+
+    count: int
+    by_a: int
+    by_b: int
+
+
+_ONE_TERM = _Terms(1, 0, 0)
 
 
 def compile_circuit(circuit: Circuit, lanes: int) -> Image:
@@ -180,8 +192,7 @@ class _Compiler:
 
     def _product(self, operation: Operation, product: Product) -> None:
         length, outputs = product.weight.shape
-        (x,) = self._nested([self._where(product.x)], "one row")
-        ((base, _, stride),) = nest([x]).walks
+        x = self._row(self._where(product.x))
         # A tile takes at least as long as its results take to leave.
         padded = max(length, self._lanes)
         tiles = -(-outputs // self._lanes)
@@ -196,8 +207,8 @@ class _Compiler:
         target = self._memory.addresses[operation.output]
         self._program.append(
             Instruction(
-                a=base,
-                a_k=stride,
+                a=int(x[0]),
+                a_k=int(x[1] - x[0]) if length > 1 else 0,
                 out=int(target[0]),
                 out_j=1,
                 bias=self._bias(product.bias + _half(rounding)),
@@ -216,44 +227,15 @@ class _Compiler:
     def _add(self, operation: Operation, add: Add) -> None:
         """Two terms: a walks from the first operand to the second, b over the two alignments."""
         a, b = self._spread(add.a, operation), self._spread(add.b, operation)
-        align = self._memory.constant(np.array([add.align_a, add.align_b]))
-        target = self._memory.addresses[operation.output]
-        if len(set((b - a).tolist())) > 1:
+        if np.unique(b - a).size > 1:
             a, b = self._contiguous(a), self._contiguous(b)
-        found = nest([a, target])
-        if found is None:
-            a = self._contiguous(a)
-            b = self._contiguous(b)
-            found = nest([a, target])
-        walk, out = found.walks
-        rounding = _rounding(operation)
-        self._note_sums(
-            np.array([(abs(add.align_a) + abs(add.align_b)) * _LARGEST_INPUT]),
-            np.zeros(1, np.int64),
-            rounding,
-        )
-        self._program.append(
-            Instruction(
-                a=walk[0],
-                a_i=walk[1],
-                a_j=walk[2],
-                a_k=int(b[0] - a[0]),
-                b=int(align[0]),
-                b_k=1,
-                out=out[0],
-                out_i=out[1],
-                out_j=out[2],
-                bias=self._bias(np.array([_half(rounding)])),
-                n_i=found.n_i,
-                n_j=found.n_j,
-                n_k=2,
-                m_i=found.n_i,
-                m_j=found.n_j,
-                shift=rounding.shift,
-                low=rounding.low,
-                high=rounding.high,
-            )
-        )
+        align = self._memory.constant(np.array([add.align_a, add.align_b]))
+        rounding, size = _rounding(operation), operation.size
+        worst = (abs(add.align_a) + abs(add.align_b)) * _LARGEST_INPUT
+        self._note_sums(np.array([worst]), np.zeros(1, np.int64), rounding)
+        operands = [a, np.repeat(align[0], size)]
+        target, bias = self._memory.addresses[operation.output], np.full(size, _half(rounding))
+        self._emit(operands, target, bias, rounding, terms=_Terms(2, int(b[0] - a[0]), 1))
 
     def _contract(self, operation: Operation, contract: Contract) -> None:
         """A sum of products for each element of the result, by one multiplier."""
@@ -266,11 +248,9 @@ class _Compiler:
         (a_k, rows), (b_k, columns) = self._along_sum(rows), self._along_sum(columns)
         target, rounding = self._memory.addresses[operation.output], _rounding(operation)
         self._note_sums(np.array([length * _LARGEST_INPUT**2]), np.zeros(1, np.int64), rounding)
-        start = len(self._program)
         bias = np.full(operation.size, _half(rounding))
-        self._emit([rows[:, 0], columns[:, 0]], target, bias, rounding)
-        for place in range(start, len(self._program)):
-            self._program[place] = replace(self._program[place], n_k=length, a_k=a_k, b_k=b_k)
+        operands = [rows[:, 0], columns[:, 0]]
+        self._emit(operands, target, bias, rounding, terms=_Terms(length, a_k, b_k))
 
     def _along_sum(self, terms: np.ndarray) -> tuple[int, np.ndarray]:
         """The stride along the sum, and the terms, copied when they have no single one."""
@@ -305,8 +285,9 @@ class _Compiler:
         bias: np.ndarray,
         rounding: Rounding,
         table: int | None = None,
+        terms: _Terms = _ONE_TERM,
     ) -> None:
-        """One product for each element; cut into stretches when no two loops walk it."""
+        """One sum of products for each element; cut into stretches when no two loops walk it."""
         alike = bool(np.all(bias == bias[0]))
         base = self._bias(bias[:1] if alike else bias)
         places = base + (np.zeros if alike else np.arange)(len(bias), dtype=np.int64)
@@ -314,7 +295,8 @@ class _Compiler:
         found = nest(patterns)
         if found is None:
             for part in _common_runs(patterns):
-                self._emit([p[part] for p in operands], target[part], bias[part], rounding, table)
+                parts = [pattern[part] for pattern in operands]
+                self._emit(parts, target[part], bias[part], rounding, table, terms)
             return
         a, b, out, walk = found.walks
         self._program.append(
@@ -331,8 +313,11 @@ class _Compiler:
                 bias=walk[0],
                 bias_i=walk[1],
                 bias_j=walk[2],
+                a_k=terms.by_a,
+                b_k=terms.by_b,
                 n_i=found.n_i,
                 n_j=found.n_j,
+                n_k=terms.count,
                 m_i=found.n_i,
                 m_j=found.n_j,
                 shift=rounding.shift,
@@ -353,13 +338,9 @@ class _Compiler:
         shape = self._shapes[name]
         return np.broadcast_to(self._where(name).reshape(shape), operation.shape).reshape(-1)
 
-    def _nested(self, patterns: list[np.ndarray], kind: str) -> list[np.ndarray]:
-        """The patterns, each copied into a row when one loop does not walk it."""
-        found = []
-        for pattern in patterns:
-            steps = np.unique(np.diff(pattern))
-            found.append(pattern if steps.size <= 1 else self._contiguous(pattern))
-        return found
+    def _row(self, pattern: np.ndarray) -> np.ndarray:
+        """The pattern, copied into a row when it has more than one stride."""
+        return pattern if np.unique(np.diff(pattern)).size <= 1 else self._contiguous(pattern)
 
     def _contiguous(self, pattern: np.ndarray) -> np.ndarray:
         copy = self._memory.reserve(len(pattern))

@@ -77,5 +77,7 @@ def _lane_sums(image: Image, it: Instruction, data: np.ndarray) -> np.ndarray:
 
 
 def _places(shape: tuple[int, ...], base: int, *strides: int) -> np.ndarray:
-    grids = np.indices(shape)
-    return base + sum(grid * stride for grid, stride in zip(grids, strides, strict=True))
+    places = np.full(shape, base)
+    for grid, stride in zip(np.indices(shape), strides, strict=True):
+        places += grid * stride
+    return places

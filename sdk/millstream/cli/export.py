@@ -72,7 +72,9 @@ def export(
     ] = None,
     quantize: Annotated[
         str | None,
-        typer.Option(metavar="FORMAT", help="w8, w8a8 or w8a8-static: see docs/quantize.md. Without: float."),
+        typer.Option(
+            metavar="FORMAT", help="w8, w8a8, w8a8-static, fixed16: docs/quantize.md. Without: float."
+        ),
     ] = None,
     max_error: Annotated[
         float | None,

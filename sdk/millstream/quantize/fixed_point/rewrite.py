@@ -7,7 +7,7 @@ value (a GELU written as erf, x * sigmoid(x)) one table. A ReLU behind a roundin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -204,7 +204,9 @@ class _Core:
     def _joined(self, node: onnx.NodeProto) -> None:
         (root, first), (_, second) = (self._function(name) for name in node.input)
         operation = OPERATORS[node.op_type]
-        self._writer.pending[node.output[0]] = Unary(root, lambda x: operation(first(x), second(x)))
+        self._writer.pending[node.output[0]] = Unary(
+            root, lambda x: np.asarray(operation(first(x), second(x)))
+        )
 
     def _target(self, node: onnx.NodeProto) -> tuple[str, int]:
         """Where a rounding stores: its own value, or the ReLU of it with a lower limit of 0."""
@@ -222,7 +224,7 @@ def _gaps(region: Region, graph: StepGraph) -> list[Gap]:
     return [gap(node, why) for node in region.core if (why := _obstacle(node, constants))]
 
 
-def _obstacle(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> str:
+def _obstacle(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> str:
     """Why a node has no fixed-point form; empty when it has one."""
     kind = node.op_type
     if node.domain not in ("", "ai.onnx"):

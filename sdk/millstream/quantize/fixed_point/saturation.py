@@ -31,10 +31,10 @@ def saturation(graph: StepGraph, calibration: Calibration, ticks: int = 512) -> 
         for node in graph.model.graph.node
         if node.domain == DOMAIN or node.op_type == "QuantizeLinear"
     ]
-    counts = dict.fromkeys(names, (0, 0))
+    counts: dict[str, tuple[int, int]] = dict.fromkeys(names, (0, 0))
     for values in stream(observed(graph, names), calibration, ticks):
         for name, (total, limited) in counts.items():
             array = values[name]
-            met = np.count_nonzero((array == LOWEST) | (array == HIGHEST))
+            met = int(np.count_nonzero((array == LOWEST) | (array == HIGHEST)))
             counts[name] = (total + array.size, limited + met)
     return {name: Saturation(*count) for name, count in counts.items() if count[1]}
