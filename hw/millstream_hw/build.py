@@ -21,12 +21,15 @@ from millstream.writing import room_beside, write_pieces
 from millstream_hw.errors import BuildInvalid
 from millstream_hw.estimate import Estimate
 from millstream_hw.parts import Part, part_named
+from millstream_hw.planning import Plan
 from millstream_runtime import strict_json
 from millstream_runtime.bundle import MANIFEST, Bundle
 
 RECORD = "build.json"
 MODEL = "model"
 FORMAT = 1
+#: Endings of the files that tools read.
+SOURCES = (".v", ".vh", ".hex", ".mem")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,12 @@ class Build:
     sources: tuple[str, ...]
     estimate: Estimate
     key: str
+
+    @property
+    def title(self) -> str:
+        """What it is, on one line."""
+        lanes = f" with {self.lanes} lanes" if self.lanes else ""
+        return f"{self.model} on {self.part} at {self.clock_mhz:g} MHz, {self.road}{lanes}"
 
     @property
     def target(self) -> Part:
@@ -80,24 +89,24 @@ class Build:
 def write(
     folder: str,
     bundle: Bundle,
-    road: str,
+    plan: Plan,
     part: Part,
     clock_mhz: float,
-    lanes: int,
-    files: Mapping[str, bytes],
-    estimate: Estimate,
 ) -> tuple[Build, bool]:
-    """Write a build; the second result is False when the same one stood there already.
+    """Write a build of a plan that fits; the second result is False when the same one stood there already.
 
     Raises FileInTheWay when something else stands there.
     """
+    if plan.estimate is None:
+        raise ValueError("a plan that cannot be built")
+    files = plan.files()
     folder = folder.rstrip("/" + os.sep)
     sources = tuple(sorted(name for name in files if name.endswith(".v")))
     members = {MANIFEST: strict_json.dumps(bundle.manifest.to_json()), **bundle.members}
     everything = {**files, **{os.path.join(MODEL, name): data for name, data in members.items()}}
-    key = _key(everything, road, part.name, str(clock_mhz), version("millstream"))
+    key = _key(everything, plan.road, part.name, str(clock_mhz), version("millstream"))
     name = bundle.manifest.model.name
-    build = Build(folder, name, road, part.name, clock_mhz, lanes, sources, estimate, key)
+    build = Build(*(folder, name, plan.road, part.name, clock_mhz, plan.lanes, sources, plan.estimate, key))
     if os.path.exists(folder):
         if not os.path.isfile(os.path.join(folder, RECORD)):
             raise FileInTheWay(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from millstream_hw.build import Build
     from millstream_hw.parts import Part
+    from millstream_hw.planning import Plan
 
 _T = TypeVar("_T")
 
@@ -36,13 +37,14 @@ Clock = Annotated[
 Lanes = Annotated[
     int | None, typer.Option(min=1, max=128, help="Multipliers of the engine. Without: the most that fit.")
 ]
+Road = Annotated[str, typer.Option(metavar="ROAD", help="engine, or da4ml for tiny models.")]
 BuildPath = Annotated[
     str, typer.Argument(metavar="BUILD", help="A folder that `millstream fpga build` made.")
 ]
 
 
 def plan(bundle: BundlePath, part: PartName, clock: Clock = None, as_json: Json = False) -> None:
-    """Estimate what the model takes of a part, before it is built; exit code 1 says that it does not fit."""
+    """Estimate what each road takes of a part, before it is built; exit code 1 says that none fits."""
     from millstream.quantize.calibration import Calibration
     from millstream.quantize.fixed_point import saturation
     from millstream_hw import planning
@@ -51,45 +53,26 @@ def plan(bundle: BundlePath, part: PartName, clock: Clock = None, as_json: Json 
     from millstream_runtime.spec import GOLDEN
 
     target = part_named(part)
+    speed = _clock(clock, target)
     read = millstream_runtime.read(bundle)
-    found = planning.plan_engine(planning.circuit_of(read), target)
+    found = planning.circuit_of(read)
+    plans = [planning.plan(found, target, road) for road in planning.ROADS]
     frames = golden.load(read.members[GOLDEN], read.manifest.model).inputs[0]
     met = saturation(planning.step_graph(read), Calibration([frames], read.initial()))
-    speed = _clock(clock, target)
-    document = {
-        "part": target.name,
-        "clock_mhz": speed,
-        "fits": not found.overflows,
-        "overflows": found.overflows,
-        "roads": {"engine": {"lanes": found.image.lanes, **asdict(found.estimate)}},
-        "microseconds": found.estimate.microseconds(speed),
-        "saturated": {name: asdict(count) for name, count in met.items()},
-    }
+    fits = any(each.fits for each in plans)
     if as_json:
-        print_json(document)
+        roads = {each.road: _road(each, speed) for each in plans}
+        print_json({"part": target.name, "clock_mhz": speed, "fits": fits, "roads": roads, "saturated": met})
     else:
-        needs = found.estimate
-        rows = (
-            ("logic tables", needs.tables, target.tables),
-            ("registers", needs.registers, target.registers),
-            ("multipliers", needs.multipliers, target.multipliers),
-            ("block RAMs", needs.blocks, target.blocks),
-        )
         out = console()
-        title = f"engine with {found.image.lanes} lanes, estimated"
-        out.print(table(("", "needs", f"{target.name} has"), rows, title=title))
+        columns = ("", *(f"{each.road} {each.lanes or ''}".strip() for each in plans), f"{target.name} has")
+        out.print(table(columns, _planned(plans, target, speed), title="estimated"))
+        for each in plans:
+            reasons = [*each.overflows, *map(str, each.gaps)]
+            out.print(facts({each.road: "fits" if each.fits else "no: " + "; ".join(reasons)}))
         limits = ", ".join(f"{name}: {c.limited} of {c.values}" for name, c in met.items())
-        out.print(
-            facts(
-                {
-                    "cycles a frame": needs.cycles,
-                    f"us a frame at {speed:g} MHz": needs.microseconds(speed),
-                    "at a limit in the golden frames": limits or "no value",
-                    "fits": "no: " + "; ".join(found.overflows) if found.overflows else "yes",
-                }
-            )
-        )
-    if found.overflows:
+        out.print(facts({"at a limit in the golden frames": limits or "no value"}))
+    if not fits:
         raise typer.Exit(1)
 
 
@@ -97,6 +80,7 @@ def build(
     bundle: BundlePath,
     part: PartName,
     output: Annotated[str, typer.Option("--output", "-o", metavar="FOLDER", help="Where the build goes.")],
+    road: Road = "engine",
     clock: Clock = None,
     lanes: Lanes = None,
     as_json: Json = False,
@@ -106,16 +90,15 @@ def build(
     from millstream_hw.parts import part_named
 
     target = part_named(part)
-    made, new = building.build_engine(
-        millstream_runtime.read(bundle), target, _clock(clock, target), lanes, output
-    )
-    document = {"folder": made.folder, "new": new, "lanes": made.lanes, "sources": made.sources}
+    read = millstream_runtime.read(bundle)
+    made, new = building.build(read, target, _clock(clock, target), road, lanes, output)
+    document = {"folder": made.folder, "new": new, "road": made.road, "lanes": made.lanes}
     if as_json:
-        print_json(document)
+        print_json({**document, "sources": made.sources})
         return
     shown = {
         "build": made.folder + ("" if new else " (was there already)"),
-        "engine": f"{made.lanes} lanes, {made.part} at {made.clock_mhz:g} MHz",
+        "circuit": made.title,
         "next": f"millstream fpga sim {made.folder}; millstream fpga synth {made.folder}",
     }
     console().print(facts(shown))
@@ -173,11 +156,33 @@ for _command in (plan, build, sim, synth, report):
     app.command()(guarded(_command))
 
 
+def _road(planned: Plan, speed: float) -> dict[str, object]:
+    needs = planned.estimate
+    found = {**asdict(needs), "microseconds": needs.microseconds(speed)} if needs else {}
+    reasons = [*planned.overflows, *map(str, planned.gaps)]
+    return {"fits": planned.fits, "lanes": planned.lanes, **found, "why not": reasons}
+
+
+def _planned(plans: list[Plan], part: Part, speed: float) -> list[tuple[str, ...]]:
+    """One row for each quantity: what each road needs, and what the part has."""
+    quantities = {
+        "logic tables": (lambda e: e.tables, part.tables),
+        "registers": (lambda e: e.registers, part.registers),
+        "multipliers": (lambda e: e.multipliers, part.multipliers),
+        "block RAMs": (lambda e: e.blocks, part.blocks),
+        "cycles a frame": (lambda e: e.cycles, None),
+        f"us a frame at {speed:g} MHz": (lambda e: round(e.microseconds(speed), 2), None),
+    }
+    return [
+        (name, *(f"{read(p.estimate):,}" if p.estimate else "-" for p in plans), f"{has:,}" if has else "")
+        for name, (read, has) in quantities.items()
+    ]
+
+
 def _show(made: Build) -> None:
     from millstream_hw import report as reports
 
-    title = f"{made.model} on {made.part}, {made.road} with {made.lanes} lanes"
-    console().print(table(reports.COLUMNS, reports.rows(made), title=title))
+    console().print(table(reports.COLUMNS, reports.rows(made), title=made.title))
 
 
 def _working(quiet: bool, work: Callable[[Callable[[str], None]], _T]) -> _T:

@@ -45,7 +45,7 @@ def page(build: Build) -> str:
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows(build)
     )
     tools = "; ".join((build.noted(SYNTHESIS) or {}).get("tools", ())) or "nothing was synthesized yet"
-    title = escape(f"{build.model} on {build.part}, {build.road} with {build.lanes} lanes")
+    title = escape(build.title)
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body{{font-family:sans-serif;margin:2em}}td,th{{padding:.3em 1em;border-bottom:1px solid #ccc;

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from millstream_hw import closed_loop, verilator
-from millstream_hw.build import Build
+from millstream_hw.build import SOURCES, Build
 from millstream_hw.planning import circuit_of, step_graph
 from millstream_hw.verilator import Traffic
 from millstream_runtime import golden as golden_frames
@@ -73,7 +73,7 @@ def simulator(build: Build) -> str:
             new = os.path.join(room, _FOLDER)
             os.mkdir(new)
             for name in os.listdir(build.folder):
-                if name.endswith((".v", ".vh", ".hex")):
+                if name.endswith(SOURCES):
                     shutil.copy(build.path(name), new)
             verilator.compile_simulator(new, build.sources)
             os.rename(new, folder)

@@ -12,7 +12,7 @@ from typing import Any
 
 from millstream.errors import ToolMissing
 from millstream_hw import tools
-from millstream_hw.build import Build
+from millstream_hw.build import SOURCES, Build
 from millstream_hw.errors import ToolFailed
 from millstream_hw.parts import Part
 
@@ -50,12 +50,12 @@ def synthesize(build: Build, begin: Callable[[str], None]) -> Synthesis:
     if not part.place:
         raise ToolMissing(
             f"{part.name} is synthesized by Vivado, which is not driven from here",
-            fix=f"add {', '.join(build.sources)} and the .hex files of {build.folder} to a Vivado project",
+            fix=f"add {', '.join(build.sources)} and the memory files of {build.folder} to a Vivado project",
         )
     yosys, nextpnr = tools.find("yosys"), tools.find(f"nextpnr-{part.family}")
     with tempfile.TemporaryDirectory(dir=build.folder, prefix=".synthesis-") as room:
         for name in os.listdir(build.folder):
-            if name.endswith((".v", ".vh", ".hex")):
+            if name.endswith(SOURCES):
                 os.link(build.path(name), os.path.join(room, name))
         begin(f"{yosys.name} for {part.name}")
         yosys.run(["-q", "-p", _script(build.sources, part)], room, "yosys.log")

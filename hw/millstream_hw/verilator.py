@@ -44,8 +44,9 @@ def compile_simulator(folder: str, sources: Sequence[str]) -> None:
     with open(os.path.join(folder, "harness.cpp"), "w", encoding="utf-8") as file:
         file.write(harness)
     verilator.run(
-        ["--cc", "--exe", "--build", "-O3", "-Wall", "-Wno-DECLFILENAME", "-Wno-WIDTH", "-Wno-UNUSED",
-         "--top-module", "millstream_top", "-MAKEFLAGS", _OPTIMIZE, *sources, "harness.cpp"],
+        ["--cc", "--exe", "--build", "-O3", "-Wall", "-Wno-fatal", "-Wno-DECLFILENAME",
+         "-Wno-WIDTH", "-Wno-UNUSED", "--top-module", "millstream_top", "-MAKEFLAGS", _OPTIMIZE,
+         *sources, "harness.cpp"],
         folder,
         "verilator.log",
     )  # fmt: skip

@@ -6,7 +6,7 @@ import onnx.helper
 import pytest
 from fixed_graphs import GRAPHS, calibration, fixed, gaussian, gru, recurrent, shuffle, step, zeros
 
-from millstream.errors import UnsupportedOperators
+from millstream.errors import DataInvalid, UnsupportedOperators
 from millstream.quantize.calibration import observed, stream
 from millstream.quantize.error import relative_errors
 from millstream.quantize.fixed_point import saturation
@@ -118,6 +118,19 @@ def test_every_node_that_fixed_point_lacks_is_told_at_once():
         fixed(graph, gaussian(graph))
     for kind in ("CumSum", "Round", "Div"):
         assert kind in str(caught.value)
+
+
+def test_a_state_that_grows_without_end_is_refused():
+    text = """
+    step (float[B, 2] input, float[B, 2] state) => (float[B, 2] output, float[B, 2] state_next) {
+      grown = Mul (state, two)
+      state_next = Add (grown, input)
+      output = Identity (state_next)
+    }
+    """
+    graph = step(text, {}, {"two": np.array(2.0, np.float32)}, ["state"])
+    with pytest.raises(DataInvalid, match="state_next"):
+        fixed(graph, gaussian(graph))
 
 
 def test_a_float_graph_is_no_circuit():

@@ -40,6 +40,9 @@ def test_a_model_too_large_is_refused_at_once_and_by_name(fpga, bundle):
     assert refused.exit_code == 1
     assert "block RAMs, ice40up5k has 30" in refused.stderr
     assert not (bundle.parent / "small").exists()
+    unrolled = fpga("build", bundle, "--part", "lfe5u-85f", "--road", "da4ml", "-o", bundle.parent / "small")
+    assert unrolled.exit_code == 4
+    assert "constants would be wired" in unrolled.stderr
     assert time.monotonic() - begun < 20
 
 
@@ -55,6 +58,9 @@ def test_a_part_or_a_clock_that_does_not_exist_is_a_usage_error(fpga, bundle):
     assert "lfe5u-85f" in fpga("plan", bundle, "--part", "z80").stderr
     assert fpga("plan", bundle, "--part", "z80").exit_code == 2
     assert fpga("plan", bundle, "--part", "lfe5u-85f", "--clock", "fast").exit_code == 2
+    options = ("--part", "lfe5u-85f", "-o", bundle.parent / "wrong")
+    assert fpga("build", bundle, *options, "--road", "dirt").exit_code == 2
+    assert fpga("build", bundle, *options, "--road", "da4ml", "--lanes", 2).exit_code == 2
 
 
 def test_the_same_build_is_made_once_and_another_takes_its_place(fpga, bundle, tmp_path):

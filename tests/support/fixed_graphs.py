@@ -78,6 +78,17 @@ step (float[B, 3] input, float[B, 3] first, float[B, 3] second, float[B, 2, 3] w
 }
 """
 
+#: A linear memory that is driven and read, and no function that would need a table.
+_MEMORY = """
+step (float[B, 3] input, float[B, 5] memory) => (float[B, 2] output, float[B, 5] memory_next) {
+  kept = MatMul (memory, a)
+  written = Gemm (input, w, w_bias)
+  memory_next = Add (kept, written)
+  read = MatMul (memory_next, v)
+  output = Relu (read)
+}
+"""
+
 
 def fixed(graph: StepGraph, frames: np.ndarray) -> StepGraph:
     """The graph in 16 bits, calibrated on frames (T, ...) from states of 0."""
@@ -130,12 +141,18 @@ def shuffle() -> StepGraph:
     return step(_SHUFFLE, {}, constants, ["first", "second", "window"])
 
 
+def memory() -> StepGraph:
+    """A driven linear memory of 5, read through a ReLU."""
+    turn = np.roll(np.eye(5, dtype=np.float32), 1, 0) * np.float32(0.9)
+    return step(_MEMORY, {"w": (3, 5), "w_bias": (5,), "v": (5, 2)}, {"a": turn}, ["memory"])
+
+
 def recurrent() -> StepGraph:
     """Products with and without bias, tanh, and a ReLU."""
     return recurrent_graph(7, 11, 5)
 
 
-GRAPHS = {"gru": gru, "attention": attention, "shuffle": shuffle, "recurrent": recurrent}
+GRAPHS = {"gru": gru, "attention": attention, "shuffle": shuffle, "recurrent": recurrent, "memory": memory}
 
 
 def step(

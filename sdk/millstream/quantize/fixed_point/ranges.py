@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
+from millstream.errors import DataInvalid
 from millstream.graph import StepGraph
 from millstream.quantize.calibration import Calibration, observed, stream
 from millstream.quantize.recurrence import LONG, without_reset
@@ -35,13 +36,24 @@ def fraction_bits(largest: float, bits: int) -> int:
 
 
 def measured(graph: StepGraph, names: Sequence[str], calibration: Calibration) -> dict[str, float]:
-    """The largest |value| of each tensor over the example, and over one long stream without reset."""
+    """The largest |value| of each tensor over the example, and over one long stream without reset.
+
+    Raises DataInvalid when one is not finite.
+    """
     largest = dict.fromkeys(names, 0.0)
     looked_at = observed(graph, names)
     for some, ticks in ((calibration, TICKS), (without_reset(calibration), LONG)):
         for values in stream(looked_at, some, ticks):
             for name in names:
                 largest[name] = max(largest[name], float(np.abs(values[name]).max(initial=0)))
+    endless = [name for name, value in largest.items() if not math.isfinite(value)]
+    if endless:
+        raise DataInvalid(
+            "values leave every range while the example streams",
+            where=", ".join(endless[:5]),
+            why="a state grows without end, or the example holds NaN or infinity",
+            fix="make the recurrence stable: fixed point needs bounded states",
+        )
     return largest
 
 
