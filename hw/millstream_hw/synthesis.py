@@ -25,6 +25,8 @@ _NAMES = {
 }
 _FREQUENCY = re.compile(r"Max frequency for clock\s+'[^']*clk[^']*':\s+([\d.]+) MHz")
 
+_VERSION = re.compile(r"(?:Yosys |nextpnr[- ])[0-9][\w.+-]*")
+
 
 @dataclass(frozen=True)
 class Synthesis:
@@ -101,5 +103,7 @@ def _read(report: Mapping[str, Any], said: str, part: Part, versions: tuple[str,
 
 
 def _version(tool: tools.Tool, room: str) -> str:
+    """Name and version of a tool, without how it was built."""
     said = tool.run(["--version"], room, "version.log")
-    return said.strip().splitlines()[-1] if said.strip() else tool.name
+    found = _VERSION.findall(said)
+    return found[-1].replace("-", " ", 1) if found else tool.name

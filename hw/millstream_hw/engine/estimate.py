@@ -14,7 +14,7 @@ from millstream_hw.estimate import Estimate
 from millstream_hw.parts import Part
 
 #: Cycles from the last product of an instruction to the first of the next one.
-_BETWEEN = 16
+_BETWEEN = 17
 #: Cycles from a sum to its place in the data memory.
 _PIPELINE = 9
 #: Cycles from the last word in to the first instruction, and for each word out.

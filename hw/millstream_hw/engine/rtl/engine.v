@@ -117,10 +117,12 @@ assign place_b = b_now;
 
 // --- multiply and accumulate ---
 
-reg valid_1, valid_2, valid_3, done_1, done_2, done_3, first_1, first_2, first_3, sums_ready;
-reg signed [15:0] factor_a;
-reg [LANES*16-1:0] weight_1, factor_b;
-reg [15:0] single_b;
+reg valid_1, valid_2, valid_3, valid_4, sums_ready;
+reg done_1, done_2, done_3, done_4, first_1, first_2, first_3, first_4;
+// What block RAM gives is held beside it, then once more beside the multipliers, which are far apart.
+reg signed [15:0] held_a, factor_a;
+reg [LANES*16-1:0] weight_1, held_b, factor_b;
+reg [15:0] held_single, single_b;
 // Chosen behind the registers: block RAM is slow, and nothing may stand between it and them.
 wire [15:0] first_b = uses_lanes ? factor_b[15:0] : single_b;
 reg signed [31:0] products [0:LANES-1];
@@ -133,12 +135,12 @@ always @(posedge clk) weight_1 <= weights[weight_now[$clog2(WEIGHTS)-1:0]];
 wire signed [SUM-1:0] nothing = 0;
 integer lane;
 always @(posedge clk) begin
-    factor_a <= read_a;
-    factor_b <= weight_1;
-    single_b <= read_b;
+    {held_a, factor_a} <= {read_a, held_a};
+    {held_b, factor_b} <= {weight_1, held_b};
+    {held_single, single_b} <= {read_b, held_single};
     for (lane = 0; lane < LANES; lane = lane + 1) begin
         products[lane] <= factor_a * $signed(lane == 0 ? first_b : factor_b[lane*16 +: 16]);
-        if (valid_3) sums[lane] <= (first_3 ? nothing : sums[lane]) + products[lane];
+        if (valid_4) sums[lane] <= (first_4 ? nothing : sums[lane]) + products[lane];
     end
     if (sums_ready) for (lane = 0; lane < LANES; lane = lane + 1) waiting[lane] <= sums[lane];
     else for (lane = 0; lane < LANES - 1; lane = lane + 1) waiting[lane] <= waiting[lane + 1];
@@ -173,19 +175,19 @@ always @(posedge clk) begin
     write <= !rst && (state == LOAD ? in_valid : emit_8);
 end
 
-wire busy = valid_1 | valid_2 | valid_3 | sums_ready | (waiting_left != 0) | emit_1 | emit_2 | emit_3
+wire busy = valid_1 | valid_2 | valid_3 | valid_4 | sums_ready | (waiting_left != 0) | emit_1 | emit_2 | emit_3
     | emit_4 | emit_5 | emit_6 | emit_7 | emit_8 | write;
 
 always @(posedge clk) begin
     if (rst) begin
-        {valid_1, valid_2, valid_3, sums_ready} <= 0;
+        {valid_1, valid_2, valid_3, valid_4, sums_ready} <= 0;
         {emit_1, emit_2, emit_3, emit_4, emit_5, emit_6, emit_7, emit_8} <= 0;
         waiting_left <= 0;
     end else begin
-        {valid_3, valid_2, valid_1} <= {valid_2, valid_1, issue};
-        {done_3, done_2, done_1} <= {done_2, done_1, issue && k_ends};
-        {first_3, first_2, first_1} <= {first_2, first_1, first};
-        sums_ready <= valid_3 && done_3;
+        {valid_4, valid_3, valid_2, valid_1} <= {valid_3, valid_2, valid_1, issue};
+        {done_4, done_3, done_2, done_1} <= {done_3, done_2, done_1, issue && k_ends};
+        {first_4, first_3, first_2, first_1} <= {first_3, first_2, first_1, first};
+        sums_ready <= valid_4 && done_4;
         if (sums_ready) waiting_left <= uses_lanes ? LANES[7:0] : 8'd1;
         else if (waiting_left != 0) waiting_left <= waiting_left - 8'd1;
         {emit_8, emit_7, emit_6, emit_5, emit_4, emit_3, emit_2, emit_1} <=
@@ -293,7 +295,7 @@ always @(posedge clk) begin
             end
         end
         SEND: begin
-            // The address has to pass two registers before its word may be taken.
+            // The word has to pass three registers before it may be taken.
             if (!sending) begin
                 wait_left <= wait_left - 2'd1;
                 if (wait_left == 0) sending <= 1;
