@@ -48,13 +48,13 @@ EXTRA = {
 
 #: The floors of the toolchain, bottom to top: a module may import from its own floor and below.
 FLOORS = (
-    {"errors", "linker", "origins", "writing"},
+    {"errors", "linker", "object_files", "origins", "whereabouts", "writing"},
     {"budget", "extracting", "gap", "ladder", "sequences", "signing", "user_code"},
     {"graph", "package"},
     {"reference", "coarse", "protocol", "datasets", "float16"},
     {"fold", "trace"},
     {"lower", "quantize"},
-    {"targets", "fallback", "prove", "prove_quantized", "loading", "opening", "cold_load"},
+    {"targets", "fallback", "prove", "prove_quantized", "budgeted", "loading", "opening", "cold_load"},
     {"exporting", "verify", "bench"},
     {"cli"},
     {"__main__"},

@@ -6,7 +6,9 @@
  *
  *     millstream extract kws.mill --target c -o kws
  *     cc -std=c11 -O2 -DMODEL=kws -Ikws main.c kws/step.c kws/weights.c -lm -o kws_run
- *     python golden.py frames kws.mill | ./kws_run | python golden.py check kws.mill
+ *     python golden.py frames kws.mill | ./kws_run | python golden.py check kws.mill c
+ *
+ * A target with a kernel brings kws/weights.S and kws/kernel.o in place of kws/weights.c.
  */
 #include <stdio.h>
 

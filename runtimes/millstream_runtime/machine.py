@@ -22,6 +22,12 @@ def here() -> Machine:
     return Machine(sys.platform, _ARCH_NAMES.get(arch, arch), _linux_features())
 
 
+def is_kind(machine: Machine) -> bool:
+    """Whether this is a machine of that system and architecture, whatever its features; empty means any."""
+    this = here()
+    return machine.system in ("", this.system) and machine.arch in ("", this.arch)
+
+
 def check(machine: Machine) -> None:
     """Raise MachineMismatch when code compiled for `machine` cannot run here; empty fields mean any."""
     this = here()

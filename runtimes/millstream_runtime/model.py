@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,9 +65,11 @@ def load(
     when one backend is asked for; NoBackendOpens with every reason when none is.
     """
     bundle = bundles.read(path, limits, trusted_keys)
-    if backend is None:
-        return _best(bundle)
-    return open_target(bundle, target_of(bundle, backend))
+    if backend is not None:
+        targets = targets_of(bundle, backend)
+        return open_target(bundle, targets[0]) if len(targets) == 1 else _first(bundle, targets)
+    held = {target.backend for target in bundle.manifest.targets}
+    return _first(bundle, [t for name, _ in BACKENDS if name in held for t in targets_of(bundle, name)])
 
 
 def open_target(bundle: Bundle, target: TargetSpec) -> Model:
@@ -81,31 +83,32 @@ def open_target(bundle: Bundle, target: TargetSpec) -> Model:
     return Model(manifest, target, Core(manifest.model, step, bundle.initial(), manifest.model_sha256))
 
 
-def target_of(bundle: Bundle, backend: str) -> TargetSpec:
-    """The bundle's first target for this backend. Raises BackendUnknown."""
+def targets_of(bundle: Bundle, backend: str) -> tuple[TargetSpec, ...]:
+    """The bundle's targets for this backend, those first that ask more of a machine: they make more of it.
+
+    Raises BackendUnknown.
+    """
     load_backend(backend)
     targets = bundle.manifest.targets
-    for target in targets:
-        if target.backend == backend:
-            return target
-    raise BackendUnknown(
-        f"the bundle has no target for {backend}",
-        where=bundle.path,
-        why="it has " + (", ".join(t.backend for t in targets) or "none"),
-        fix="export it again with that target",
-    )
+    found = sorted((t for t in targets if t.backend == backend), key=lambda t: -len(t.machine.features))
+    if not found:
+        raise BackendUnknown(
+            f"the bundle has no target for {backend}",
+            where=bundle.path,
+            why="it has " + (", ".join(t.backend for t in targets) or "none"),
+            fix="export it again with that target",
+        )
+    return tuple(found)
 
 
-def _best(bundle: Bundle) -> Model:
-    """The first target that opens, in the order of BACKENDS."""
+def _first(bundle: Bundle, targets: Sequence[TargetSpec]) -> Model:
+    """The first of the targets that opens. Raises NoBackendOpens with every reason."""
     reasons = []
-    for name, _ in BACKENDS:
-        for target in bundle.manifest.targets:
-            if target.backend == name:
-                try:
-                    return open_target(bundle, target)
-                except BackendError as error:
-                    reasons.append(f"{target.name}: {error}".replace("\n", "\n  "))
+    for target in targets:
+        try:
+            return open_target(bundle, target)
+        except BackendError as error:
+            reasons.append(f"{target.name}: {error}".replace("\n", "\n  "))
     raise NoBackendOpens(
         "no backend opens this bundle here",
         where=bundle.path,

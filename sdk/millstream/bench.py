@@ -12,12 +12,12 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from millstream.opening import Opened, open_all
-from millstream_runtime.backends import has_backend
+from millstream.opening import Opened, asked, open_all
+from millstream.whereabouts import runs_here, why_elsewhere
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.golden import Golden, load
 from millstream_runtime.model import Model
-from millstream_runtime.spec import GOLDEN, Memory
+from millstream_runtime.spec import GOLDEN, Memory, TargetSpec
 
 _WARM_UP = 100
 #: Libraries that spread one step over threads would measure the machine, not the step.
@@ -45,24 +45,31 @@ class Measured:
 
 
 def bench(bundle: Bundle, frames: int, backend: str | None = None) -> tuple[Measured, ...]:
-    """Measure every target that opens, or the one of `backend`, over `frames` steps on golden frames.
+    """Measure every target that opens, or those of `backend`, over `frames` steps on golden frames.
 
     A backend that compiles on the device has done so before: its cold load reads the cache.
     Raises NoBackendOpens, BatchFixed, a BackendError for the backend asked for.
     """
     golden = load(bundle.members[GOLDEN], bundle.manifest.model)
-    return tuple(_measured(bundle, one, golden, frames) for one in open_all(bundle, backend))
+    chosen = asked(bundle, backend)
+    opened = open_all(bundle, [target for target in chosen if runs_here(target)])
+    measured = {one.target.name: _measured(bundle, one, golden, frames) for one in opened}
+    return tuple(measured.get(target.name) or _elsewhere(target) for target in chosen)
 
 
 def _measured(bundle: Bundle, opened: Opened, golden: Golden, frames: int) -> Measured:
-    target, speed, why = opened.target, None, opened.why
-    if not has_backend(target.backend):
-        why = "runs without Python: measure it on its device"
-    elif opened.model is not None:
+    target, speed = opened.target, None
+    if opened.model is not None:
         times = step_times(opened.model, golden, frames)
         median, p99 = np.percentile(times, [50, 99])
         speed = Speed(float(median), float(p99), _cold_load(bundle.path, target.backend))
-    return Measured(target.name, target.backend, target.memory, speed, why)
+    return Measured(target.name, target.backend, target.memory, speed, opened.why)
+
+
+def _elsewhere(target: TargetSpec) -> Measured:
+    """A target that this machine could only emulate, which says nothing of its speed."""
+    why = f"{why_elsewhere(target)}: measure it on its device"
+    return Measured(target.name, target.backend, target.memory, None, why)
 
 
 def step_times(model: Model, golden: Golden, count: int) -> np.ndarray:

@@ -22,9 +22,9 @@ class Budget:
     ram: int | None = None
 
 
-def flash(memory: Memory) -> int:
-    """Bytes of constants. The code comes on top; its size is the device compiler's affair."""
-    return memory.weights
+def flash(memory: Memory, code: int) -> int:
+    """Bytes of constants, and of code where it is compiled: that of sources is their compiler's affair."""
+    return memory.weights + code
 
 
 def ram(memory: Memory) -> int:
@@ -32,11 +32,14 @@ def ram(memory: Memory) -> int:
     return 2 * memory.state + memory.scratch
 
 
-def check(budget: Budget, target: str, memory: Memory, program: Callable[[], Program]) -> None:
-    """Raise BudgetExceeded when `memory` does not fit; `program` is asked for the largest buffers then."""
-    over = []
-    if budget.flash is not None and flash(memory) > budget.flash:
-        over.append(f"flash {flash(memory):,} B of {budget.flash:,} B, {_largest(program(), 'constant')}")
+def check(budget: Budget, target: str, memory: Memory, code: int, program: Callable[[], Program]) -> None:
+    """Raise BudgetExceeded when `memory` and `code` bytes do not fit; `program` is asked for the largest
+    buffers then."""
+    over, needed = [], flash(memory, code)
+    if budget.flash is not None and needed > budget.flash:
+        with_code = f" with {code:,} B of code" if code else ""
+        largest = _largest(program(), "constant")
+        over.append(f"flash {needed:,} B{with_code} of {budget.flash:,} B, {largest}")
     if budget.ram is not None and ram(memory) > budget.ram:
         over.append(f"RAM {ram(memory):,} B of {budget.ram:,} B, {_largest(program(), 'state', 'scratch')}")
     if over:

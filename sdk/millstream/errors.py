@@ -97,12 +97,30 @@ class BudgetExceeded(MillstreamError):
     exit_code = 1
 
 
+class BudgetMissed(MillstreamError):
+    """No way to quantize loses as little as was asked; nothing was written."""
+
+    exit_code = 1
+
+
 class GraphInvalid(MillstreamError):
     """A step graph breaks the contract; a pass or an exporter is wrong."""
 
 
 class LinkFailed(MillstreamError):
     """The linker refuses a compiled step; the step asks for something that no library has."""
+
+
+class CallsUnresolved(MillstreamError):
+    """A compiled kernel calls functions that its machine does not bring."""
+
+    exit_code = 4
+
+
+class EmulationFailed(MillstreamError):
+    """A step that runs in an emulator stopped there: it faulted, or the emulator did."""
+
+    exit_code = 1
 
 
 class ProgramInvalid(MillstreamError):

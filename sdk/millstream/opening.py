@@ -1,14 +1,15 @@
-"""Opening every target of a bundle that opens on this machine, also what runs without Python elsewhere."""
+"""Opening every target of a bundle that opens on this machine, also what is made for others."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from millstream_runtime.backends import has_backend
+from millstream.whereabouts import runs_here
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.core import Core
-from millstream_runtime.errors import BackendError, NoBackendOpens
-from millstream_runtime.model import Model, open_target, target_of
+from millstream_runtime.errors import BackendError, BackendMissing, NoBackendOpens
+from millstream_runtime.model import Model, open_target, targets_of
 from millstream_runtime.spec import TargetSpec
 
 
@@ -21,37 +22,50 @@ class Opened:
     why: str = ""
 
 
-def open_all(bundle: Bundle, backend: str | None = None) -> tuple[Opened, ...]:
-    """Open all targets, or the one of `backend`.
+def asked(bundle: Bundle, backend: str | None) -> tuple[TargetSpec, ...]:
+    """The bundle's targets of a backend, or all. Raises BackendUnknown."""
+    if backend is None:
+        return bundle.manifest.targets
+    named = tuple(target for target in bundle.manifest.targets if target.backend == backend)
+    return named or targets_of(bundle, backend)
 
-    Raises NoBackendOpens when none does; when one was asked for, the BackendError that keeps it closed;
+
+def open_all(bundle: Bundle, targets: Sequence[TargetSpec]) -> tuple[Opened, ...]:
+    """Open these targets of a bundle.
+
+    Raises NoBackendOpens when none of them does, or the BackendError that keeps the only one closed;
     PlanInvalid for a target whose files are malformed.
     """
-    if backend is not None:
-        named = (target for target in bundle.manifest.targets if target.backend == backend)
-        target = next(named, None) or target_of(bundle, backend)
-        return (Opened(target, open_here(bundle, target)),)
-    opened = tuple(_try(bundle, target) for target in bundle.manifest.targets)
-    if not any(one.model for one in opened):
+    if len(targets) == 1:
+        return (Opened(targets[0], open_here(bundle, targets[0])),)
+    opened = tuple(_try(bundle, target) for target in targets)
+    if opened and not any(one.model for one in opened):
         raise NoBackendOpens(
             "no backend opens this bundle here",
             where=bundle.path,
-            why="; ".join(f"{one.target.name}: {one.why}" for one in opened) or "it holds no target",
+            why="; ".join(f"{one.target.name}: {one.why}" for one in opened),
         )
     return opened
 
 
 def open_here(bundle: Bundle, target: TargetSpec) -> Model:
-    """Open one target on this host, also one that runs without Python on its devices.
+    """Open one target on this host, also one that is made for other machines.
 
     Raises a BackendError, or PlanInvalid.
     """
-    if has_backend(target.backend):
+    if runs_here(target):
         return open_target(bundle, target)
-    from millstream import targets  # only where such a target is met: a device has no toolchain
+    try:
+        from millstream import targets  # only where such a target is met: a device has no toolchain
 
+        step = targets.open_step(bundle.files(target), bundle.manifest.model, target)
+    except ModuleNotFoundError as error:
+        raise BackendMissing(
+            "a target for other machines is opened by the toolchain, which is not installed",
+            why=str(error),
+            fix="pip install 'millstream[export]'",
+        ) from error
     manifest = bundle.manifest
-    step = targets.open_step(bundle.files(target), manifest.model, target)
     return Model(manifest, target, Core(manifest.model, step, bundle.initial(), manifest.model_sha256))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass, replace
 
-from millstream.opening import Opened, open_all
-from millstream_runtime.backends import has_backend
+from millstream.opening import Opened, asked, open_all
+from millstream.whereabouts import runs_here, why_elsewhere
+from millstream_runtime import machine
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.core import Core
 from millstream_runtime.golden import Golden, load
@@ -40,7 +41,7 @@ def verify(bundle: Bundle, backend: str | None = None) -> tuple[Verdict, ...]:
     Raises NoBackendOpens, a BackendError for the backend asked for, TensorsInvalid, PlanInvalid.
     """
     golden = load(bundle.members[GOLDEN], bundle.manifest.model)
-    verdicts = [_replayed(one, golden) for one in open_all(bundle, backend)]
+    verdicts = [_replayed(one, golden) for one in open_all(bundle, asked(bundle, backend))]
     if backend is None and importlib.util.find_spec("onnx"):
         verdicts.insert(0, _reference(bundle, golden))
     return tuple(verdicts)
@@ -51,9 +52,10 @@ def _replayed(opened: Opened, golden: Golden) -> Verdict:
     if opened.model is None:
         return Verdict(target.name, target.backend, None, why=opened.why)
     verdict = _verdict(target.name, target.backend, opened.model.core, golden, target.tolerance)
-    if has_backend(target.backend):
+    if runs_here(target):
         return verdict
-    return replace(verdict, why="runs without Python; compiled here to be verified")
+    how = "compiled" if machine.is_kind(target.machine) else "emulated"
+    return replace(verdict, why=f"{why_elsewhere(target)}; {how} here to be verified")
 
 
 def _reference(bundle: Bundle, golden: Golden) -> Verdict:

@@ -24,6 +24,7 @@ from backend_programs import (
 )
 from c_machines import MACHINES, Sources, host
 
+from millstream import targets
 from millstream.targets import Contract
 from millstream.targets import c as c_half
 from millstream.targets.c.layout import layout, record
@@ -204,6 +205,6 @@ def test_what_cannot_be_opened_says_why(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(BackendRefused, match="expected"):
         c_half.open({**made.files, "step.c": b"this is no C"}, contract.spec, target)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert c_half.missing() == ("apt install gcc libc6-dev",)
+    assert c_half.missing(targets.target("c")) == ("apt install gcc libc6-dev",)
     with pytest.raises(BackendMissing, match="apt install"):
         c_half.open(made.files, contract.spec, target)

@@ -31,7 +31,7 @@ def case() -> Case:
 
 @pytest.fixture(scope="module")
 def compiled(case: Case) -> Compiled:
-    return compile_half.compile_program(case.program, case.weights)
+    return compile_half.compile_program(case.program, case.weights, levels.level_of("cpu"))
 
 
 def _target(compiled: Compiled) -> TargetSpec:
@@ -81,10 +81,11 @@ def test_the_same_program_gives_the_same_bytes_in_another_process(
     script = (
         "import sys, pathlib, hashlib, json\n"
         "from millstream.targets import tvm\n"
+        "from millstream.targets.tvm.levels import level_of\n"
         "from millstream_runtime import plan\n"
         "here = pathlib.Path(sys.argv[1])\n"
         "program = plan.load((here / 'plan').read_bytes())\n"
-        "made = tvm.compile_program(program, (here / 'weights').read_bytes())\n"
+        "made = tvm.compile_program(program, (here / 'weights').read_bytes(), level_of('cpu'))\n"
         "print(json.dumps({k: hashlib.sha256(v).hexdigest() for k, v in made.files.items()}))\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, stdout=subprocess.PIPE)
@@ -130,15 +131,15 @@ def test_a_malformed_layout_is_refused(compiled: Compiled, layout: bytes) -> Non
         run_half.open({**compiled.files, "layout.json": layout}, SPEC, _target(compiled))
 
 
-@pytest.mark.parametrize("level", [*levels.X86_64, levels.ANY], ids=lambda level: level.mcpu)
-def test_each_level_of_cpu_gives_the_same_numbers(
-    level: compile_half.Level, monkeypatch: pytest.MonkeyPatch
-) -> None:
+_HERE = [level for level in (*levels.HOSTS, levels.ANY) if machine.is_kind(level.machine)]
+
+
+@pytest.mark.parametrize("level", _HERE, ids=lambda level: "".join((level.mcpu, *level.attributes)))
+def test_each_level_of_cpu_gives_the_same_numbers(level: levels.Level) -> None:
     """A level that this CPU lacks must be refused here; the others must be right."""
-    monkeypatch.setattr(compile_half, "best", lambda here: level)
     case = matrix_vectors([(37, 96), (2, 37)], np.random.default_rng(0), 1)
-    compiled = compile_half.compile_program(case.program, case.weights)
-    if not set(level.features) <= set(machine.here().features):
+    compiled = compile_half.compile_program(case.program, case.weights, level)
+    if not set(level.machine.features) <= set(machine.here().features):
         with pytest.raises(MachineMismatch):
             run_half.open(compiled.files, SPEC, _target(compiled))
         return

@@ -98,3 +98,15 @@ def test_sums_with_int8_weights(opener: Opener, shape: tuple[int, int]) -> None:
     x = rng.standard_normal((2, columns)).astype(F)
     case = Case(Program(buffers, (stage,), 0, len(weights.blob)), weights.blob, (x,))
     assert differences(case, run(opener, case)[0], expected(case)[0], 1e-5) == []
+
+
+@pytest.mark.parametrize("step", [-3, -1, 0, 1, 2])
+@pytest.mark.parametrize("size", SIZES)
+def test_vectors_read_at_every_stride(opener: Opener, size: int, step: int) -> None:
+    """y[i] = x[begin + i * step], backwards too."""
+    reach = (size - 1) * abs(step)
+    source = Load(Access("x", reach if step < 0 else 0, (step,)), F)
+    stage = Stage("read", (size,), None, source, Access("y", 0, (1,)))
+    program = Program((Buffer("x", "input", F, reach + 1), Buffer("y", "output", F, size)), (stage,), 0, 0)
+    case = Case(program, b"", (_values(reach + 1),))
+    assert differences(case, run(opener, case)[0], expected(case)[0], 0) == []

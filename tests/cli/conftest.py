@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import Command
 from typer.testing import CliRunner, Result
 
 from millstream.cli.app import app
@@ -38,8 +38,6 @@ class Level(nn.Module):
     def forward(self, x):
         return torch.stack((x.mean(-1), (x * x).mean(-1)), -1)
 """
-
-Command = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")

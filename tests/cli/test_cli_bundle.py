@@ -188,5 +188,6 @@ def test_bench_as_text(millstream, bundle):
     result = millstream("bench", bundle, "--frames", 50, "--backend", "onnxruntime")
     assert result.exit_code == 0, result.stderr
     (row,) = (line.split() for line in result.stdout.splitlines() if line.strip().startswith("onnxruntime"))
-    assert row[4] == "148"
+    assert row[1] == "onnxruntime"
+    assert row[5] == "148"
     assert millstream("bench", bundle, "--frames", 0).exit_code == 2

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import millstream
 from millstream.cli.app import app
-from millstream.quantize import FIXED16
+from millstream.quantize import FORMATS
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The gated recurrence (a GRU of 37, a layer of 3) in fixed point, for onnxruntime alone."""
     path = tmp_path_factory.mktemp("fpga") / "gated.mill"
     x = np.random.default_rng(0).standard_normal((6, 20, 5)).astype(np.float32)
-    millstream.export(seeded(GatedRecurrence), x, target=(), format=FIXED16).save(path)
+    millstream.export(seeded(GatedRecurrence), x, target=(), format=FORMATS["fixed16"]).save(path)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Machines that C sources are compiled for and run on: this host, and others through QEMU."""
+"""Machines that the examples in C are compiled for and run on: this host, and others through QEMU or Node."""
 
 from __future__ import annotations
 
@@ -11,26 +11,23 @@ from pathlib import Path
 
 import pytest
 
+from millstream.targets.emulation.machines import PACKAGES
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STRICT = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wdouble-promotion", "-pedantic")
 
-#: Debian's package of each tool.
+#: Debian's packages of each tool.
 _PACKAGES = {
-    "gcc": "gcc libc6-dev",
-    "make": "make",
-    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
-    "riscv64-linux-gnu-gcc": "gcc-riscv64-linux-gnu libc6-dev-riscv64-cross",
-    "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
-    "arm-none-eabi-nm": "binutils-arm-none-eabi",
-    "qemu-aarch64-static": "qemu-user-static",
-    "qemu-riscv64-static": "qemu-user-static",
-    "qemu-system-arm": "qemu-system-arm",
+    **PACKAGES,
+    "gcc": ("gcc", "libc6-dev"),
+    "make": ("make",),
+    "nm": ("binutils",),
 }
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The extracted sources of one model, and the prefix of its names."""
+    """The extracted files of one model, sources or a kernel in C, and the prefix of its names."""
 
     folder: Path
     prefix: str
@@ -44,7 +41,9 @@ def tool(name: str) -> str:
     """The tool's path; the test fails, and is not skipped, where it lacks."""
     found = shutil.which(name)
     if found is None:
-        pytest.fail(f"{name} is not installed; to fix: apt install {_PACKAGES[name]}")
+        # What reads objects comes in one package for each machine.
+        packages = _PACKAGES.get(name, (f"binutils-{name.rpartition('-')[0]}",))
+        pytest.fail(f"{name} is not installed; to fix: apt install {' '.join(packages)}")
     return found
 
 
@@ -66,6 +65,11 @@ def aarch64(sources: Sources, frames: bytes) -> bytes:
     return call(tool("qemu-aarch64-static"), program, given=frames)
 
 
+def armv7(sources: Sources, frames: bytes) -> bytes:
+    program = _build(sources, "arm-linux-gnueabihf-gcc", "-static")
+    return call(tool("qemu-arm-static"), program, given=frames)
+
+
 def riscv64(sources: Sources, frames: bytes) -> bytes:
     program = _build(sources, "riscv64-linux-gnu-gcc", "-static")
     return call(tool("qemu-riscv64-static"), program, given=frames)
@@ -77,6 +81,10 @@ def cortex_m4(sources: Sources, frames: bytes) -> bytes:
 
 def cortex_m7(sources: Sources, frames: bytes) -> bytes:
     return call(*firmware_command(sources, "cortex-m7", "run"), given=frames)
+
+
+def node(sources: Sources, frames: bytes) -> bytes:
+    return call(tool("node"), EXAMPLES / "wasm/run.mjs", sources.folder, given=frames)
 
 
 def firmware_command(sources: Sources, cpu: str, goal: str) -> list[str]:
@@ -100,12 +108,22 @@ MACHINES: dict[str, Machine] = {
     "cortex-m4": cortex_m4,
     "cortex-m7": cortex_m7,
 }
+#: By the target whose kernel they take.
+KERNELS: dict[str, Machine] = {
+    "android-arm64": aarch64,
+    "armv7-linux": armv7,
+    "riscv64-linux": riscv64,
+    "cortex-m4": cortex_m4,
+    "cortex-m7": cortex_m7,
+    "wasm32": node,
+}
 
 
 def _build(sources: Sources, compiler: str, *options: str) -> Path:
     """The example program with the step."""
     program = sources.folder / f"run-{compiler}"
-    files = (EXAMPLES / "c/main.c", sources.folder / "step.c", sources.folder / "weights.c")
+    step = [sources.folder / name for name in ("step.c", "weights.c", "weights.S", "kernel.o")]
+    files = (EXAMPLES / "c/main.c", *(path for path in step if path.exists()))
     naming = (f"-DMODEL={sources.prefix}", f"-I{sources.folder}")
     call(tool(compiler), *STRICT, *options, *naming, *files, "-lm", "-o", program)
     return program

@@ -11,7 +11,7 @@ import onnx.parser
 from quantized_graphs import recurrent_graph
 
 from millstream.graph import OPSET, StatePair, StepGraph, build
-from millstream.quantize import FIXED16, quantize
+from millstream.quantize import FORMATS, quantize
 from millstream.quantize.calibration import Calibration
 from millstream_hw import circuit
 from millstream_hw.circuit import Circuit
@@ -92,7 +92,7 @@ step (float[B, 3] input, float[B, 5] memory) => (float[B, 2] output, float[B, 5]
 
 def fixed(graph: StepGraph, frames: np.ndarray) -> StepGraph:
     """The graph in 16 bits, calibrated on frames (T, ...) from states of 0."""
-    return quantize(graph, FIXED16, calibration(graph, frames)).graph
+    return quantize(graph, FORMATS["fixed16"], calibration(graph, frames)).graph
 
 
 def calibration(graph: StepGraph, frames: np.ndarray) -> Calibration:

@@ -21,12 +21,37 @@ from millstream_runtime.program import Buffer
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
+class Routine(Protocol):
+    """One compiled function."""
+
+    def bind(
+        self, code: object, runs: int, weights: np.ndarray, arrays: Sequence[np.ndarray]
+    ) -> Callable[[], None]:
+        """A call that runs it `runs` times, with a table of its own, on the caller's arrays.
+
+        The call keeps `code` alive.
+        """
+        ...
+
+
 @dataclass(frozen=True)
-class Routine:
-    """One compiled function: its address, and the bytes of its scratch."""
+class Native:
+    """A function of this process: its address, and the bytes of its scratch. See `Routine`."""
 
     address: int
     scratch_bytes: int
+
+    def bind(
+        self, code: object, runs: int, weights: np.ndarray, arrays: Sequence[np.ndarray]
+    ) -> Callable[[], None]:
+        memory = [weights, aligned(self.scratch_bytes), *arrays]
+        table = np.array([runs, *(array.ctypes.data for array in memory)], np.uintp)
+        function, argument = _FUNCTION(self.address), ctypes.c_void_p(table.ctypes.data)
+
+        def call(kept: object = (code, table, memory)) -> None:  # an address keeps nothing alive
+            function(argument)
+
+        return call
 
 
 class Code(Protocol):
@@ -36,8 +61,11 @@ class Code(Protocol):
     A function may be compiled when it is first asked for, by several threads at once.
     """
 
-    streams: int
-    frames: int
+    @property
+    def streams(self) -> int: ...
+
+    @property
+    def frames(self) -> int: ...
 
     def one(self) -> Routine:
         """Takes one stream at a time."""
@@ -73,12 +101,12 @@ class TableStep:
         streams = check_arrays(self._callers, arrays)
         runs, rest = divmod(streams, self._code.streams) if self._code.streams else (0, streams)
         if not runs:
-            return _call(self._code, self._code.one(), rest, self._weights, arrays)
-        together = _call(self._code, self._code.batch(), runs, self._weights, arrays)
+            return self._code.one().bind(self._code, rest, self._weights, arrays)
+        together = self._code.batch().bind(self._code, runs, self._weights, arrays)
         if not rest:
             return together
         last = [array[streams - rest :] for array in arrays]
-        alone = _call(self._code, self._code.one(), rest, self._weights, last)
+        alone = self._code.one().bind(self._code, rest, self._weights, last)
 
         def call() -> None:
             together()
@@ -108,18 +136,4 @@ class _TableChunks:
         check_arrays(self._moving, [*inputs, *outputs], self.frames)
         check_arrays(self._staying, [*states, *next_states], 1)
         arrays = [*inputs, *states, *outputs, *next_states]
-        return _call(self._code, self._code.chunk(), 1, self._weights, arrays)
-
-
-def _call(
-    code: Code, routine: Routine, runs: int, weights: np.ndarray, arrays: Sequence[np.ndarray]
-) -> Callable[[], None]:
-    """The function with its table filled in."""
-    memory = [weights, aligned(routine.scratch_bytes), *arrays]
-    table = np.array([runs, *(array.ctypes.data for array in memory)], np.uintp)
-    function, argument = _FUNCTION(routine.address), ctypes.c_void_p(table.ctypes.data)
-
-    def call(kept: object = (code, table, memory)) -> None:  # an address keeps nothing alive
-        function(argument)
-
-    return call
+        return self._code.chunk().bind(self._code, 1, self._weights, arrays)

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from millstream_runtime import machine
 from millstream_runtime.backends.arrays import aligned_copy
-from millstream_runtime.backends.table import Routine, TableStep
+from millstream_runtime.backends.table import Native, Routine, TableStep
 from millstream_runtime.errors import BackendRefused, PlanInvalid
 from millstream_runtime.program import CALLER_ROLES, DTYPES, Buffer
 from millstream_runtime.spec import ModelSpec, TargetSpec
 
-_ONE, _BATCH, _CHUNK = "step", "batch", "chunk"
+#: The functions that a library may have; the first it must.
+ONE, BATCH, CHUNK = "step", "batch", "chunk"
 
 
 def missing() -> str:
@@ -35,13 +36,13 @@ def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Tab
     Raises MachineMismatch, BackendRefused when the library cannot be loaded, PlanInvalid.
     """
     machine.check(target.machine)
-    layout = _layout(files["layout.json"])
+    layout = read_layout(files["layout.json"])
     code = _Library(_library(files["step.so"]), layout)
     return TableStep(code, layout.callers, aligned_copy(files["weights.bin"]))
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """`layout.json`: the buffers of the caller; how much each function takes at once, and its scratch
     bytes."""
 
@@ -52,24 +53,25 @@ class _Layout:
 class _Library:
     """The functions of a loaded library; see `table.Code`."""
 
-    def __init__(self, library: ctypes.CDLL, layout: _Layout) -> None:
+    def __init__(self, library: ctypes.CDLL, layout: Layout) -> None:
         self._library = library
         self._routines = {
-            name: Routine(_address(library, name), scratch) for name, (_, scratch) in layout.functions.items()
+            name: Native(_address(library, name), scratch) for name, (_, scratch) in layout.functions.items()
         }
-        self.streams, self.frames = (layout.functions.get(name, (0, 0))[0] for name in (_BATCH, _CHUNK))
+        self.streams, self.frames = (layout.functions.get(name, (0, 0))[0] for name in (BATCH, CHUNK))
 
     def one(self) -> Routine:
-        return self._routines[_ONE]
+        return self._routines[ONE]
 
     def batch(self) -> Routine:
-        return self._routines[_BATCH]
+        return self._routines[BATCH]
 
     def chunk(self) -> Routine:
-        return self._routines[_CHUNK]
+        return self._routines[CHUNK]
 
 
-def _layout(data: bytes) -> _Layout:
+def read_layout(data: bytes) -> Layout:
+    """Check and read `layout.json`. Raises PlanInvalid."""
     try:
         document = json.loads(data)
         callers = tuple(Buffer(name, role, dtype, size) for name, role, dtype, size in document["callers"])
@@ -81,11 +83,11 @@ def _layout(data: bytes) -> _Layout:
         if not known or not _is_size(buffer.size):
             raise _invalid("a buffer makes no sense", repr(buffer))
     for name, sizes in functions.items():
-        if name not in (_ONE, _BATCH, _CHUNK) or not all(map(_is_size, sizes)) or not sizes[0]:
+        if name not in (ONE, BATCH, CHUNK) or not all(map(_is_size, sizes)) or not sizes[0]:
             raise _invalid("a function makes no sense", f"{name} {sizes}")
-    if _ONE not in functions:
+    if ONE not in functions:
         raise _invalid("the step itself is not among the functions", ", ".join(functions))
-    return _Layout(callers, functions)
+    return Layout(callers, functions)
 
 
 def _is_size(value: object) -> bool:

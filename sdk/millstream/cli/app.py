@@ -17,6 +17,7 @@ from millstream.cli.failure import guarded
 from millstream.cli.inspect import inspect
 from millstream.cli.keygen import keygen
 from millstream.cli.models import models
+from millstream.cli.quantize import quantize
 from millstream.cli.run import run
 from millstream.cli.targets import targets
 from millstream.cli.verify import verify
@@ -29,7 +30,7 @@ _EPILOG = (
 #: Heading in the help, and the commands under it.
 _PANELS = {
     "See what is there": (models, targets, doctor),
-    "Make a bundle": (export, keygen),
+    "Make a bundle": (export, quantize, keygen),
     "Use a bundle": (inspect, verify, run, bench, extract),
 }
 

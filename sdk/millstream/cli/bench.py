@@ -35,6 +35,7 @@ def bench(
     out.print(facts({"machine": where["machine"], "versions": versions, "steps": frames}))
     columns = (
         "backend",
+        "target",
         "us median",
         "us p99",
         "cold load ms",
@@ -50,7 +51,7 @@ def _row(one: Measured) -> tuple[object, ...]:
     speed, memory = one.speed, one.memory
     times = (speed.median_us, speed.p99_us, speed.cold_load_ms) if speed else (None,) * 3
     shown = tuple("-" if time is None else f"{time:.1f}" for time in times)
-    return one.backend, *shown, memory.state, memory.scratch, memory.weights, one.why
+    return one.backend, one.target, *shown, memory.state, memory.scratch, memory.weights, one.why
 
 
 def _machine() -> str:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from millstream.budget import flash, ram
 from millstream.cli.arguments import Json
+from millstream.cli.device_memory import device_memory
 from millstream.cli.output import console, facts, print_json
-from millstream.cli.quantized import left_in_float, quantized
+from millstream.cli.quantized import front, left_in_float, quantized
 from millstream.errors import UsageError
+from millstream.object_files import code_bytes
+from millstream_runtime.backends import has_backend
+from millstream_runtime.spec import TargetSpec
 
 if TYPE_CHECKING:
     from millstream.cli.export_options import ExportOptions
@@ -65,7 +71,10 @@ def export(
         str | None, typer.Option(metavar="KEY.PEM", help="Sign with this key (millstream keygen).")
     ] = None,
     flash: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="What constants may take on the device, such as 512K.")
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="What constants and compiled code may take on the device, such as 512K."
+        ),
     ] = None,
     ram: Annotated[
         str | None, typer.Option(metavar="SIZE", help="What state, twice, and scratch may take there.")
@@ -73,7 +82,8 @@ def export(
     quantize: Annotated[
         str | None,
         typer.Option(
-            metavar="FORMAT", help="w8, w8a8, w8a8-static, fixed16: docs/quantize.md. Without: float."
+            metavar="FORMAT",
+            help="w8, w4, w8a8, w8a8-static, w4a8, ternary or fixed16: docs/quantize.md. Without: float.",
         ),
     ] = None,
     max_error: Annotated[
@@ -99,7 +109,11 @@ def export(
         **{"labels": labels, "sign": sign, "flash": flash, "ram": ram},
         **{"quantize": quantize, "max_error": max_error},
     }
-    options = resolve(config, flags)
+    make(resolve(config, flags), as_json)
+
+
+def make(options: ExportOptions, as_json: bool) -> None:
+    """Export, write, and show what was done."""
     if as_json:
         # What a model's file prints must not stand beside the document.
         with contextlib.redirect_stdout(sys.stderr):
@@ -161,6 +175,7 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
         about=about,
         budget=options.budget,
         format=format,
+        allowance=options.allowance,
         watcher=watcher,
     )
 
@@ -185,8 +200,16 @@ def _document(exported: Exported, path: str, key: str) -> dict[str, Any]:
         "targets": [target.name for target, _ in contents.targets],
         "fallbacks": contents.report["fallbacks"],
         "options": contents.options,
+        "devices": {
+            target.name: {
+                "flash_bytes": flash(target.memory, code_bytes(files)),
+                "ram_bytes": ram(target.memory),
+            }
+            for target, files in _devices(exported)
+        },
         "ladder": exported.ladder.to_json(),
         "quantization": contents.report.get("quantization"),
+        "search": contents.report.get("search"),
         "signed_by": key,
     }
 
@@ -198,6 +221,7 @@ def _show(exported: Exported, path: str, key: str) -> None:
         "bundle": path,
         "bytes": document["bytes"],
         "targets": ", ".join(document["targets"]),
+        **{target.name: device_memory(target.memory, files) for target, files in _devices(exported)},
         "example": options["example"],
         "labelled": options.get("labelled", ""),
         "quantized": quantized(document["quantization"]),
@@ -207,8 +231,15 @@ def _show(exported: Exported, path: str, key: str) -> None:
     out = console()
     out.print()
     out.print(facts(summary))
+    if document["search"]:
+        out.print(front(document["search"]))
     if document["quantization"] and document["quantization"]["left in float"]:
         out.print(left_in_float(document["quantization"]))
+
+
+def _devices(exported: Exported) -> list[tuple[TargetSpec, Mapping[str, bytes]]]:
+    """The targets without Python, whose memory is counted, and their files."""
+    return [(t, files) for t, files in exported.contents.targets if not has_backend(t.backend)]
 
 
 def _size(path: str) -> int:

@@ -13,9 +13,11 @@ from rich.console import RenderableType
 import millstream_runtime
 from millstream.budget import flash, ram
 from millstream.cli.arguments import BundlePath, Json
+from millstream.cli.device_memory import device_memory
 from millstream.cli.output import FAILED, OK, console, facts, print_json, table
 from millstream.cli.quantized import left_in_float, quantized
 from millstream.errors import UsageError
+from millstream.object_files import code_bytes
 from millstream_runtime import plan, signature, strict_json
 from millstream_runtime.backends import has_backend
 from millstream_runtime.bundle import Bundle
@@ -60,7 +62,8 @@ def _document(bundle: Bundle) -> dict[str, Any]:
     for entry, target in zip(manifest["targets"], bundle.manifest.targets, strict=True):
         entry["file_bytes"] = _file_bytes(bundle, target)
         if not has_backend(target.backend):
-            entry |= {"flash_bytes": flash(target.memory), "ram_bytes": ram(target.memory)}
+            code = code_bytes(bundle.files(target))
+            entry |= {"flash_bytes": flash(target.memory, code), "ram_bytes": ram(target.memory)}
     return {"path": bundle.path, **manifest, "report": _report(bundle), "signature": _signature(bundle)}
 
 
@@ -74,7 +77,8 @@ def _sections(bundle: Bundle) -> Iterator[RenderableType]:
     if model.states:
         yield _states(bundle)
     yield _targets(bundle)
-    yield facts({t.name: _device(t) for t in manifest.targets}, title="machine that each target needs")
+    needs = {target.name: _device(bundle, target) for target in manifest.targets}
+    yield facts(needs, title="machine that each target needs")
     yield table(("member", "bytes"), ((name, member.size) for name, member in manifest.members.items()))
     report = _report(bundle)
     yield _ladder(report)
@@ -142,12 +146,12 @@ def _target(bundle: Bundle, target: TargetSpec) -> tuple[object, ...]:
     return target.name, target.backend, tolerance, *sizes
 
 
-def _device(target: TargetSpec) -> str:
+def _device(bundle: Bundle, target: TargetSpec) -> str:
     """The machine, and where it has no Python the memory that it must have."""
+    machine = _machine(target.machine)
     if has_backend(target.backend):
-        return _machine(target.machine)
-    sizes = f"flash {flash(target.memory):,} B and code, RAM {ram(target.memory):,} B a stream"
-    return f"any, without Python: {sizes}"
+        return machine
+    return f"{machine}, without Python: {device_memory(target.memory, bundle.files(target))}"
 
 
 def _machine(machine: Machine) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from millstream.errors import UnknownTarget
 from millstream.gap import Gap
 from millstream.graph import StepGraph
+from millstream.whereabouts import runs_here
 from millstream_runtime.backends import Step, has_backend, load_backend
 from millstream_runtime.spec import Machine, Memory, ModelSpec, TargetSpec, Tolerance
 
@@ -59,8 +60,9 @@ class Compiled:
 class CompileHalf(Protocol):
     """What the module of a compile half offers."""
 
-    def missing(self) -> tuple[str, ...]:
-        """The lines that install what compiling needs and this host lacks; empty when it is complete."""
+    def missing(self, target: Target) -> tuple[str, ...]:
+        """The lines that install what compiling for the target, and running that here, needs and this host
+        lacks; empty when it is complete."""
         ...
 
     def gaps(self, graph: StepGraph, target: Target) -> list[Gap]:
@@ -73,7 +75,8 @@ class CompileHalf(Protocol):
 
 
 class HostHalf(CompileHalf, Protocol):
-    """The compile half of a backend whose devices have no Python: it opens its files itself, on the host."""
+    """The compile half of a backend for machines without Python, or unlike this host: it opens its files here
+    itself, compiled once more or in an emulator."""
 
     def open(self, files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Step:
         """As `millstream_runtime.backends.Backend.open`."""
@@ -82,10 +85,21 @@ class HostHalf(CompileHalf, Protocol):
 
 _ALL = (
     Target("cpu", "tvm", "native code for CPUs like this host's", fallback="relax"),
+    Target("x86-64-v2", "tvm", "native code for Linux on any x86-64 of the last fifteen years"),
+    Target("x86-64-v3", "tvm", "native code for Linux on x86-64 with AVX2"),
+    Target("x86-64-v4", "tvm", "native code for Linux on x86-64 with AVX-512"),
+    Target("aarch64-linux", "tvm", "native code for Linux on any 64-bit ARM"),
+    Target("aarch64-linux-dotprod", "tvm", "native code for Linux on 64-bit ARM with dot products"),
     Target(
         *("numba", "numba", "any machine with numba, compiled there when it is first opened"),
         fallback="onnxruntime",
     ),
+    Target("android-arm64", "object", "a kernel for C and C++ on Android, 64-bit ARM"),
+    Target("armv7-linux", "object", "a kernel for Linux on 32-bit ARM with NEON, hard float"),
+    Target("riscv64-linux", "object", "a kernel for Linux on 64-bit RISC-V"),
+    Target("cortex-m4", "object", "a kernel for firmware on Cortex-M4 with its floating-point unit"),
+    Target("cortex-m7", "object", "a kernel for firmware on Cortex-M7"),
+    Target("wasm32", "object", "a WebAssembly module with SIMD, and a kernel for C"),
     Target("c", "c", "C11 sources for any machine, without Python; proved here with the host's compiler"),
     Target("relax", "relax", "as cpu, for what it does not cover: TVM's own operators, one after the other"),
     Target("onnxruntime", "onnxruntime", "any machine with onnxruntime", reads_step=True),
@@ -107,18 +121,19 @@ def compile_half(target: Target) -> CompileHalf:
 
 def missing(target: Target) -> tuple[str, ...]:
     """The lines that install what this host lacks to compile for the target and to run it here."""
-    lines = list(compile_half(target).missing())
+    lines = list(compile_half(target).missing(target))
     if has_backend(target.backend):
         lines.append(load_backend(target.backend).missing())
     return tuple(dict.fromkeys(line for line in lines if line))
 
 
 def open_step(files: Mapping[str, bytes], spec: ModelSpec, compiled: TargetSpec) -> Step:
-    """Open a compiled target on this host: with its run half, or where it has none with its compile half.
+    """Open a compiled target on this host: with its run half, or with its compile half where it has none, or
+    was made for another kind of machine.
 
     Raises a BackendError when it cannot run here, BackendUnknown for a backend that nobody knows.
     """
     known = next((t for t in TARGETS.values() if t.backend == compiled.backend), None)
-    if known is None or has_backend(compiled.backend):
+    if known is None or runs_here(compiled):
         return load_backend(compiled.backend).open(files, spec, compiled)
     return cast(HostHalf, compile_half(known)).open(files, spec, compiled)

@@ -17,7 +17,7 @@ _TOLERANCE = Tolerance(
 )
 
 
-def missing() -> tuple[str, ...]:
+def missing(target: Target) -> tuple[str, ...]:
     """The line that installs onnxruntime, when it is not here to say what it refuses."""
     lacking = run_half.missing()
     return (lacking,) if lacking else ()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 from millstream_runtime import plan
 from millstream_runtime.backends.arrays import aligned_copy, check_weights
-from millstream_runtime.backends.table import Routine, TableStep
+from millstream_runtime.backends.table import Native, Routine, TableStep
 from millstream_runtime.batched import STREAMS, batched
 from millstream_runtime.chunked import FRAMES, chunked
 from millstream_runtime.errors import BackendMissing
@@ -80,5 +80,5 @@ class _Compiled:
                     self._identity + name.encode(),
                 )
                 # The function is kept, because its address does not keep it alive.
-                self._functions[name] = (Routine(function.address, program.scratch_bytes), function)
+                self._functions[name] = (Native(function.address, program.scratch_bytes), function)
             return self._functions[name][0]

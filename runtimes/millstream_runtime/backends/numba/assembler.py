@@ -65,7 +65,7 @@ class LlvmAssembler:
 
     def load(self, address: Address, width: int = 1) -> Value:
         alone = 1 if width == 1 or address.stride == 0 else width
-        if alone > 1 and address.stride > 1:
+        if alone > 1 and address.stride != 1:
             value = joined(self.builder, [self._load(address, 1, lane) for lane in range(width)])
         else:
             value = repeated(self.builder, self._load(address, alone), width // alone)

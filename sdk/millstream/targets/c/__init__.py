@@ -1,7 +1,7 @@
 """Compile half of the C backend: the whole step as plain C11, for any machine that has a C compiler.
 
-Three files: `step.h`, `step.c` and `weights.c`. They need nothing but a C library's <math.h> and <string.h>,
-allocate nothing and keep nothing. No run half opens them: a device that runs them has no Python. So that the
+Three files: `step.h`, `step.c` and `weights.c`. They need nothing but a C library's <math.h>, allocate
+nothing and keep nothing. No run half opens them: a device that runs them has no Python. So that the
 ladder proves them all the same, `open` compiles them here.
 """
 
@@ -31,7 +31,7 @@ _TOLERANCE = Tolerance(
 )
 
 
-def missing() -> tuple[str, ...]:
+def missing(target: Target) -> tuple[str, ...]:
     """The line that installs a C compiler, which the proof needs, where there is none."""
     return () if linker() else (INSTALL,)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from millstream.targets.c.layout import Layout, Member, record
@@ -11,6 +12,7 @@ from millstream.targets.c.storage import scratch_bytes
 from millstream_runtime.program import Buffer, Program
 from millstream_runtime.spec import ModelSpec, TensorSpec
 
+_WIDTH = 100
 _OPENING = """\
 /* One step of {model}: (inputs, state) -> (outputs, next state).{timing}
  *
@@ -44,7 +46,7 @@ extern "C" {{
 /* The outputs of a step belong to the frame given this many steps before; the first ones to no frame. */
 #define {upper}_LOOK_AHEAD {look_ahead}
 
-"""
+{needs}"""
 _CLOSING = """\
 /* Give a stream the state that it starts from. */
 void {prefix}_initial_state({prefix}_state *state);
@@ -61,9 +63,14 @@ void {prefix}_initial_state({prefix}_state *state);
 
 
 def print_header(
-    program: Program, layout: Layout, spec: ModelSpec, names: Mapping[str, str], weight_bytes: int
+    program: Program,
+    layout: Layout,
+    spec: ModelSpec,
+    names: Mapping[str, str],
+    weight_bytes: int,
+    needs: str = "",
 ) -> str:
-    """The text of `step.h`."""
+    """The text of `step.h`; `needs` tells what the step asks of the program that it is linked into."""
     prefix = layout.prefix
     opening = _OPENING.format(
         model=comment(spec.name)[3:-3],
@@ -75,6 +82,7 @@ def print_header(
         state=record(layout.state).itemsize,
         scratch=scratch_bytes(program),
         look_ahead=spec.look_ahead,
+        needs="\n   ".join(textwrap.wrap(f"/* {needs} */", _WIDTH)) + "\n\n" if needs else "",
     )
     lines = [
         *_struct(f"{prefix}_input", layout.input),

@@ -19,12 +19,10 @@ from millstream.targets import Compiled, Contract, Target
 from millstream.targets.relax.coverage import find_gaps
 from millstream.targets.relax.library import build
 from millstream.targets.relax.widen import widen
-from millstream.targets.tvm import missing
+from millstream.targets.tvm import missing_for
 from millstream.targets.tvm.levels import best
 from millstream_runtime import machine
-from millstream_runtime.spec import Machine, Memory, Tolerance
-
-__all__ = ["compile", "gaps", "missing"]
+from millstream_runtime.spec import Memory, Tolerance
 
 _TOLERANCE = Tolerance(
     relative=1e-5,
@@ -33,17 +31,21 @@ _TOLERANCE = Tolerance(
 )
 
 
+def missing(target: Target) -> tuple[str, ...]:
+    """The lines that install TVM and a linker, where they lack."""
+    return missing_for(best(machine.here()))
+
+
 def gaps(graph: StepGraph, target: Target) -> list[Gap]:
     """Every node that TVM refuses or is known to get wrong. Raises ToolMissing without TVM or a linker."""
-    _check_tools()
+    _check_tools(target)
     return find_gaps(single_stream(graph), best(machine.here()))
 
 
 def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
     """Compile one stream's step for the level of this host's CPU. Raises ToolMissing."""
-    _check_tools()
-    here = machine.here()
-    level = best(here)
+    _check_tools(target)
+    level = best(machine.here())
     single = StepGraph(single_stream(graph))
     built = build(single.to_bytes(), level)
     weights = sum(array.nbytes for array in initializers(widen(single.model)).values())
@@ -52,13 +54,14 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
         files={"step.so": built.library, "tvm.json": json.dumps({"tvm": _tvm_release()}).encode()},
         memory=Memory(weights, state, built.scratch_bytes),
         tolerance=loosened(_TOLERANCE, graph),
-        machine=Machine(here.system, here.arch, level.features),
+        machine=level.machine,
     )
 
 
-def _check_tools() -> None:
-    if missing():
-        raise ToolMissing("the Relax target cannot be compiled here", fix="; ".join(missing()))
+def _check_tools(target: Target) -> None:
+    lacking = missing(target)
+    if lacking:
+        raise ToolMissing("the Relax target cannot be compiled here", fix="; ".join(lacking))
 
 
 def _tvm_release() -> str:

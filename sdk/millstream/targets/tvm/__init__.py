@@ -1,12 +1,12 @@
-"""Compile half of the TVM backend: the lowered program as a shared library for CPUs like this host's.
+"""Compile half of the TVM backend: the lowered program as a shared library for machines with Python.
 
 Three files: `step.so`, which needs nothing but libm and libc; `weights.bin`, packed for exactly this library;
-`layout.json`, the bytes of scratch and the buffers of the caller.
+`layout.json`, the bytes of scratch and the buffers of the caller. The run half opens them; on a host of
+another kind `open` does, in an emulator.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Mapping
 
@@ -16,33 +16,32 @@ from millstream.gap import Gap
 from millstream.graph import StepGraph
 from millstream.linker import INSTALL, linker
 from millstream.targets import Compiled, Contract, Target
-from millstream.targets.blocks import block
-from millstream.targets.packed_weights import pack_weights
-from millstream.targets.tvm.build import build
-from millstream.targets.tvm.levels import best
+from millstream.targets.emulation import machines
+from millstream.targets.emulation.library import open_library
+from millstream.targets.tvm.build import TOLERANCE, build_library, missing_tvm
+from millstream.targets.tvm.fitting import fit
+from millstream.targets.tvm.levels import Level, level_of
 from millstream.targets.tvm.script import print_programs
 from millstream_runtime import machine
+from millstream_runtime.backends import Step
+from millstream_runtime.backends.tvm import BATCH, CHUNK, ONE
 from millstream_runtime.batched import STREAMS, batched
 from millstream_runtime.chunked import FRAMES, chunked
+from millstream_runtime.errors import BackendRefused
 from millstream_runtime.program import Program, state_bytes
-from millstream_runtime.spec import Machine, Memory, Tolerance
-from millstream_runtime.unsigned import shift_dots
-
-_TOLERANCE = Tolerance(
-    relative=1e-5,
-    absolute=1e-7,
-    reason="float32 sums in another order and fused multiply-adds; exp, tanh and erf to a few ulp",
-)
+from millstream_runtime.spec import Memory, ModelSpec, TargetSpec
 
 
-def missing() -> tuple[str, ...]:
-    """The lines that install TVM and a linker, where they lack."""
-    lines = []
-    if not importlib.util.find_spec("tvm"):
-        lines.append("pip install 'millstream[export]'")
-    if not linker():
-        lines.append(INSTALL)
-    return tuple(lines)
+def missing(target: Target) -> tuple[str, ...]:
+    """The lines that install TVM, a linker and, for another architecture, an emulator, where they lack."""
+    return missing_for(level_of(target.name))
+
+
+def missing_for(level: Level) -> tuple[str, ...]:
+    """The same for a class of machines."""
+    if not machine.is_kind(level.machine):
+        return (*missing_tvm(), *machines.missing(machines.LINUX[level.machine.arch]))
+    return missing_tvm() if linker() else (*missing_tvm(), INSTALL)
 
 
 def gaps(graph: StepGraph, target: Target) -> list[Gap]:
@@ -51,36 +50,33 @@ def gaps(graph: StepGraph, target: Target) -> list[Gap]:
 
 
 def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
-    """Compile for the level of this host's CPU. Raises ToolMissing without TVM or a linker."""
+    """Compile for the level of the target. Raises ToolMissing without TVM or a linker."""
     lowered = lower.lower(graph)
-    return compile_program(lowered.program, lowered.weights)
+    return compile_program(lowered.program, lowered.weights, level_of(target.name))
 
 
-def compile_program(program: Program, weights: bytes) -> Compiled:
+def compile_program(program: Program, weights: bytes, level: Level) -> Compiled:
     """The files of a lowered program."""
-    if missing():
-        raise ToolMissing("the CPU target cannot be compiled here", fix="; ".join(missing()))
-    here = machine.here()
-    level = best(here)
-    blocked = block(program, weights, level.lanes)
-    laid = pack_weights(blocked.program, blocked.weights)
-    if level.dot.unsigned:
-        laid = shift_dots(laid.program, laid.weights)
+    lacking = missing_for(level)
+    if lacking:
+        raise ToolMissing("the step cannot be compiled here", fix="; ".join(lacking))
+    laid = fit(program, weights, level)
     functions = {
-        "step": (1, laid.program),
-        "batch": (STREAMS, batched(laid.program, STREAMS)),
-        "chunk": (FRAMES, chunked(laid.program, FRAMES)),
+        ONE: (1, laid.program),
+        BATCH: (STREAMS, batched(laid.program, STREAMS)),
+        CHUNK: (FRAMES, chunked(laid.program, FRAMES)),
     }
     source = print_programs({name: made for name, (_, made) in functions.items()}, level)
+    compiler = linker() if machine.is_kind(level.machine) else machines.LINUX[level.machine.arch].compiler
     return Compiled(
         files={
-            "step.so": build(source, level),
+            "step.so": build_library(source, level, compiler),
             "weights.bin": laid.weights,
             "layout.json": _layout(laid.program, functions),
         },
         memory=Memory(len(laid.weights), state_bytes(program), laid.program.scratch_bytes),
-        tolerance=_TOLERANCE,
-        machine=Machine(here.system, here.arch, level.features),
+        tolerance=TOLERANCE,
+        machine=level.machine,
     )
 
 
@@ -90,3 +86,13 @@ def _layout(program: Program, functions: Mapping[str, tuple[int, Program]]) -> b
     callers = [[b.name, b.role, b.dtype, b.size] for b in program.callers]
     needs = {name: [count, made.scratch_bytes] for name, (count, made) in functions.items()}
     return json.dumps({"callers": callers, "functions": needs}).encode()
+
+
+def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Step:
+    """The library in an emulator. Raises BackendMissing, BackendRefused, PlanInvalid."""
+    emulated = machines.LINUX.get(target.machine.arch)
+    if emulated is None:
+        raise BackendRefused(
+            "no emulator is known for the machine", where=f"target {target.name}", why=target.machine.arch
+        )
+    return open_library(files, emulated)

@@ -9,9 +9,10 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from millstream.targets.tvm.dots import DotProduct
 from millstream.targets.tvm.formulas import Formulas
+from millstream.targets.tvm.levels import Level
 from millstream.targets.tvm.literal import literal, ramp, splat
+from millstream.targets.tvm.rounding import ROUNDING
 from millstream_runtime.kernels.assembler import AVX512_LANES, Address, Index, Machine
 from millstream_runtime.lanes import DOT
 from millstream_runtime.program import item_size
@@ -34,11 +35,11 @@ _TURN = -0x7F7F7F80
 class TextAssembler:
     """See `millstream_runtime.kernels.assembler.Assembler`. `lines` collects what is written."""
 
-    def __init__(self, machine: Machine, dot: DotProduct, constants: frozenset[str]) -> None:
-        self.machine = machine
+    def __init__(self, level: Level, constants: frozenset[str]) -> None:
+        self.machine = Machine(level.lanes, level.rows, level.dot.lanes, level.dot.parts)
         self.constants = constants
         self.lines: list[str] = []
-        self._dot = dot
+        self._level = level
         self._depth = 0
         self._numbers = itertools.count()
         self._vectors: set[str] = set()
@@ -89,6 +90,8 @@ class TextAssembler:
         return f"T.max(T.int64(0), T.min({self.bind(index, 'int64')}, T.int64({last})))"
 
     def call(self, operation: str, operand: str, result: str, values: Sequence[str], width: int = 1) -> str:
+        if operation in ROUNDING and operand == "float32" and not self._level.rounds:
+            return ROUNDING[operation](self, values[0], width)
         return Formulas(self, width).call(operation, operand, result, list(values))
 
     def bind(self, value: str, dtype: str, width: int = 1) -> str:
@@ -127,7 +130,7 @@ class TextAssembler:
 
     def dot(self, totals: str, four: str, own: str, lanes: int) -> str:
         shared = f"T.reinterpret('int8x{DOT * lanes}', T.Broadcast({four}, {lanes}))"
-        return self._dot.add(lanes, totals, shared, own)
+        return self._level.dot.add(lanes, totals, shared, own)
 
     def between(self, x: str, low: str, high: str, width: int) -> str:
         return f"T.min({high}, T.max({low}, {x}))"

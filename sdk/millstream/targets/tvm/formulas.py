@@ -9,9 +9,8 @@ zero. Overflow of int64 (of uint64 past half its range) stays undefined.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from millstream.targets.tvm.literal import literal, splat
+from millstream_runtime.kernels.assembler import Assembler
 from millstream_runtime.program import item_size, limits
 
 # In the formulas {0} and {1} are the operands, {zero}, {one} and {minus_one} constants of their dtype.
@@ -60,7 +59,9 @@ _SIGNED = {
     "absolute": "T.Select({0} < {zero}, T.Cast('{dtype}', T.int64(0) - T.Cast('int64', {0})), {0})",
     "sign": "T.Select({0} > {zero}, {one}, T.Select({0} < {zero}, {minus_one}, {zero}))",
 }
-_LIBM = ("exp", "log", "log1p", "erf", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "atan")
+#: Functions that C has by the same name.
+LIBM = ("exp", "log", "log1p", "erf", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "atan")
+LIBM += ("asinh", "acosh", "atanh")
 _FLOAT = {
     **_COMMON,
     "not_equal": "T.Or(T.Or(T.isnan({0}), T.isnan({1})), {0} != {1})",
@@ -80,10 +81,7 @@ _FLOAT = {
     "sign": "T.Select({0} > {zero}, {one}, T.Select({0} < {zero}, {minus_one}, {0}))",
     "power": "T.call_pure_extern('{dtype}', 'pow{f}', {0}, {1})",
     "truncated_mod": "T.call_pure_extern('{dtype}', 'fmod{f}', {0}, {1})",
-    **{
-        name: f"T.call_pure_extern('{{dtype}}', '{name}{{f}}', {{0}})"
-        for name in (*_LIBM, "asinh", "acosh", "atanh")
-    },
+    **{name: f"T.call_pure_extern('{{dtype}}', '{name}{{f}}', {{0}})" for name in LIBM},
 }
 
 
@@ -91,26 +89,10 @@ _FLOAT = {
 _LOGISTIC = "T.Div(T.Select({0} >= {zero}, {one}, {1}), {one} + {1})"
 
 
-class Names(Protocol):
-    """Where a formula writes what it needs beside its own text."""
-
-    def line(self, text: str) -> None:
-        """One more line of code."""
-        ...
-
-    def name(self) -> str:
-        """A new name."""
-        ...
-
-    def bind(self, value: str, dtype: str, width: int = 1) -> str:
-        """The same value under a name, fit to be used more than once."""
-        ...
-
-
 class Formulas:
     """Prints operations on texts that stand for `width` elements each."""
 
-    def __init__(self, write: Names, width: int) -> None:
+    def __init__(self, write: Assembler, width: int) -> None:
         self._write = write
         self._width = width
 
@@ -158,16 +140,14 @@ class Formulas:
         """
         zero, signed = literal(0, dtype), dtype.startswith("int")
         trouble = f"T.Or({y} == {zero}, {y} == {literal(-1, dtype)})" if signed else f"{y} == {zero}"
-        safe = self._write.name()
-        self._write.line(f"{safe} = T.alloc_buffer((1,), '{dtype}')")
-        self._write.line(f"{safe}[0] = T.Select({trouble}, {literal(1, dtype)}, {y})")
+        safe = self._write.variable(f"T.Select({trouble}, {literal(1, dtype)}, {y})", dtype).get()
         if operation == "divide":
-            quotient = f"T.truncdiv({x}, {safe}[0])"
+            quotient = f"T.truncdiv({x}, {safe})"
             if signed:
                 negated = self._fill(_SIGNED["negative"], dtype, [x])
                 quotient = f"T.Select({y} == {literal(-1, dtype)}, {negated}, {quotient})"
             return f"T.Select({y} == {zero}, {zero}, {quotient})"
-        remainder = self._bind(f"T.truncmod({x}, {safe}[0])", dtype)
+        remainder = self._bind(f"T.truncmod({x}, {safe})", dtype)
         return self._floored(remainder, y, dtype) if operation == "floor_mod" and signed else remainder
 
     def _floored(self, remainder: str, divisor: str, dtype: str) -> str:

@@ -14,8 +14,6 @@ from millstream_runtime.kernels.stage import write_stage
 from millstream_runtime.occurrence import Occurrence, Place, Shape, occurrence
 from millstream_runtime.program import Buffer, Program, item_size
 
-_WORD = "int64"
-
 
 def print_programs(programs: Mapping[str, Program], level: Level) -> str:
     """The source of a module for one class of CPUs: a function of that name for each program. They share the
@@ -27,7 +25,7 @@ def print_programs(programs: Mapping[str, Program], level: Level) -> str:
     for shape, name in names.items():
         lines += [f"    {line}" for line in _function(name, shape, level)]
     for name, program in programs.items():
-        lines += [f"    {line}" for line in _step(name, program, stages[name], names)]
+        lines += [f"    {line}" for line in _step(name, program, stages[name], names, level)]
     return "\n".join(lines) + "\n"
 
 
@@ -46,12 +44,14 @@ def _function(name: str, shape: Shape, level: Level) -> Iterator[str]:
     for x in shape.operands:
         yield f"    {x.name} = {_declared(x.reach, x.dtype, f'at_{x.name}')}"
     constants = frozenset(operand.name for operand in shape.operands if operand.is_constant)
-    write = TextAssembler(level.machine, level.dot, constants)
+    write = TextAssembler(level, constants)
     write_stage(shape.stage, write)
     yield from (f"    {line}" for line in write.lines)
 
 
-def _step(name: str, program: Program, stages: list[Occurrence], names: dict[Shape, str]) -> Iterator[str]:
+def _step(
+    name: str, program: Program, stages: list[Occurrence], names: dict[Shape, str], level: Level
+) -> Iterator[str]:
     """Every stage in order, as often as the table says, each time on what lies behind in the caller's
     buffers."""
     buffers = {buffer.name: buffer for buffer in program.buffers}
@@ -59,7 +59,7 @@ def _step(name: str, program: Program, stages: list[Occurrence], names: dict[Sha
     yield "@T.prim_func(s_tir=True)"
     yield f"def {name}(table: T.handle):"
     yield f'    T.func_attr({{"global_symbol": "{name}", "tir.noalias": False}})'
-    yield f"    words = {_declared(3 + len(words), _WORD, 'table')}"
+    yield f"    words = {_declared(3 + len(words), f'int{level.pointer_bits}', 'table')}"
     yield "    for run in range(words[0]):"
     for stage in stages:
         addresses = ", ".join(_address(place, buffers[place.buffer], words) for place in stage.places)
@@ -70,10 +70,11 @@ def _address(place: Place, buffer: Buffer, words: Mapping[str, int]) -> str:
     """The address of an element, in this run's part of what the caller owns."""
     width = item_size(buffer.dtype)
     word, within = words.get(buffer.name, 1 if buffer.role == "constant" else 2), place.element * width
-    terms = [f"words[{word}]"]
+    # TVM makes addresses of 64 bits alone; LLVM cuts them to those of the machine.
+    terms = [f"T.Cast('int64', words[{word}])"]
     if buffer.name in words:
-        terms.append(f"run * T.{_WORD}({buffer.size * width})")
-    terms.append(f"T.{_WORD}({buffer.offset + within})")
+        terms.append(f"T.Cast('int64', run) * T.int64({buffer.size * width})")
+    terms.append(f"T.int64({buffer.offset + within})")
     return f"T.reinterpret(T.handle().ty, {' + '.join(terms)})"
 
 

@@ -82,6 +82,48 @@ def convolution(held: Range = INT8) -> Case:
     return Case(Program(buffers, (stage,), 0, len(weights.blob)), weights.blob, (x,))
 
 
+def recurrence() -> Case:
+    """A step of nothing but integers:
+
+    next = int8(min(max((u x + r state) / 64, -128), 127)); y = v next.
+    """
+    rng = np.random.default_rng(2)
+    width, hidden, lanes = 37, 53, 29
+    weights = Weights()
+    for name, size in (("u", hidden * width), ("r", hidden * hidden), ("v", lanes * hidden)):
+        weights.add(name, rng.integers(-128, 128, size).astype(np.int8))
+    driven = Call("add", (Accumulated("int32"), Load(Access("drive", 0, (1,)), "int32")), "int32")
+    value = Call("divide", (driven, Constant(64, "int32")), "int32")
+    for operation, limit in (("maximum", -128), ("minimum", 127)):
+        value = Call(operation, (value, Constant(limit, "int32")), "int32")
+    narrow = Call("cast", (value,), "int8")
+    plain = Accumulated("int32")
+    stages = (
+        Stage("drive", (hidden,), _product("x", "u", width), plain, Access("drive", 0, (1,))),
+        Stage("state", (hidden,), _product("state", "r", hidden), narrow, Access("next", 0, (1,))),
+        Stage("read", (lanes,), _product("next", "v", hidden), plain, Access("y", 0, (1,))),
+    )
+    buffers = (
+        Buffer("x", "input", "int8", width),
+        Buffer("state", "state", "int8", hidden),
+        Buffer("y", "output", "int32", lanes),
+        Buffer("next", "next_state", "int8", hidden),
+        Buffer("drive", "scratch", "int32", hidden, 0),
+        *weights.buffers,
+    )
+    x, state = (rng.integers(-128, 128, (3, size)).astype(np.int8) for size in (width, hidden))
+    return Case(Program(buffers, stages, 4 * hidden, len(weights.blob)), weights.blob, (x,), (state,))
+
+
+def _product(source: str, matrix: str, terms: int) -> Reduction:
+    """sum over k of source[k] matrix[n, k]"""
+    factors = (
+        wide(Load(Access(source, 0, (0, 1)), "int8")),
+        wide(Load(Access(matrix, 0, (terms, 1)), "int8")),
+    )
+    return Reduction("sum", (terms,), Call("multiply", factors, "int32"))
+
+
 #: (rows, lanes, terms)
 SHAPES = [(1, 1, 37), (1, 3, 128), (1, 4, 4), (1, 37, 1), (1, 37, 37), (1, 64, 3), (1, 130, 130)]
 SHAPES += [(3, 37, 37), (7, 64, 12), (2, 1, 40)]

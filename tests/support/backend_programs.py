@@ -13,6 +13,7 @@ from millstream.targets import Compiled, Contract
 from millstream.targets import c as c_half
 from millstream.targets import numba as numba_half
 from millstream.targets import tvm as tvm_half
+from millstream.targets.tvm.levels import level_of
 from millstream_runtime.backends import Step
 from millstream_runtime.backends import numba as numba_run
 from millstream_runtime.backends import tvm as tvm_run
@@ -71,7 +72,7 @@ def open_numba(program: Program, weights: bytes) -> Step:
 @cache
 def open_tvm(program: Program, weights: bytes) -> Step:
     """Through the bytes that a bundle would hold."""
-    compiled = tvm_half.compile_program(program, weights)
+    compiled = tvm_half.compile_program(program, weights, level_of("cpu"))
     return tvm_run.open(compiled.files, SPEC, _target("tvm", compiled))
 
 
