@@ -7,6 +7,7 @@ whole numbers, so a rounding is a division by a power of two, one half more, and
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from da4ml.trace import FixedVariableArray, comb_trace
@@ -26,6 +27,9 @@ from millstream_hw.circuit import (
     Scale,
     Table,
 )
+
+#: An array of da4ml, which takes part in NumPy's functions without saying so in its types.
+Symbols = Any
 
 #: Sign, integer and fraction bits of an int16.
 _WORD = (1, 15, 0)
@@ -57,11 +61,11 @@ def constants(circuit: Circuit) -> int:
 
 def trace(circuit: Circuit) -> CombLogic:
     """The logic of one step: the words of inputs and states in, those of outputs and next states out."""
-    values: dict[str, FixedVariableArray] = {}
+    values: dict[str, Symbols] = {}
     given = []
     for port in (*circuit.inputs, *(state.port for state in circuit.states)):
-        bits = (np.full(port.shape, number) for number in _WORD)
-        values[port.name] = FixedVariableArray.from_kif(*bits)
+        sign, whole, fraction = (np.full(port.shape, number) for number in _WORD)
+        values[port.name] = FixedVariableArray.from_kif(sign, whole, fraction)
         given.append(values[port.name].ravel())
     for operation in circuit.operations:
         values[operation.output] = _compute(operation, values, circuit.constants)
@@ -73,10 +77,10 @@ def trace(circuit: Circuit) -> CombLogic:
 
 def _compute(
     operation: Operation,
-    values: Mapping[str, FixedVariableArray],
+    values: Mapping[str, Symbols],
     constants: Mapping[str, np.ndarray],
-) -> FixedVariableArray:
-    def read(name: str) -> FixedVariableArray | np.ndarray:
+) -> Symbols:
+    def read(name: str) -> Symbols:
         return constants[name].astype(np.float64) if name in constants else values[name]
 
     match operation.work:
@@ -96,7 +100,7 @@ def _compute(
     return _rounded(exact, operation.rounding).reshape(operation.shape)
 
 
-def _rounded(exact: FixedVariableArray, rounding: Rounding | None) -> FixedVariableArray:
+def _rounded(exact: Symbols, rounding: Rounding | None) -> Symbols:
     if rounding is None:
         raise ValueError("an operation without its rounding")
     whole = (exact * 2.0**-rounding.shift + (0.5 if rounding.shift > 0 else 0.0)).quantize(1, 47, 0)
@@ -105,7 +109,7 @@ def _rounded(exact: FixedVariableArray, rounding: Rounding | None) -> FixedVaria
     return whole.quantize(*_WORD, overflow_mode="SAT")
 
 
-def _looked_up(x: FixedVariableArray, table: Table) -> FixedVariableArray:
+def _looked_up(x: Symbols, table: Table) -> Symbols:
     half = len(table.table) // 2
     index = (x * 2.0**-table.shift).quantize(1, half.bit_length() - 1, 0)
 
