@@ -15,6 +15,8 @@ from millstream_hw.parts import Part
 
 #: Cycles from the last product of an instruction to the first of the next one.
 _BETWEEN = 17
+#: Synthesis makes logic of a program that is no longer.
+_SHORT_PROGRAM = 128
 #: Cycles from a sum to its place in the data memory.
 _PIPELINE = 9
 #: Cycles from the last word in to the first instruction, and for each word out.
@@ -33,12 +35,14 @@ def estimate(image: Image, part: Part) -> Estimate:
 
 
 def memories(image: Image) -> Iterator[tuple[int, int]]:
-    """Words and bits of each memory. Data lies there twice, so that two operands are read at once."""
+    """Words and bits of each memory that takes block RAM. Data lies there twice, so that two operands are read
+    at once."""
     yield from 2 * [(depth(len(image.data)), 16)]
-    yield len(image.weights), 16 * image.lanes
+    yield depth(len(image.weights)), 16 * image.lanes
     yield depth(len(image.biases)), image.sum_bits
     yield depth(len(image.tables)), 16
-    yield depth(len(image.program)), BITS
+    if depth(len(image.program)) > _SHORT_PROGRAM:
+        yield depth(len(image.program)), BITS
 
 
 def frame_cycles(image: Image) -> int:
@@ -59,8 +63,8 @@ def _leaving(it: Instruction, lanes: int) -> int:
 
 
 def _tables(image: Image) -> int:
-    return 1500 + round(2.5 * image.sum_bits * image.lanes)
+    return 1200 + round(3.6 * image.sum_bits * image.lanes)
 
 
 def _registers(image: Image) -> int:
-    return 1100 + (2 * image.sum_bits + 32) * image.lanes
+    return 1000 + (2 * image.sum_bits + 64) * image.lanes
