@@ -35,8 +35,7 @@ def estimate(image: Image, part: Part) -> Estimate:
 
 
 def memories(image: Image) -> Iterator[tuple[int, int]]:
-    """Words and bits of each memory that takes block RAM. Data lies there twice, so that two operands are read
-    at once."""
+    """Words and bits of each memory in block RAM. Data lies there twice: two operands are read at once."""
     yield from 2 * [(depth(len(image.data)), 16)]
     yield depth(len(image.weights)), 16 * image.lanes
     yield depth(len(image.biases)), image.sum_bits
