@@ -22,7 +22,7 @@ ROOMS = {
 ALLOWED = {
     "millstream_models": {"torch"},
     "millstream_runtime": {"numpy"},
-    "millstream_hw": {"millstream", "millstream_runtime", "numpy", "hls4ml", "da4ml", "onnx"},
+    "millstream_hw": {"millstream", "millstream_runtime", "numpy", "hls4ml", "da4ml", "onnx", "typer"},
     "millstream": {
         *(
             "millstream_runtime",

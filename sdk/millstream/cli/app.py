@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import Annotated
 
 import typer
@@ -34,6 +36,9 @@ _PANELS = {
     "Use a bundle": (inspect, verify, run, bench, extract),
 }
 
+#: Groups of commands that another room brings. The toolchain knows them by name only.
+_GROUPS = {"Put it on an FPGA": "millstream_hw.cli"}
+
 app = typer.Typer(
     name="millstream",
     epilog=_EPILOG,
@@ -45,6 +50,10 @@ app = typer.Typer(
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(_command.__name__.strip("_"), rich_help_panel=_panel)(guarded(_command))
+
+for _panel, _module in _GROUPS.items():
+    if importlib.util.find_spec(_module.partition(".")[0]):
+        app.add_typer(importlib.import_module(_module).app, rich_help_panel=_panel)
 
 
 def _version(wanted: bool) -> None:
