@@ -8,6 +8,7 @@ import typer
 
 import millstream
 from millstream.cli.bench import bench
+from millstream.cli.deploy import deploy
 from millstream.cli.doctor import doctor
 from millstream.cli.export import export
 from millstream.cli.extract import extract
@@ -28,7 +29,7 @@ _EPILOG = (
 _PANELS = {
     "See what is there": (models, targets, doctor),
     "Make a bundle": (export, keygen),
-    "Use a bundle": (inspect, verify, run, bench, extract),
+    "Use a bundle": (inspect, verify, run, bench, extract, deploy),
 }
 
 app = typer.Typer(
