@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from millstream_runtime import rows
 from millstream_runtime.errors import RowCutShort
@@ -12,13 +12,7 @@ from millstream_runtime.nonfinite import Policy, refuse
 _READ_BYTES = 65536
 
 
-class Arriving(Protocol):
-    """A binary file that gives what is there, as buffered files of Python do."""
-
-    def read1(self, size: int, /) -> bytes: ...
-
-
-def stream_through(model: Model, source: Arriving, sink: BinaryIO, nonfinite: Policy = refuse) -> int:
+def stream_through(model: Model, source: BinaryIO, sink: BinaryIO, nonfinite: Policy = refuse) -> int:
     """Push all rows of `source` through a new stream and write what comes to `sink`, the look-ahead drained
     at the end; how many frames that were.
 
@@ -28,7 +22,8 @@ def stream_through(model: Model, source: Arriving, sink: BinaryIO, nonfinite: Po
     row, out = rows.input_row(model.spec), rows.output_row(model.spec)
     waiting = b""
     with model.stream(nonfinite) as stream:
-        while data := source.read1(_READ_BYTES):
+        # read1 returns what is there; read would wait until its buffer is full.
+        while data := source.read1(_READ_BYTES):  # type: ignore[attr-defined]
             waiting += data
             whole = len(waiting) - len(waiting) % row.itemsize
             if whole:

@@ -11,9 +11,9 @@ Messages, both ways: four bytes length of the body, little-endian, one byte kind
 | 18 `ENDED` | server | JSON: how many frames were taken and outputs given; then the connection closes |
 | 19 `ERROR` | server | JSON: what, where, why and fix; then the connection closes |
 
-Every `FRAMES` is answered by one `OUTPUTS`, in order, which may be empty. A server takes the next message of a
-client after it has sent the answer to the one before, so that a client that does not read is not read from: its
-own writes stop, and nobody else's.
+Every `FRAMES` and `END` is answered by one `OUTPUTS`, in order, which may be empty. A server takes the next
+message of a client after it has sent the answer to the one before, so that a client that does not read is not
+read from: its own writes stop, and nobody else's.
 """
 
 from __future__ import annotations

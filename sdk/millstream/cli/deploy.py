@@ -112,8 +112,8 @@ def _deployed(outcomes: Sequence[Outcome[Deployed]]) -> None:
         out.print(facts(_facts(only)))
         return
     columns = (
-        *("device", "golden frames", "target", "machine", "largest difference", "allowed"),
-        *("us median", "us p99", "sent B", "version", "remark"),
+        *("device", "golden frames", "target", "machine", "off by", "allowed"),
+        *("us median", "us p99", "sent B", "remark"),
     )
     out.print(table(columns, map(_row, outcomes)))
 
@@ -135,11 +135,11 @@ def _facts(found: Deployed) -> dict[str, object]:
 def _row(outcome: Outcome[Deployed]) -> tuple[object, ...]:
     found, error = outcome.result, outcome.error
     if found is None or error:
-        return outcome.placed.name, FAILED, *("",) * 8, _remark(error)
+        return outcome.placed.name, FAILED, *("",) * 7, _remark(error)
     return (
         *(outcome.placed.name, OK, found.target, found.machine),
         *(f"{found.largest:.1e}", f"{found.bound:.1e}", f"{found.median_us:.1f}", f"{found.p99_us:.1f}"),
-        *(found.sent, found.version, "; ".join(found.notes)),
+        *(found.sent, "; ".join(found.notes)),
     )
 
 

@@ -1,7 +1,7 @@
 """A device behind `adb`, through the host's adb server and the library adbutils.
 
-Commands run by adb's second shell protocol, which keeps standard output, standard error and the exit code apart
-and can close standard input: packets of one byte kind, four bytes length, little-endian, and the data.
+Commands run by adb's second shell protocol, which keeps standard output, standard error and the exit code
+apart and can close standard input: packets of one byte kind, four bytes length, little-endian, and the data.
 """
 
 from __future__ import annotations

@@ -21,9 +21,11 @@ def connect(address: str, ssh_config: str = "") -> Connection:
     except ValueError as error:
         raise _unknown(address, str(error)) from error
     host = parts.hostname or ""
-    if parts.scheme != "ssh" or not host or host.startswith("-") or _more_than_a_host(parts):
+    user = parts.username or ""
+    # ssh would take what begins with a dash for an option.
+    if parts.scheme != "ssh" or not host or "-" in (host[:1], user[:1]) or _more_than_a_host(parts):
         raise _unknown(address, "")
-    return Ssh(host, parts.username or "", port, ssh_config)
+    return Ssh(host, user, port, ssh_config)
 
 
 def _more_than_a_host(parts: SplitResult) -> bool:

@@ -75,7 +75,7 @@ def read_fleet(path: str, ssh_config: str = "") -> tuple[Placed, ...]:
 
 
 def on_all(devices: Sequence[Placed], work: Callable[[Placed], T]) -> list[Outcome[T]]:
-    """Do the work on every device, many at once; where it fails, the others go on. Bugs of ours pass through."""
+    """Do the work on every device, many at once; where it fails, the others go on."""
 
     def tried(placed: Placed) -> Outcome[T]:
         try:

@@ -20,7 +20,8 @@ _SCRIPT = r"""
 echo "system=$(uname -s)"
 echo "arch=$(uname -m)"
 echo "bits=$(getconf LONG_BIT 2>/dev/null)"
-echo "features=$(sed -n 's/^\(flags\|Features\|isa\)[[:space:]]*: *//p' /proc/cpuinfo 2>/dev/null | head -n 1)"
+features='s/^\(flags\|Features\|isa\)[[:space:]]*: *//p'
+echo "features=$(sed -n "$features" /proc/cpuinfo 2>/dev/null | head -n 1)"
 for tool in __TOOLS__; do
   command -v "$tool" >/dev/null 2>&1 || echo "lacks=$tool"
 done
@@ -67,7 +68,7 @@ class Device:
 def probe(connection: Connection, python: str, folder: str) -> Device:
     """Ask the device. Raises DeviceIncapable with every program that lacks, and as `checked` does."""
     lines = checked(connection, "it was asked what it is", _SCRIPT, python, folder).decode(errors="replace")
-    pairs = [line.partition("=")[::2] for line in lines.splitlines() if "=" in line]
+    pairs = [(line.partition("=")[0], line.partition("=")[2]) for line in lines.splitlines()]
     found, lacking = dict(pairs), [value for name, value in pairs if name == "lacks"]
     if lacking:
         raise DeviceIncapable(

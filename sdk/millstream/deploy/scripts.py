@@ -11,8 +11,8 @@ from __future__ import annotations
 DAMAGED = 75
 NOTHING_BEFORE = 66
 
-#: Take a tar archive from standard input, check it, unpack the wheels in it. Folder, id, SHA-256 of SHA256SUMS,
-#: Python. An archive that ends too early lacks files that SHA256SUMS names, or that file itself.
+#: Take a tar archive from standard input, check it, unpack the wheels in it. Folder, id, SHA-256 of
+#: SHA256SUMS, Python. An archive that ends too early lacks files that SHA256SUMS names, or that file itself.
 RECEIVE = f"""
 set -eu
 python=$4
