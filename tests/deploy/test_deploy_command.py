@@ -47,6 +47,7 @@ def test_several_devices_one_of_which_is_not_there(
     assert entries["cellar"]["error"]["kind"] == "DeviceUnreachable"
     for name in ("kitchen", "gate"):
         assert (device.home / name / "run").exists()
+    # The second time in columns for people.
     result = command(bundles[0], "--devices", file, "--ssh-config", device.config)
     rows = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
     assert "ok" in rows["kitchen"]
@@ -97,8 +98,9 @@ def test_addresses() -> None:
         "ssh://k/folder",
         "ssh://k:port",
         "ssh://-oP@x/",
-    ]
-    + ["http://kitchen", "ssh://-oProxyCommand=x"],
+        "ssh://-oProxyCommand=x",
+        "http://kitchen",
+    ],
 )
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(AddressUnknown):
@@ -122,7 +124,7 @@ def test_everything_that_is_wrong_with_the_devices_is_told(tmp_path: Path) -> No
         assert words in str(caught.value)
     assert "device.c is no table" in str(caught.value)
     path.write_text("")
-    with pytest.raises(FleetInvalid, match="no \\[device.NAME\\]"):
+    with pytest.raises(FleetInvalid, match=r"no \[device\.NAME\]"):
         read_fleet(str(path))
     with pytest.raises(FleetInvalid, match="cannot be read"):
         read_fleet(str(tmp_path / "none.toml"))

@@ -30,8 +30,8 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class SshDevice:
-    """`address` is for --device, `config` for --ssh-config; deployments lie in `home`, and `bin` comes first in
-    its PATH."""
+    """`address` is for --device, `config` for --ssh-config; deployments lie in `home`, and `bin` comes first
+    in its PATH."""
 
     address: str
     config: Path
@@ -78,8 +78,8 @@ def ssh_device(folder: Path, variables: Mapping[str, str] | None = None) -> Iter
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key)
     port = _free_port()
     (folder / "authorized").write_bytes((folder / "user.pub").read_bytes())
-    surroundings = {"PATH": f"{bin}:{os.environ['PATH']}", **(variables or {})}
-    (folder / "sshd_config").write_text(_server(folder, port, surroundings))
+    surroundings = {"HOME": str(home), "PATH": f"{bin}:/usr/bin:/bin", **(variables or {})}
+    (folder / "sshd_config").write_text(_server(folder, port, _shell(folder, surroundings)))
     config = folder / "ssh_config"
     config.write_text(_client(folder))
     trust(folder, folder / "host.pub")
@@ -131,8 +131,17 @@ def ways() -> Path:
     return library
 
 
-def _server(folder: Path, port: int, variables: Mapping[str, str]) -> str:
-    assignments = " ".join(f'"{name}={value}"' for name, value in variables.items())
+def _shell(folder: Path, variables: Mapping[str, str]) -> Path:
+    """What runs every command, so that nothing of this user's own shell and its settings comes in."""
+    path = folder / "shell"
+    assignments = " ".join(f"'{name}={value}'" for name, value in variables.items())
+    text = f'#!/bin/sh\ncd "{folder}/home"\nexec env -i {assignments} sh -c "$SSH_ORIGINAL_COMMAND"\n'
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def _server(folder: Path, port: int, shell: Path) -> str:
     return f"""
 Port {port}
 ListenAddress 127.0.0.1
@@ -144,7 +153,7 @@ KbdInteractiveAuthentication no
 UsePAM no
 StrictModes no
 PermitRootLogin prohibit-password
-SetEnv {assignments}
+ForceCommand {shell}
 """
 
 
