@@ -50,4 +50,6 @@ def _library() -> Any:
     except ModuleNotFoundError as error:
         raise ToolMissing("sounddevice is not installed", fix="pip install 'millstream[mic]'") from error
     except OSError as error:
-        raise ToolMissing("PortAudio is not installed", why=str(error), fix="apt install libportaudio2") from error
+        raise ToolMissing(
+            "PortAudio is not installed", why=str(error), fix="apt install libportaudio2"
+        ) from error
