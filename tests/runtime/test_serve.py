@@ -130,8 +130,8 @@ def test_who_does_not_read_is_not_read_from_and_holds_up_nobody(
         slow.hello()
         slow.socket.settimeout(0.5)
         sent = 0
-        with pytest.raises(TimeoutError):
-            while True:
+        with contextlib.suppress(TimeoutError):
+            while sent < 4_000_000:
                 sent += slow.socket.send(message[sent % len(message) :])
         # What the kernel holds for one client, both ways; the server itself holds one message.
         assert sent < 4_000_000

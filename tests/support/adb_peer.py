@@ -1,8 +1,8 @@
 """An adb server with one phone, which is this machine: as much of the protocol as a deployment takes.
 
-A request is four hexadecimal digits of length and a text; the answer OKAY, or FAIL and a text of the same form.
-After `host:tport:serial:S` or `host:transport:S` a connection talks to the phone, whose service `shell,v2,raw:`
-runs a command and speaks in packets of one byte kind and four bytes length, little-endian.
+A request is four hexadecimal digits of length and a text; the answer OKAY, or FAIL and a text of the same
+form. After `host:tport:serial:S` a connection talks to the phone, whose service `shell,v2,raw:` runs a
+command and speaks in packets of one byte kind and four bytes length, little-endian.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ class _Phone(socketserver.BaseRequestHandler):
 
     def _serve(self, request: str) -> bool:
         """Answer one request; whether another may follow on this connection."""
-        serial = self.server.serial
-        if request in (f"host:tport:serial:{serial}", f"host:transport:{serial}"):
-            self.request.sendall(b"OKAY" + (struct.pack("<Q", 1) if "tport" in request else b""))
+        if request == "host:version":
+            self.request.sendall(b"OKAY00040029")
+            return False
+        if request == f"host:tport:serial:{self.server.serial}":
+            self.request.sendall(b"OKAY" + struct.pack("<Q", 1))
             return True
         if request.startswith("shell,v2,raw:"):
             self.request.sendall(b"OKAY")

@@ -17,6 +17,7 @@ from typing import Any
 
 from millstream.deploy.connection import Done
 from millstream.deploy.errors import DeviceUnreachable, TransferBroken
+from millstream.errors import ToolMissing
 
 _STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
 _HEAD = struct.Struct("<BI")
@@ -40,11 +41,12 @@ class Adb:
         return "/data/local/tmp/"
 
     def run(self, script: str, *arguments: str, given: bytes = b"") -> Done:
-        adbutils = importlib.import_module("adbutils")
+        adbutils = _library()
         remote = " ".join(map(shlex.quote, ("sh", "-c", script, "sh", *arguments)))
         try:
-            device = adbutils.adb.device(serial=self.serial)
-            opened = device.open_transport(f"shell,v2,raw:{remote}")
+            opened = adbutils.adb.device(serial=self.serial).open_transport()
+            opened.send_command(f"shell,v2,raw:{remote}")
+            opened.check_okay()
         except (adbutils.AdbError, adbutils.AdbTimeout, OSError) as error:
             raise DeviceUnreachable(
                 "the device cannot be reached",
@@ -93,6 +95,13 @@ class Adb:
                 )
             data += part
         return bytes(data)
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("adbutils")
+    except ModuleNotFoundError as error:
+        raise ToolMissing("adbutils is not installed", fix="pip install 'millstream[adb]'") from error
 
 
 def _send(link: Any, given: bytes) -> None:

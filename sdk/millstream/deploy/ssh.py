@@ -37,7 +37,7 @@ _NOT_REACHED = (
     *("Connection timed out", "Operation timed out", "kex_exchange_identification", "Bad configuration"),
 )
 _FIXES = {
-    HostKeyRefused: "compare its key with the one that you trust, then run ssh once by hand, or ssh-keygen -R",
+    HostKeyRefused: "compare its key with one that you trust, then run ssh by hand, or ssh-keygen -R first",
     LoginRefused: "put your public key there with ssh-copy-id, or name the user: ssh://user@host",
     DeviceUnreachable: "try ssh by hand: is the device on, is the name right, does sshd run?",
     TransferBroken: "deploy again; the version that was there is unchanged",
