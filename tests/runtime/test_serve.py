@@ -177,6 +177,7 @@ def test_what_is_wrong_is_told_and_ends_that_stream(
         client = Client(path)
         client.hello()
         client.send(kind, body)
+        client.send(FRAMES, bytes(12))  # what still comes must not drive the answer out
         assert client.error() == error
         client.close()
 
