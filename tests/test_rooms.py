@@ -34,7 +34,7 @@ ALLOWED = {
             "onnxscript",
             "tvm",
         ),
-        *("onnxruntime", "safetensors", "typer", "rich", "pydantic", "cryptography", "click"),
+        *("onnxruntime", "safetensors", "typer", "rich", "pydantic", "cryptography", "click", "transformers"),
     },
 }
 
@@ -53,9 +53,10 @@ FLOORS = (
     {"graph", "package"},
     {"reference", "coarse", "protocol", "datasets", "float16"},
     {"fold", "trace"},
-    {"lower", "quantize"},
-    {"targets", "fallback", "prove", "prove_quantized", "loading", "opening", "cold_load"},
-    {"exporting", "verify", "bench", "deploy"},
+    {"lower", "quantize", "reparameterize"},
+    {"targets", "fallback", "prove", "prove_quantized", "budgeted", "loading", "opening", "cold_load"},
+    {"exporting", "verify", "bench", "deploy", "checking", "streamify", "importing"},
+    {"huggingface"},
     {"cli"},
     {"__main__"},
 )

@@ -24,6 +24,7 @@ from millstream.user_code import guarded, reason
 
 _TRACING_BATCH = 2
 _LARGEST_BATCH = 1 << 20
+_CHATTY = ("torch.onnx", "torch.export", "torch.fx", "torch.fx.experimental", "onnxscript", "onnx_ir")
 _NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 #: What torch.export writes in place of a module for some nodes of its decompositions.
 _NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
@@ -88,7 +89,7 @@ def _graph(source: Streamable, arguments: tuple[Tensor, ...], outputs: int, batc
 
 def _exported(source: Streamable, arguments: tuple[Tensor, ...], batch: Any) -> torch.export.ExportedProgram:
     shapes = (tuple({0: batch} for _ in arguments),) if batch is not None else None
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = _attempt(
             "torch.export cannot trace the step",
             lambda: torch.export.export(_StepModule(source), arguments, dynamic_shapes=shapes),
@@ -100,7 +101,7 @@ def _exported(source: Streamable, arguments: tuple[Tensor, ...], batch: Any) -> 
 
 
 def _onnx(program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
-    with _quiet():
+    with quiet():
         exported = _attempt(
             "the step cannot be written as ONNX",
             lambda: torch.onnx.export(
@@ -176,9 +177,9 @@ def _tuple(y: object) -> tuple[Tensor, ...]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporters' own chatter off the terminal; their errors still raise."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in _CHATTY]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
