@@ -55,7 +55,7 @@ FLOORS = (
     {"fold", "trace"},
     {"lower", "quantize", "reparameterize"},
     {"targets", "fallback", "prove", "prove_quantized", "budgeted", "loading", "opening", "cold_load"},
-    {"exporting", "verify", "bench", "checking", "streamify", "importing"},
+    {"exporting", "verify", "bench", "deploy", "checking", "streamify", "importing"},
     {"huggingface"},
     {"cli"},
     {"__main__"},

@@ -11,6 +11,7 @@ import typer
 import millstream
 from millstream.cli.bench import bench
 from millstream.cli.check import check
+from millstream.cli.deploy import deploy
 from millstream.cli.doctor import doctor
 from millstream.cli.export import export
 from millstream.cli.extract import extract
@@ -33,7 +34,7 @@ _EPILOG = (
 _PANELS = {
     "See what is there": (models, targets, doctor),
     "Make a bundle": (check, export, import_, quantize, keygen),
-    "Use a bundle": (inspect, verify, run, bench, extract),
+    "Use a bundle": (inspect, verify, run, bench, extract, deploy),
 }
 
 #: Groups of commands that another room brings. The toolchain knows them by name only.
