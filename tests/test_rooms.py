@@ -52,7 +52,7 @@ FLOORS = (
     {"budget", "extracting", "gap", "ladder", "sequences", "signing", "user_code"},
     {"graph", "package"},
     {"reference", "coarse", "protocol", "datasets", "float16"},
-    {"fold", "trace"},
+    {"fold", "trace", "describing", "provenance"},
     {"lower", "quantize", "reparameterize"},
     {"targets", "fallback", "prove", "prove_quantized", "budgeted", "loading", "opening", "cold_load"},
     {"exporting", "verify", "bench", "deploy", "checking", "streamify", "importing"},

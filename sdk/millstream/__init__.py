@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     __version__: str
     from millstream import errors
     from millstream.budget import Budget
-    from millstream.exporting import About, Exported, export
+    from millstream.describing import About
+    from millstream.exporting import Exported, export
     from millstream.ladder import Ladder, Rung, Watcher
     from millstream.sequences import Sequences
     from millstream.signing import SigningKey
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "About": "millstream.exporting",
+    "About": "millstream.describing",
     "Budget": "millstream.budget",
     "Exported": "millstream.exporting",
     "Ladder": "millstream.ladder",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
-import platform
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,15 +17,17 @@ from millstream import lower, package, prove, prove_quantized, reference, sequen
 from millstream.budget import Budget
 from millstream.budget import check as check_budget
 from millstream.budgeted import Allowance, Chosen, choose
-from millstream.errors import DataInvalid, ProofFailed, ToolMissing, UsageError
+from millstream.describing import About, model_spec, stored
+from millstream.errors import ProofFailed, ToolMissing, UsageError
 from millstream.fallback import settle
 from millstream.float16 import loosened
-from millstream.graph import StepGraph, Tensor
+from millstream.graph import StepGraph
 from millstream.ladder import Ladder, Rung, Silent, Watcher
 from millstream.object_files import code_bytes
 from millstream.opening import open_here
 from millstream.package import Contents
-from millstream.protocol import VALID, Streamable, streamable
+from millstream.protocol import Streamable, streamable
+from millstream.provenance import provenance
 from millstream.quantize import Format, Quantized, quantize
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.tolerance import largest_effect, rounds, widened
@@ -44,34 +43,13 @@ from millstream_runtime.golden import Golden
 from millstream_runtime.model import Model
 from millstream_runtime.spec import (
     STEP,
-    Framing,
     Manifest,
     ModelSpec,
-    StateSpec,
     TargetSpec,
-    TensorSpec,
 )
 
 _GOLDEN_TICKS = 64
 _LONG_RUN_TICKS = 1000
-
-
-@dataclass(frozen=True)
-class About:
-    """What a model cannot say about itself.
-
-    `hop` is in samples: with it, the first axis of a frame counts samples and `Stream.push` takes samples.
-    `sample_rate` is in hertz. `labels` name the elements of the last axis of the first output. `origin` says
-    in the proof what the graph is held against.
-    """
-
-    name: str = "model"
-    sample_rate: float | None = None
-    hop: int | None = None
-    labels: tuple[str, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    origin: str = "step form (torch)"
 
 
 @dataclass(frozen=True)
@@ -218,7 +196,7 @@ class _Export:
         It was made from `folded`, and that from the source as `folding` says; `whole` says that the source
         has a sequence form to be held against.
         """
-        spec = _model_spec(folded, traced.graph, self.about)
+        spec = model_spec(folded, traced.graph, self.about)
         initial = tuple(value[0].numpy() for value in folded.initial.values())
         exact = _core(traced.graph, spec, initial)
         ladder = self._climb(Ladder(), self._sequence_rungs(traced.graph, whole))
@@ -246,8 +224,8 @@ class _Export:
             step=graph.to_bytes(),
             golden=golden,
             targets=tuple(self._compiled(target, graph, contract, effect) for target in chosen),
-            initial=_stored(spec, initial),
-            provenance={**_provenance(traced.fixed_batch_reason), **self.about.provenance},
+            initial=stored(spec, initial),
+            provenance={**provenance(traced.fixed_batch_reason), **self.about.provenance},
             options={"targets": [t.name for t in self.chosen], **self.about.options},
         )
         name = format.name if format else ""
@@ -418,80 +396,3 @@ def _why(rung: Rung) -> str:
     if rung.difference is None or rung.bound is None:
         return rung.detail
     return f"largest difference {rung.difference:.3g}, allowed {rung.bound:.3g}; {rung.detail}"
-
-
-def _model_spec(source: Streamable, graph: StepGraph, about: About) -> ModelSpec:
-    inputs = tuple(_tensor_spec(t) for t in graph.inputs if t.name != VALID)
-    outputs = tuple(_tensor_spec(t) for t in graph.outputs)
-    _check_labels(about.labels, outputs[0])
-    states = tuple(
-        StateSpec(pair.name, pair.next_name, _shape(t), t.dtype.name, _fill(source.initial[pair.name]))
-        for pair, t in zip(graph.states, graph.state_tensors, strict=True)
-    )
-    return ModelSpec(
-        name=about.name,
-        inputs=inputs,
-        outputs=outputs,
-        states=states,
-        batch=graph.batch,
-        look_ahead=source.look_ahead,
-        valid=VALID if source.look_ahead else "",
-        sample_rate=about.sample_rate,
-        framing=_framing(inputs[0], about.hop),
-        labels=about.labels,
-    )
-
-
-def _check_labels(labels: tuple[str, ...], output: TensorSpec) -> None:
-    if labels and output.shape[-1:] != (len(labels),):
-        raise DataInvalid(
-            f"{len(labels)} labels for a first output of shape {output.shape}",
-            fix="give one label for each element of its last axis",
-        )
-
-
-def _framing(frame: TensorSpec, hop: int | None) -> Framing | None:
-    if hop is None:
-        return None
-    if not frame.shape or not 1 <= hop <= frame.shape[0]:
-        raise DataInvalid(
-            f"a hop of {hop} samples does not fit frames of shape {frame.shape}",
-            why="the first axis of a frame counts its samples, and frames may overlap but not leave gaps",
-        )
-    return Framing(hop, frame.shape[0])
-
-
-def _tensor_spec(tensor: Tensor) -> TensorSpec:
-    return TensorSpec(tensor.name, _shape(tensor), tensor.dtype.name)
-
-
-def _shape(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(extent or 0 for extent in tensor.shape[1:])
-
-
-def _fill(initial: torch.Tensor) -> float | int | bool | None:
-    """The one value that an initial state holds everywhere, or None when it must be stored."""
-    values = initial.unique()
-    if values.numel() > 1:
-        return None
-    value = values.item() if values.numel() else 0
-    return value if math.isfinite(value) else None
-
-
-def _stored(spec: ModelSpec, initial: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Initial values that no fill can say."""
-    pairs = zip(spec.states, initial, strict=True)
-    return {state.name: value for state, value in pairs if state.fill is None}
-
-
-def _provenance(fixed_batch_reason: str) -> dict[str, Any]:
-    """What made the bundle: versions and machine; no time, so that the same model gives the same bytes."""
-    found: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in ("torch", "onnx", "onnxscript", "numpy", "apache-tvm", "numba", "onnxruntime"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    if fixed_batch_reason:
-        found["batch is fixed to 1 because"] = fixed_batch_reason
-    return found

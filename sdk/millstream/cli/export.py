@@ -152,7 +152,8 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
     watcher.begin("loading the model")
     from millstream.cli.export_data import read_labels
     from millstream.cli.preparing import prepare
-    from millstream.exporting import About, export
+    from millstream.describing import About
+    from millstream.exporting import export
 
     ready = prepare(options, watcher)
     labelled, reference = ready.labelled, ready.reference

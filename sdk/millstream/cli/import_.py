@@ -58,7 +58,8 @@ def import_(
 ) -> None:
     """Bring in MODEL.ONNX, which streams already, and prove it against itself in onnxruntime."""
     from millstream.cli.progress import Progress
-    from millstream.exporting import About, export_graph
+    from millstream.describing import About
+    from millstream.exporting import export_graph
     from millstream.importing import imported
     from millstream.ladder import Silent
     from millstream.trace import Traced
