@@ -56,6 +56,7 @@ FLOORS = (
     {"lower", "quantize"},
     {"targets", "fallback", "prove", "prove_quantized", "loading", "opening", "cold_load"},
     {"exporting", "verify", "bench"},
+    {"report"},
     {"cli"},
     {"__main__"},
 )

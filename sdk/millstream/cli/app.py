@@ -15,6 +15,7 @@ from millstream.cli.failure import guarded
 from millstream.cli.inspect import inspect
 from millstream.cli.keygen import keygen
 from millstream.cli.models import models
+from millstream.cli.report import report
 from millstream.cli.run import run
 from millstream.cli.targets import targets
 from millstream.cli.verify import verify
@@ -28,7 +29,7 @@ _EPILOG = (
 _PANELS = {
     "See what is there": (models, targets, doctor),
     "Make a bundle": (export, keygen),
-    "Use a bundle": (inspect, verify, run, bench, extract),
+    "Use a bundle": (inspect, verify, run, bench, report, extract),
 }
 
 app = typer.Typer(
