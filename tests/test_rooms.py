@@ -55,7 +55,7 @@ FLOORS = (
     {"fold", "trace"},
     {"lower", "quantize"},
     {"targets", "fallback", "prove", "prove_quantized", "loading", "opening", "cold_load"},
-    {"exporting", "verify", "bench"},
+    {"exporting", "verify", "bench", "profiling", "comparing"},
     {"report"},
     {"cli"},
     {"__main__"},

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import Command
-from small_models import GatedRecurrence, RunningMean, frames, seeded
+from small_models import RunningMean, frames, seeded
 
 import millstream
 import millstream_runtime
@@ -72,17 +72,6 @@ def read_bundle(bundle: Path) -> Bundle:
 def found(read_bundle: Bundle, room: Path) -> Report:
     labelled = Labelled(read(room / "data.npz"), "data.npz")
     return report(read_bundle, Effort(steps=300, ticks=200), labelled=labelled)
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Bundle]:
-    """The gated recurrence in float, and with weights in int8."""
-    folder, data = tmp_path_factory.mktemp("pair"), frames(GatedRecurrence, 2, 20)
-    for name, format in (("exact", None), ("quantized", W8)):
-        made = millstream.export(seeded(GatedRecurrence), data, "onnxruntime", format=format)
-        made.save(folder / f"{name}.mill")
-    exact, quantized = (millstream_runtime.read(folder / f"{n}.mill") for n in ("exact", "quantized"))
-    return exact, quantized
 
 
 def test_rooms_hold_every_weight_and_every_state_once(found: Report) -> None:

@@ -8,6 +8,7 @@ import typer
 
 import millstream
 from millstream.cli.bench import bench
+from millstream.cli.compare import compare
 from millstream.cli.doctor import doctor
 from millstream.cli.export import export
 from millstream.cli.extract import extract
@@ -15,6 +16,7 @@ from millstream.cli.failure import guarded
 from millstream.cli.inspect import inspect
 from millstream.cli.keygen import keygen
 from millstream.cli.models import models
+from millstream.cli.profile import profile
 from millstream.cli.report import report
 from millstream.cli.run import run
 from millstream.cli.targets import targets
@@ -29,7 +31,7 @@ _EPILOG = (
 _PANELS = {
     "See what is there": (models, targets, doctor),
     "Make a bundle": (export, keygen),
-    "Use a bundle": (inspect, verify, run, bench, report, extract),
+    "Use a bundle": (inspect, verify, run, bench, profile, report, compare, extract),
 }
 
 app = typer.Typer(
