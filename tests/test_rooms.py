@@ -49,7 +49,7 @@ EXTRA = {
 #: The floors of the toolchain, bottom to top: a module may import from its own floor and below.
 FLOORS = (
     {"errors", "linker", "object_files", "origins", "whereabouts", "writing"},
-    {"budget", "extracting", "gap", "ladder", "sequences", "signing", "user_code"},
+    {"budget", "extracting", "web_demo", "gap", "ladder", "sequences", "signing", "user_code"},
     {"graph", "package"},
     {"reference", "coarse", "protocol", "datasets", "float16"},
     {"fold", "trace"},

@@ -101,7 +101,7 @@ def _by_hand(exact: Bundle, rounded: Bundle) -> float:
     for bundle in (exact, rounded):
         with millstream_runtime.load(bundle.path).stream() as stream:
             outputs.append(
-                np.stack([np.array(stream.step(x)) for x in next(iter(golden.values()))]).astype(float)
+                np.stack([np.array(stream.step(x)) for x in golden_frames]).astype(float)
             )
     return np.linalg.norm(outputs[1] - outputs[0]) / np.linalg.norm(outputs[0])
 

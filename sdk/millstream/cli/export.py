@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import millstream_runtime
 from millstream.budget import flash, ram
 from millstream.cli.arguments import Json
 from millstream.cli.device_memory import device_memory
@@ -17,6 +18,7 @@ from millstream.cli.output import console, facts, print_json
 from millstream.cli.quantized import left_in_float, quantized
 from millstream.errors import UsageError
 from millstream.object_files import code_bytes
+from millstream.web_demo import TARGET, write_demo
 from millstream_runtime.backends import has_backend
 from millstream_runtime.spec import TargetSpec
 
@@ -89,6 +91,10 @@ def export(
             metavar="E", help="Relative RMS error against float that may not be passed, such as 0.05."
         ),
     ] = None,
+    demo: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Write a page for the browser there: needs --target web."),
+    ] = None,
     config: Annotated[
         str | None, typer.Option(metavar="TOML", help=r"Options under \[export], named as the flags are.")
     ] = None,
@@ -107,14 +113,22 @@ def export(
         **{"quantize": quantize, "max_error": max_error},
     }
     options = resolve(config, flags)
+    if demo and TARGET not in options.target:
+        raise UsageError("a demo is for a browser", where=f"--demo {demo}", fix="add --target web")
     if as_json:
         # What a model's file prints must not stand beside the document.
         with contextlib.redirect_stdout(sys.stderr):
-            document = _document(*_run(options, as_json))
+            exported, path, key = _run(options, as_json)
+            document = _document(exported, path, key)
+            if demo:
+                document["demo"] = write_demo(millstream_runtime.read(path), demo)
         print_json(document)
     else:
         exported, path, key = _run(options, as_json)
         _show(exported, path, key)
+        if demo:
+            write_demo(millstream_runtime.read(path), demo)
+            console().print(facts({"demo": demo, "look at it": f"python -m http.server -d {demo}"}))
 
 
 def _run(options: ExportOptions, quiet: bool) -> tuple[Exported, str, str]:
