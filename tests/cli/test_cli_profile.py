@@ -100,9 +100,7 @@ def _by_hand(exact: Bundle, rounded: Bundle) -> float:
     golden_frames, outputs = next(iter(golden.values())), []
     for bundle in (exact, rounded):
         with millstream_runtime.load(bundle.path).stream() as stream:
-            outputs.append(
-                np.stack([np.array(stream.step(x)) for x in golden_frames]).astype(float)
-            )
+            outputs.append(np.stack([np.array(stream.step(x)) for x in golden_frames]).astype(float))
     return np.linalg.norm(outputs[1] - outputs[0]) / np.linalg.norm(outputs[0])
 
 
