@@ -1,4 +1,4 @@
-"""Every command of the tutorials runs: the blocks marked `sh` of a page, one after the other, in an empty folder."""
+"""Every command of the tutorials runs: the blocks marked `sh` of a page in order, in an empty folder."""
 
 from __future__ import annotations
 
