@@ -54,7 +54,7 @@ FLOORS = (
     {"reference", "coarse", "protocol", "datasets", "float16"},
     {"fold", "trace"},
     {"lower", "quantize"},
-    {"targets", "fallback", "prove", "prove_quantized", "loading", "opening", "cold_load"},
+    {"targets", "fallback", "prove", "prove_quantized", "budgeted", "loading", "opening", "cold_load"},
     {"exporting", "verify", "bench", "profiling", "comparing"},
     {"report"},
     {"cli"},

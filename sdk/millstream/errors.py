@@ -97,6 +97,12 @@ class BudgetExceeded(MillstreamError):
     exit_code = 1
 
 
+class BudgetMissed(MillstreamError):
+    """No way to quantize loses as little as was asked; nothing was written."""
+
+    exit_code = 1
+
+
 class GraphInvalid(MillstreamError):
     """A step graph breaks the contract; a pass or an exporter is wrong."""
 

@@ -19,6 +19,7 @@ import millstream_runtime
 from millstream import lower, package, prove, prove_quantized, reference, sequences, targets
 from millstream.budget import Budget
 from millstream.budget import check as check_budget
+from millstream.budgeted import Allowance, Chosen, choose
 from millstream.errors import DataInvalid, ProofFailed, ToolMissing, UsageError
 from millstream.fallback import settle
 from millstream.float16 import loosened
@@ -90,6 +91,7 @@ def export(
     about: About | None = None,
     budget: Budget | None = None,
     format: Format | None = None,
+    allowance: Allowance | None = None,
     watcher: Watcher | None = None,
 ) -> Exported:
     """Export `model` for the targets and prove that every form of it gives the same numbers.
@@ -105,12 +107,15 @@ def export(
         about: name, sample rate, hop and labels.
         budget: flash and RAM of the device, for the targets that run without Python.
         format: how to quantize, one of `millstream.quantize.FORMATS`; without, the step stays in float.
+        allowance: what quantization may lose, in place of a format: the smallest mix of formats is searched
+            that loses no more on `labelled`, or without labels on the outputs over the example.
         watcher: is told what goes on.
 
     Raises:
         UnsupportedModel (a subclass of it) when the model cannot become a step graph or a target and its
-        fallback lack operators; ProofFailed when a rung fails; BudgetExceeded; UnknownTarget, ToolMissing,
-        DataInvalid, UsageError for a budget without a target that it is for.
+        fallback lack operators; ProofFailed when a rung fails; BudgetExceeded; BudgetMissed when no mix keeps
+        within the allowance; UnknownTarget, ToolMissing, DataInvalid, UsageError for a budget without a
+        target that it is for.
     """
     about = about or About()
     watcher = watcher or Silent()
@@ -125,7 +130,7 @@ def export(
     source = streamable(model, first)
     if not source.stateful:
         data, labelled = _as_frames(data), labelled and _as_frames(labelled)
-    return _Export(source, data, labelled, about, budget, format, watcher, chosen).run(first)
+    return _Export(source, data, labelled, about, budget, format, allowance, watcher, chosen).run(first)
 
 
 def _targets(names: str | Sequence[str]) -> tuple[Target, ...]:
@@ -161,6 +166,7 @@ class _Export:
     about: About
     budget: Budget | None
     format: Format | None
+    allowance: Allowance | None
     watcher: Watcher
     chosen: tuple[Target, ...]
 
@@ -171,7 +177,9 @@ class _Export:
         initial = tuple(value[0].numpy() for value in self.source.initial.values())
         exact = _core(traced.graph, spec, initial)
         calibration = Calibration(self.data.frames, initial)
-        quantized = self._quantized(traced.graph, calibration)
+        chosen_mix = self._mix(traced.graph, spec, calibration)
+        format = chosen_mix.format if chosen_mix else self.format
+        quantized = self._quantized(traced.graph, format, calibration)
         graph = quantized.graph if quantized else traced.graph
         self.watcher.begin("looking for what the targets cannot run")
         chosen, detours = settle(graph, self.chosen)
@@ -182,7 +190,7 @@ class _Export:
         ladder = self._climb(ladder, self._quantized_rungs(quantized, calibration))
         frames = np.concatenate(self.data.frames)
         golden = prove.make_golden(core, frames[:_GOLDEN_TICKS], spec.look_ahead)
-        effect = self._effect_of_ties(graph, replace(calibration, sequences=[frames]))
+        effect = self._effect_of_ties(graph, replace(calibration, sequences=[frames])) if quantized else 0.0
         contract = Contract(spec, initial)
         contents = Contents(
             model=spec,
@@ -193,18 +201,33 @@ class _Export:
             provenance={**_provenance(traced.fixed_batch_reason), **self.about.provenance},
             options={"targets": [t.name for t in self.chosen], **self.about.options},
         )
-        ladder = self._prove_bundle(contents, core, golden, frames, ladder)
+        name = format.name if format else ""
+        ladder = self._prove_bundle(contents, core, golden, frames, name, ladder)
         fallbacks = [detour.to_json() for detour in detours]
         report: dict[str, Any] = {"ladder": ladder.to_json(), "fallbacks": fallbacks}
         if quantized:
             report["quantization"] = quantized.to_json()
+        if chosen_mix:
+            report["search"] = chosen_mix.to_json()
         return Exported(replace(contents, report=report), ladder)
 
-    def _quantized(self, graph: StepGraph, calibration: Calibration) -> Quantized | None:
-        if self.format is None:
+    def _mix(self, graph: StepGraph, spec: ModelSpec, calibration: Calibration) -> Chosen | None:
+        """The mix of formats that the allowance asks for, when there is one."""
+        if self.allowance is None:
             return None
-        self.watcher.begin(f"quantizing to {self.format.name}")
-        return quantize(graph, self.format, calibration)
+
+        def core_of(made: StepGraph) -> Core:
+            return _core(made, spec, tuple(calibration.initial))
+
+        return choose(graph, core_of, calibration, self.labelled, self.allowance, self.watcher.begin)
+
+    def _quantized(
+        self, graph: StepGraph, format: Format | None, calibration: Calibration
+    ) -> Quantized | None:
+        if format is None:
+            return None
+        self.watcher.begin(f"quantizing to {format.name}")
+        return quantize(graph, format, calibration)
 
     def _quantized_rungs(self, quantized: Quantized | None, calibration: Calibration) -> list[Rung]:
         if quantized is None:
@@ -214,7 +237,7 @@ class _Export:
 
     def _effect_of_ties(self, graph: StepGraph, calibration: Calibration) -> float:
         """What roundings to the other side may do; 0 for a step whose activations are not quantized."""
-        if self.format is None or not rounds(graph):
+        if not rounds(graph):
             return 0.0
         self.watcher.begin("measuring what ties do that round to the other side")
         return largest_effect(graph, calibration, _GOLDEN_TICKS)
@@ -259,9 +282,18 @@ class _Export:
         )
 
     def _prove_bundle(
-        self, contents: Contents, core: Core, golden: Golden, frames: np.ndarray, ladder: Ladder
+        self,
+        contents: Contents,
+        core: Core,
+        golden: Golden,
+        frames: np.ndarray,
+        format: str,
+        ladder: Ladder,
     ) -> Ladder:
-        """Write the bundle aside, open it as a device would, and try every target in it."""
+        """Write the bundle aside, open it as a device would, and try every target in it.
+
+        `format` names the one of a quantized step.
+        """
         with tempfile.TemporaryDirectory(prefix="millstream-") as room:
             path = os.path.join(room, "proof.mill")
             package.write(path, contents)
@@ -275,18 +307,20 @@ class _Export:
                 ladder = self._climb(ladder, prove.long_run(models, core, frames, _LONG_RUN_TICKS))
             if self.labelled is not None and self.labelled.labels.size:
                 self.watcher.begin("predictions on labelled data")
-                ladder = self._climb(ladder, self._prediction_rungs(models, core, self.labelled))
+                ladder = self._climb(ladder, self._prediction_rungs(models, core, format, self.labelled))
         return ladder
 
-    def _prediction_rungs(self, models: Sequence[Model], core: Core, labelled: Sequences) -> list[Rung]:
+    def _prediction_rungs(
+        self, models: Sequence[Model], core: Core, format: str, labelled: Sequences
+    ) -> list[Rung]:
         """Backends predict what torch predicts, or what the quantized reference does, which stays near."""
         wanted = prove.last_outputs_of_torch(self.source, labelled)
-        if self.format is None:
+        if not format:
             return [prove.same_predictions("torch", wanted, models, labelled)]
         found = prove_quantized.last_outputs(core, labelled.frames)
         return [
-            prove_quantized.keeps_accuracy(self.format.name, wanted, found, labelled.labels),
-            prove.same_predictions(self.format.name, found, models, labelled),
+            prove_quantized.keeps_accuracy(format, wanted, found, labelled.labels),
+            prove.same_predictions(format, found, models, labelled),
         ]
 
     def _backend_rungs(self, model: Model, golden: Golden, frames: np.ndarray) -> list[Rung]:

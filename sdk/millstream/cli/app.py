@@ -17,6 +17,7 @@ from millstream.cli.inspect import inspect
 from millstream.cli.keygen import keygen
 from millstream.cli.models import models
 from millstream.cli.profile import profile
+from millstream.cli.quantize import quantize
 from millstream.cli.report import report
 from millstream.cli.run import run
 from millstream.cli.targets import targets
@@ -30,7 +31,7 @@ _EPILOG = (
 #: Heading in the help, and the commands under it.
 _PANELS = {
     "See what is there": (models, targets, doctor),
-    "Make a bundle": (export, keygen),
+    "Make a bundle": (export, quantize, keygen),
     "Use a bundle": (inspect, verify, run, bench, profile, report, compare, extract),
 }
 

@@ -15,7 +15,7 @@ from millstream.budget import flash, ram
 from millstream.cli.arguments import Json
 from millstream.cli.device_memory import device_memory
 from millstream.cli.output import console, facts, print_json
-from millstream.cli.quantized import left_in_float, quantized
+from millstream.cli.quantized import front, left_in_float, quantized
 from millstream.errors import UsageError
 from millstream.object_files import code_bytes
 from millstream.web_demo import TARGET, write_demo
@@ -83,7 +83,10 @@ def export(
     ] = None,
     quantize: Annotated[
         str | None,
-        typer.Option(metavar="FORMAT", help="w8, w8a8 or w8a8-static: see docs/quantize.md. Without: float."),
+        typer.Option(
+            metavar="FORMAT",
+            help="w8, w4, w8a8, w8a8-static, w4a8 or ternary: see docs/quantize.md. Without: float.",
+        ),
     ] = None,
     max_error: Annotated[
         float | None,
@@ -115,6 +118,11 @@ def export(
     options = resolve(config, flags)
     if demo and TARGET not in options.target:
         raise UsageError("a demo is for a browser", where=f"--demo {demo}", fix="add --target web")
+    make(options, as_json, demo)
+
+
+def make(options: ExportOptions, as_json: bool, demo: str | None = None) -> None:
+    """Export, write, and show what was done; with a folder for `demo` a page for the browser as well."""
     if as_json:
         # What a model's file prints must not stand beside the document.
         with contextlib.redirect_stdout(sys.stderr):
@@ -182,6 +190,7 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
         about=about,
         budget=options.budget,
         format=format,
+        allowance=options.allowance,
         watcher=watcher,
     )
 
@@ -215,6 +224,7 @@ def _document(exported: Exported, path: str, key: str) -> dict[str, Any]:
         },
         "ladder": exported.ladder.to_json(),
         "quantization": contents.report.get("quantization"),
+        "search": contents.report.get("search"),
         "signed_by": key,
     }
 
@@ -236,6 +246,8 @@ def _show(exported: Exported, path: str, key: str) -> None:
     out = console()
     out.print()
     out.print(facts(summary))
+    if document["search"]:
+        out.print(front(document["search"]))
     if document["quantization"]:
         out.print(left_in_float(document["quantization"]))
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from millstream.budget import Budget, read_size
+from millstream.budgeted import Allowance
 from millstream.errors import UsageError
 from millstream.quantize import Format, format_named
 
@@ -22,6 +23,14 @@ _LABELS = {"label", "labels"}
 
 #: Bytes, given as a number or as a text such as 512K.
 Size = Annotated[int, BeforeValidator(lambda given: read_size(str(given)))]
+
+#: A part of one, given as a number or as a text such as 0.5%.
+Share = Annotated[float, BeforeValidator(lambda given: _share(given)), Field(ge=0, le=1)]
+
+
+def _share(given: object) -> object:
+    text = str(given)
+    return float(text[:-1]) / 100 if text.endswith("%") else given
 
 
 class ExportOptions(BaseModel):
@@ -50,6 +59,8 @@ class ExportOptions(BaseModel):
     ram: Size | None = None
     quantize: str | None = None
     max_error: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    most_lost: Share | None = None
+    formats: Annotated[tuple[str, ...], Field(min_length=1)] = ("w4a8", "w8a8")
 
     @property
     def budget(self) -> Budget | None:
@@ -64,6 +75,13 @@ class ExportOptions(BaseModel):
             return None
         chosen = format_named(self.quantize)
         return chosen if self.max_error is None else replace(chosen, max_error=self.max_error)
+
+    @property
+    def allowance(self) -> Allowance | None:
+        """What quantization may lose, when the options say so. Raises UnknownFormat."""
+        if self.most_lost is None:
+            return None
+        return Allowance(self.most_lost, tuple(map(format_named, self.formats)))
 
     def stored(self) -> dict[str, Any]:
         """What the manifest keeps: the options that were set and that shape the bundle."""
@@ -88,6 +106,10 @@ def resolve(config: str | None, flags: Mapping[str, Any]) -> ExportOptions:
             "labels are given twice",
             where=config or "",
             fix="use --label for each, or --labels for a file of them",
+        )
+    if options.quantize and options.most_lost is not None:
+        raise UsageError(
+            "a format, and a loss that formats are searched for", where=config or "", fix="give one of them"
         )
     if options.max_error and not options.quantize:
         raise UsageError(

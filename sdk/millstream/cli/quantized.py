@@ -30,5 +30,19 @@ def left_in_float(found: Mapping[str, Any]) -> RenderableType:
     return table(columns, ((f"{count} x", *row) for row, count in rows.items()), title="left in float")
 
 
+def front(found: Mapping[str, Any]) -> RenderableType:
+    """The mixes that a search measured and no other beats; the one that was taken is marked."""
+    rows = [
+        ("taken" if each == found["chosen"] else "", each["bytes"], each["lost"], each["error"], _mix(each))
+        for each in found["front"]
+    ]
+    columns = ("", "bytes of weights", found["metric"], "relative error", "products")
+    return table(columns, rows, title="smallest first")
+
+
+def _mix(trial: Mapping[str, Any]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in trial["products"].items())
+
+
 def _weights(items: Sequence[Mapping[str, Any]]) -> int:
     return sum(math.prod(item["shape"]) for item in items)

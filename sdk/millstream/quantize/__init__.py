@@ -6,42 +6,22 @@ rewrites the products that are worth it and leaves states, gates and everything 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from millstream.errors import NothingToQuantize, UnknownFormat
+from millstream.errors import NothingToQuantize
 from millstream.fold import fold_constants
 from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.calibration import Calibration
-from millstream.quantize.dynamic import quantize_dynamically
+from millstream.quantize.formats import FORMATS, Format, format_named
 from millstream.quantize.product import Product, Weight, find, left_in_float
 from millstream.quantize.recurrence import drifting
-from millstream.quantize.static import quantize_statically
-from millstream.quantize.weight_only import quantize_weights
 
+#: Why a product that a format leaves stays in float.
+_COSTLY = "in no format does it stay within the budget"
 
-@dataclass(frozen=True)
-class Format:
-    """A way to quantize.
-
-    `rewrite` takes a flat, folded graph and the products to quantize. `max_error` is the largest relative RMS
-    error, of any output or state against float, that an export accepts.
-    """
-
-    name: str
-    summary: str
-    rewrite: Callable[[StepGraph, Sequence[Product], Calibration], StepGraph]
-    max_error: float
-
-
-W8 = Format("w8", "weights in int8, sums in float", quantize_weights, 0.02)
-W8A8 = Format("w8a8", "weights and activations in int8, scaled at every step", quantize_dynamically, 0.05)
-W8A8_STATIC = Format(
-    "w8a8-static", "weights and activations in int8, scales from the example", quantize_statically, 0.1
-)
-
-FORMATS: Mapping[str, Format] = {each.name: each for each in (W8, W8A8, W8A8_STATIC)}
+__all__ = ["FORMATS", "Format", "Quantized", "flattened", "format_named", "quantize"]
 
 
 @dataclass(frozen=True)
@@ -74,11 +54,9 @@ class Quantized:
         }
 
 
-def format_named(name: str) -> Format:
-    """The format of that name. Raises UnknownFormat naming those that exist."""
-    if name not in FORMATS:
-        raise UnknownFormat(f"no format is called {name!r}", fix="use one of " + ", ".join(FORMATS))
-    return FORMATS[name]
+def flattened(graph: StepGraph) -> StepGraph:
+    """The graph without functions, its constants folded: what formats rewrite."""
+    return build(fold_constants(graph.flatten().model), graph.states)
 
 
 def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quantized:
@@ -86,14 +64,16 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
 
     Raises NothingToQuantize when there is none.
     """
-    flat = build(fold_constants(graph.flatten().model), graph.states)
-    products, left = find(flat)
+    flat = flattened(graph)
+    found, left = find(flat)
+    products = [product for product in found if product.output not in format.left]
+    constants = initializers(flat.model)
+    left += [left_in_float(p, constants, _COSTLY) for p in found if p.output in format.left]
 
     def quantized(some: Sequence[Product]) -> StepGraph:
         return format.rewrite(flat, some, calibration)
 
     kept = drifting(flat, products, quantized, calibration)
-    constants = initializers(flat.model)
     left += [left_in_float(p, constants, kept[p.output]) for p in products if p.output in kept]
     chosen = tuple(product for product in products if product.output not in kept)
     if not chosen:

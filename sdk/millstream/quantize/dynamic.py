@@ -1,4 +1,5 @@
-"""W8A8 with activation scales of the moment: every row of an activation is scaled by its own largest value.
+"""Integer products with activation scales of the moment: every row of an activation has that of its own
+largest value.
 
     largest = max |x|
     q = int8(round(x * (127 / max(largest, tiny))))
@@ -18,19 +19,16 @@ import numpy as np
 import onnx
 
 from millstream.graph import StepGraph
-from millstream.quantize.calibration import Calibration
 from millstream.quantize.integer import back_to_float, integer_product, weight_scale
 from millstream.quantize.product import Product
-from millstream.quantize.rewriting import Rewriting, rewrite
+from millstream.quantize.rewriting import Rewriting, Rounding, rewrite
 from millstream.quantize.rounding import LARGEST
 
 #: Keeps 127 / largest finite where an activation is all zero.
 TINY = 1e-30
 
 
-def quantize_dynamically(
-    graph: StepGraph, products: Sequence[Product], calibration: Calibration
-) -> StepGraph:
+def quantize_dynamically(graph: StepGraph, products: Sequence[Product], rounding: Rounding) -> StepGraph:
     """Compute `products` on integers, with scales measured at every step."""
     ready: dict[tuple[str, tuple[int, ...]], tuple[str, str]] = {}
 
@@ -45,7 +43,7 @@ def quantize_dynamically(
         spread = writing.constant(f"{product.weight}.scale", scale)
         back_to_float(writing, product, sums, largest, spread)
 
-    return rewrite(graph, products, replace)
+    return rewrite(graph, products, replace, rounding)
 
 
 def _reduced_axes(writing: Rewriting, product: Product) -> tuple[int, ...]:

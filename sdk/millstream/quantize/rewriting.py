@@ -12,15 +12,17 @@ import onnx.numpy_helper
 
 from millstream.graph import StepGraph, build, initializers, origin, set_origin
 from millstream.quantize.product import Product
-from millstream.quantize.rounding import Rounded, round_weight
+from millstream.quantize.rounding import Rounded
 
+#: The integers of a product's weight.
+Rounding = Callable[[Product, np.ndarray], Rounded]
 #: Writes the nodes that stand in a product's place; the last one computes the product's output.
 Rewrite = Callable[["Rewriting", Product], None]
 
 
-def rewrite(graph: StepGraph, products: Sequence[Product], replace: Rewrite) -> StepGraph:
+def rewrite(graph: StepGraph, products: Sequence[Product], replace: Rewrite, rounding: Rounding) -> StepGraph:
     """The graph with each of the products written anew by `replace`; all else stays as it is."""
-    state = Rewriting(graph)
+    state = Rewriting(graph, rounding)
     by_output = {product.output: product for product in products}
     for node in graph.model.graph.node:
         product = by_output.get(node.output[0])
@@ -35,11 +37,12 @@ def rewrite(graph: StepGraph, products: Sequence[Product], replace: Rewrite) -> 
 class Rewriting:
     """Nodes in order, and constants by name. `origin` is the module path that new nodes come from."""
 
-    def __init__(self, graph: StepGraph) -> None:
+    def __init__(self, graph: StepGraph, rounding: Rounding) -> None:
         self.constants: Mapping[str, np.ndarray] = initializers(graph.model)
         self.nodes: list[onnx.NodeProto] = []
         self.origin = ""
         self._graph = graph
+        self._rounding = rounding
         self._added: dict[str, np.ndarray] = {}
         self._rounded: dict[tuple[str, int], Rounded] = {}
         self._taken = set(self.constants) | {value.name for value in graph.model.graph.input}
@@ -59,10 +62,10 @@ class Rewriting:
         return name
 
     def rounded(self, product: Product) -> Rounded:
-        """The product's weight in int8; weights that several products share are rounded once."""
+        """The integers of the product's weight; weights that several products share are rounded once."""
         key = (product.weight, product.channel)
         if key not in self._rounded:
-            self._rounded[key] = round_weight(self.constants[product.weight], product.channel)
+            self._rounded[key] = self._rounding(product, self.constants[product.weight])
         return self._rounded[key]
 
     def finished(self) -> StepGraph:

@@ -1,4 +1,4 @@
-"""W8A8 with constant activation scales, measured on example frames.
+"""Integer products with constant activation scales, measured on example frames.
 
     q = QuantizeLinear(x, scale)
     y = float(q W) * (scale * weight scale) + bias
@@ -16,11 +16,13 @@ from millstream.graph import StepGraph
 from millstream.quantize.calibration import Calibration, largest_magnitudes
 from millstream.quantize.integer import back_to_float, integer_product, weight_scale
 from millstream.quantize.product import Product
-from millstream.quantize.rewriting import Rewriting, rewrite
+from millstream.quantize.rewriting import Rewriting, Rounding, rewrite
 from millstream.quantize.rounding import LARGEST
 
 
-def quantize_statically(graph: StepGraph, products: Sequence[Product], calibration: Calibration) -> StepGraph:
+def quantize_statically(
+    graph: StepGraph, products: Sequence[Product], calibration: Calibration, rounding: Rounding
+) -> StepGraph:
     """Compute `products` on integers, with the scales that just hold the calibration's activations."""
     largest = largest_magnitudes(graph, sorted({p.activation for p in products}), calibration)
     ready: dict[str, str] = {}
@@ -35,7 +37,7 @@ def quantize_statically(graph: StepGraph, products: Sequence[Product], calibrati
         scales = weight_scale(writing, product, float(scale))
         back_to_float(writing, product, sums, writing.constant(f"{product.output}.scale", scales))
 
-    return rewrite(graph, products, replace)
+    return rewrite(graph, products, replace, rounding)
 
 
 def _quantized(writing: Rewriting, activation: str, scale: np.float32) -> str:

@@ -1,8 +1,9 @@
-"""Weight-only int8: the weight of every product is int8 and dequantized where it is read.
+"""Weight-only: the weight of every product is an integer and dequantized where it is read.
 
     y = x DequantizeLinear(W, scale) + bias
 
-Activations and sums stay in float. Four times fewer bytes of weights to store and to read.
+Activations and sums stay in float. With int8 there are four times fewer bytes of weights to store and to
+read, with int4 eight times.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from millstream.graph import StepGraph
-from millstream.quantize.calibration import Calibration
 from millstream.quantize.product import Product, attributes
-from millstream.quantize.rewriting import Rewriting, rewrite
+from millstream.quantize.rewriting import Rewriting, Rounding, rewrite
 
 
-def quantize_weights(graph: StepGraph, products: Sequence[Product], calibration: Calibration) -> StepGraph:
-    """Store the weights of `products` in int8."""
-    return rewrite(graph, products, _replace)
+def quantize_weights(graph: StepGraph, products: Sequence[Product], rounding: Rounding) -> StepGraph:
+    """Store the weights of `products` as integers."""
+    return rewrite(graph, products, _replace, rounding)
 
 
 def _replace(writing: Rewriting, product: Product) -> None:

@@ -1,0 +1,123 @@
+"""The smallest mix of formats whose loss on the user's own data stays within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from millstream.errors import BudgetMissed
+from millstream.graph import StepGraph, initializers, origin
+from millstream.prove_quantized import last_outputs
+from millstream.quantize import FORMATS, Format, flattened
+from millstream.quantize.calibration import Calibration
+from millstream.quantize.error import relative_errors
+from millstream.quantize.mixed import mixed
+from millstream.quantize.product import Product, find
+from millstream.quantize.search import Choices, Found, Loss, Trial, Weighed, search
+from millstream.sequences import Sequences
+from millstream_runtime.core import Core
+
+_FLOAT_BITS = 32
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What may be lost: accuracy on labelled data (0.005 is half a point), without labels the relative RMS
+    error of the outputs. `formats` are tried in this order, the smallest first."""
+
+    most_lost: float
+    formats: tuple[Format, ...] = (FORMATS["w4a8"], FORMATS["w8a8"])
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The format that a search found, and what it measured."""
+
+    format: Format
+    best: Trial
+    found: Found
+    metric: str
+    origins: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the report: the front, and the format of each product by its origin."""
+        return {
+            "metric": self.metric,
+            "front": [_trial(trial) for trial in self.found.front],
+            "chosen": _trial(self.best),
+            "formats": {self.origins[output] or output: name for output, name in self.best.formats.items()},
+        }
+
+
+def choose(
+    graph: StepGraph,
+    core_of: Callable[[StepGraph], Core],
+    calibration: Calibration,
+    labelled: Sequences | None,
+    allowance: Allowance,
+    progress: Callable[[str], None],
+) -> Chosen:
+    """Search the products of a float step graph; `core_of` opens a graph under the reference.
+
+    Raises BudgetMissed with the best that there is when no product can be quantized within the allowance.
+    """
+    flat = flattened(graph)
+    products, _ = find(flat)
+    outputs = [tensor.name for tensor in flat.outputs]
+    tested = labelled if labelled is not None and labelled.labels.size else None
+    exact = last_outputs(core_of(flat), tested.frames) if tested else None
+
+    def measure(choices: Choices) -> Loss:
+        made = mixed(choices, products).rewrite(flat, products, calibration)
+        if tested is None or exact is None:
+            error = max(relative_errors(flat, made, outputs, calibration).values())
+            return Loss(error, error)
+        got = last_outputs(core_of(made), tested.frames)
+        return Loss(_accuracy(exact, tested) - _accuracy(got, tested), _relative(got, exact))
+
+    weighed = [_weighed(product, flat, allowance.formats) for product in products]
+    found = search(weighed, allowance.formats, measure, allowance.most_lost, progress)
+    metric = "accuracy lost" if tested else "relative RMS error of the outputs"
+    if found.best is None:
+        raise BudgetMissed(
+            f"no product can be quantized with at most {allowance.most_lost:g} of {metric}",
+            why=_closest(found, metric),
+            fix="allow more, or export in float",
+        )
+    format = mixed(found.best, products)
+    formats = {output: choice.name for output, choice in found.best.items()}
+    best = next(trial for trial in found.trials if trial.formats == formats)
+    return Chosen(format, best, found, metric, {p.output: origin(p.node) for p in products})
+
+
+def _weighed(product: Product, flat: StepGraph, formats: Sequence[Format]) -> Weighed:
+    count = initializers(flat.model)[product.weight].size
+    sizes = {format.name: count * format.bits // 8 for format in formats}
+    return Weighed(product.output, {"": count * _FLOAT_BITS // 8, **sizes})
+
+
+def _closest(found: Found, metric: str) -> str:
+    if not found.trials:
+        return "it has no products that are worth it"
+    least = min(found.trials, key=lambda trial: trial.loss.metric)
+    (output, name), *more = least.formats.items()
+    which = f"{name} of {output} alone" if not more else f"{len(least.formats)} products"
+    return f"the closest is {which}: {least.loss.metric:.3g} of {metric}"
+
+
+def _trial(trial: Trial) -> dict[str, Any]:
+    counts = {name: list(trial.formats.values()).count(name) for name in sorted(set(trial.formats.values()))}
+    return {"bytes": trial.bytes, "lost": trial.loss.metric, "error": trial.loss.error, "products": counts}
+
+
+def _accuracy(outputs: np.ndarray, data: Sequences) -> float:
+    return float((outputs.argmax(1) == data.labels).mean())
+
+
+def _relative(got: np.ndarray, want: np.ndarray) -> float:
+    size = float(np.square(want, dtype=np.float64).sum())
+    gap = float(np.square(got - want, dtype=np.float64).sum())
+    return (gap / size) ** 0.5 if size else float(bool(gap))

@@ -1,0 +1,124 @@
+"""Which product to quantize how, so that the step becomes as small as a budget allows.
+
+Sensitivity first: every product is tried alone in every format. Then, the smallest format first, as many
+products take it as the budget bears, the least sensitive for the bytes that they save before the others; the
+rest try the next format. How many fit is found by halving, on the real metric and with all of them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from millstream.quantize.formats import Format
+
+#: Format by the output of a product; what is not named stays in float.
+Choices = Mapping[str, Format]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a mix costs: `metric` is held against the budget, `error` (relative RMS) tells equals apart."""
+
+    metric: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A mix that was measured: the name of each product's format, its loss, and the bytes of all weights."""
+
+    formats: Mapping[str, str]
+    loss: Loss
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """The smallest mix within the budget, None when there is none, and every mix that was measured."""
+
+    best: Choices | None
+    trials: tuple[Trial, ...]
+
+    @property
+    def front(self) -> tuple[Trial, ...]:
+        """The trials that no other beats in both bytes and loss, the smallest first."""
+        kept: list[Trial] = []
+        for trial in sorted(self.trials, key=lambda t: (t.bytes, t.loss.metric, t.loss.error)):
+            if not kept or trial.loss.metric < kept[-1].loss.metric:
+                kept.append(trial)
+        return tuple(kept)
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A product: its output, and the bytes of its weight in each format and in float (under the name "")."""
+
+    output: str
+    bytes: Mapping[str, int]
+
+
+def search(
+    products: Sequence[Weighed],
+    formats: Sequence[Format],
+    measure: Callable[[Choices], Loss],
+    budget: float,
+    progress: Callable[[str], None],
+) -> Found:
+    """Find a mix whose metric loses no more than `budget`; `formats` stand the smallest first.
+
+    `measure` is asked for a mix once. `progress` is told what is tried.
+    """
+    return _Search(products, measure, budget, progress).run(formats)
+
+
+class _Search:
+    def __init__(
+        self,
+        products: Sequence[Weighed],
+        measure: Callable[[Choices], Loss],
+        budget: float,
+        progress: Callable[[str], None],
+    ) -> None:
+        self._products = {product.output: product for product in products}
+        self._measure = measure
+        self._budget = budget
+        self._progress = progress
+        self._trials: dict[frozenset[tuple[str, str]], Trial] = {}
+
+    def run(self, formats: Sequence[Format]) -> Found:
+        chosen: dict[str, Format] = {}
+        for format in formats:
+            rest = [output for output in self._products if output not in chosen]
+            order = sorted(rest, key=lambda output, f=format: self._cost(output, f))
+            count = self._most(chosen, order, format)
+            chosen.update(dict.fromkeys(order[:count], format))
+        return Found(chosen or None, tuple(self._trials.values()))
+
+    def _cost(self, output: str, format: Format) -> float:
+        """Error for each byte saved when the product alone is quantized."""
+        sizes = self._products[output].bytes
+        self._progress(f"{format.name} of {output}")
+        return self._trial({output: format}).loss.error / max(sizes[""] - sizes[format.name], 1)
+
+    def _most(self, chosen: Choices, order: Sequence[str], format: Format) -> int:
+        """How many of the products, in order, may take the format beside what is chosen."""
+        fits, fails = 0, len(order) + 1
+        count = len(order)
+        while fails - fits > 1:
+            self._progress(f"{format.name} of {count} products together")
+            mix = {**chosen, **dict.fromkeys(order[:count], format)}
+            if self._trial(mix).loss.metric <= self._budget:
+                fits = count
+            else:
+                fails = count
+            count = (fits + fails) // 2
+        return fits
+
+    def _trial(self, choices: Choices) -> Trial:
+        key = frozenset((output, format.name) for output, format in choices.items())
+        if key not in self._trials:
+            names = dict(sorted(key))
+            size = sum(p.bytes[names.get(output, "")] for output, p in self._products.items())
+            self._trials[key] = Trial(names, self._measure(choices), size)
+        return self._trials[key]
