@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 
 from millstream.errors import DataInvalid
-from millstream.fold import fold_constants
-from millstream.graph import StepGraph, build, origin
+from millstream.graph import StepGraph, origin
+from millstream.quantize import flattened
 from millstream.quantize.calibration import Calibration, observed
 from millstream.quantize.error import relative_errors
 from millstream.quantize.product import find
@@ -54,8 +54,7 @@ def layer_errors(quantized: Bundle, exact: Bundle, golden: Golden) -> tuple[Laye
 
 
 def _flat(bundle: Bundle) -> StepGraph:
-    graph = StepGraph(onnx.load_from_string(bundle.members[STEP]))
-    return build(fold_constants(graph.flatten().model), graph.states)
+    return flattened(StepGraph(onnx.load_from_string(bundle.members[STEP])))
 
 
 def _alike(one: Bundle, other: Bundle) -> bool:

@@ -1,7 +1,8 @@
 /* The state of a stream as bytes, in the form of every Millstream backend: see docs/bundle.md. */
 import { ARRAYS, readTensors, writeTensors } from "./tensors.mjs";
 
-const START = new TextEncoder().encode("MSSNAP01");
+// An AudioWorklet has no TextEncoder, and reads this file as well.
+const START = Uint8Array.from("MSSNAP01", (letter) => letter.charCodeAt(0));
 const PAYLOAD = START.length + 32;
 
 /** The bytes of a snapshot; `crypto.subtle` asks for a page from https or localhost. */

@@ -35,7 +35,7 @@ const ALIGNMENT = 8;
 /** The bytes of tensors [{name, dtype, shape, array}] and of texts by name. */
 export function writeTensors(tensors, metadata) {
     const place = ({ dtype }) => ORDER.indexOf(dtype);
-    const sorted = tensors.toSorted((a, b) => place(a) - place(b) || (a.name < b.name ? -1 : 1));
+    const sorted = [...tensors].sort((a, b) => place(a) - place(b) || (a.name < b.name ? -1 : 1));
     const header = { __metadata__: metadata };
     let end = 0;
     for (const { name, dtype, shape, array } of sorted) {

@@ -229,7 +229,7 @@ function drawStates(states) {
 
 /** Microseconds of the last steps, newest at the right. */
 function draw(times) {
-    const sorted = times.toSorted((a, b) => a - b);
+    const sorted = [...times].sort((a, b) => a - b);
     const median = sorted[Math.floor(sorted.length / 2)];
     place("latency").textContent = `median ${median.toFixed(1)} µs`;
     const canvas = place("times");
