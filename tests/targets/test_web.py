@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import wave
 from pathlib import Path
@@ -19,7 +20,7 @@ from millstream.targets.web import BothBuilds
 from millstream.web_demo import write_demo
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.errors import BackendRefused
-from millstream_runtime.golden import load
+from millstream_runtime.golden import dump, load
 from millstream_runtime.spec import GOLDEN, Tolerance
 
 RATE, HOP, LENGTH = 16_000, 160, 400
@@ -247,6 +248,43 @@ def test_the_page_hears_a_voice_from_the_microphone(
     assert got.shape == wanted.shape
     assert np.abs(got - wanted).max() <= 1e-5 * np.abs(wanted).max()
     assert "vowel" in found["shown"]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_the_page_proves_itself_and_says_when_it_cannot(site: tuple[Bundle, Path], damaged: bool) -> None:
+    bundle, folder = site
+    spec = bundle.manifest.model
+    golden = load(bundle.members[GOLDEN], spec)
+    if damaged:
+        wrong = dataclasses.replace(
+            golden, outputs=tuple(np.float32(1.01) * output for output in golden.outputs)
+        )
+        (folder / GOLDEN).write_bytes(dump(wrong, spec))
+    script = """
+        const frame = document.createElement("iframe");
+        frame.src = "index.html?simd=0";
+        document.body.append(frame);
+        const moment = () => new Promise((later) => setTimeout(later, 50));
+        const seen = (id) => frame.contentDocument.getElementById(id);
+        do await moment(); while (!frame.contentWindow.millstream || !seen("latency").textContent);
+        const { proof, model } = frame.contentWindow.millstream;
+        const text = (id) => seen(id).textContent;
+        return {
+            ...{ proof, simd: model.simd, said: text("proof"), title: text("name"), about: text("about") },
+            ...{ latency: text("latency"), error: text("error") || undefined },
+            bars: seen("output").children.length,
+        };
+    """
+    found = found_by(folder, script)
+    (folder / GOLDEN).write_bytes(bundle.members[GOLDEN])
+    assert found["simd"] is False
+    assert found["proof"]["passed"] is not damaged
+    assert found["said"].startswith("✗" if damaged else f"✓ {found['proof']['ticks']} golden frames")
+    assert found["proof"]["ticks"] == golden.ticks - spec.look_ahead
+    assert found["title"] == spec.name
+    assert f"{(folder / 'plain.wasm').stat().st_size / 1000:.1f} kB without" in found["about"]
+    assert found["bars"] == spec.outputs[0].shape[-1]
+    assert float(found["latency"].split()[1]) > 0
 
 
 def test_the_contract_counts_bytes_as_c_does(site: tuple[Bundle, Path]) -> None:
