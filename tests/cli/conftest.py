@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 import millstream as sdk
 import millstream_runtime
 from millstream.cli.app import app
-from millstream.quantize import W8
+from millstream.quantize import FORMATS
 from millstream_runtime.bundle import Bundle
 
 #: What somebody else's file may hold.
@@ -100,7 +100,7 @@ def windowed(millstream: Command, room: Path) -> Path:
 def pair(room: Path) -> tuple[Bundle, Bundle]:
     """The gated recurrence in float, and with weights in int8."""
     data = frames(GatedRecurrence, 2, 20)
-    for name, format in (("exact", None), ("rounded", W8)):
+    for name, format in (("exact", None), ("rounded", FORMATS["w8"])):
         made = sdk.export(seeded(GatedRecurrence), data, "onnxruntime", format=format)
         made.save(room / f"{name}.mill")
     exact, rounded = (millstream_runtime.read(room / f"{n}.mill") for n in ("exact", "rounded"))

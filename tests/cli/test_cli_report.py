@@ -17,7 +17,7 @@ import millstream
 import millstream_runtime
 from millstream import reference
 from millstream.errors import DataInvalid
-from millstream.quantize import W8
+from millstream.quantize import FORMATS
 from millstream.report import Effort, Labelled, Report, report
 from millstream.report.drift import drifts
 from millstream.report.latency import PERCENTILES
@@ -143,7 +143,7 @@ def test_errors_of_layers_are_those_of_rounded_weights(pair: tuple[Bundle, Bundl
     golden = load(exact.members[GOLDEN], exact.manifest.model)
     errors = {layer.path: layer.error for layer in layer_errors(quantized, exact, golden)}
     assert errors
-    assert all(0 < error < W8.max_error for error in errors.values())
+    assert all(0 < error < FORMATS["w8"].max_error for error in errors.values())
     assert all(layer.error == 0 for layer in layer_errors(exact, exact, golden))
 
 

@@ -13,6 +13,7 @@ from millstream.quantize import flattened
 from millstream.quantize.calibration import Calibration, observed
 from millstream.quantize.error import relative_errors
 from millstream.quantize.product import find
+from millstream.report.rooms import module_of
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.golden import Golden
 from millstream_runtime.spec import STEP
@@ -48,7 +49,7 @@ def layer_errors(quantized: Bundle, exact: Bundle, golden: Golden) -> tuple[Laye
     calibration = Calibration([np.array(frames)], quantized.initial())
     errors = relative_errors(observed(theirs, names), observed(ours, names), names, calibration)
     return tuple(
-        Layer(origin(p.node) or p.weight.rpartition(".")[0], p.node.op_type, p.output, errors[p.output])
+        Layer(origin(p.node) or module_of(p.weight), p.node.op_type, p.output, errors[p.output])
         for p in products
     )
 

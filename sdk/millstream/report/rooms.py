@@ -49,7 +49,7 @@ def rooms(bundle: Bundle) -> tuple[Room, ...]:
         state.name: int(np.prod(state.shape)) * np.dtype(state.dtype).itemsize
         for state in bundle.manifest.model.states
     }
-    homes = {name: _home(name) for name in constants}
+    homes = {name: module_of(name) for name in constants}
     drafts: dict[str, _Draft] = {}
     met: set[str] = set()
     for node in graph.model.graph.node:
@@ -67,7 +67,7 @@ def rooms(bundle: Bundle) -> tuple[Room, ...]:
     return tuple(_room(path, draft) for path, draft in drafts.items())
 
 
-def _home(parameter: str) -> str:
+def module_of(parameter: str) -> str:
     """The module that a parameter is named after: torch calls what it traces `model`. Else an empty text."""
     path = parameter.rpartition(".")[0]
     return path.removeprefix(_TRACED) if path.startswith(_TRACED) else ""

@@ -69,7 +69,7 @@ def lines(drifts: Sequence[Drift]) -> str:
     grid = "".join(
         f'<line class="{"limit" if power == 0 else "grid"}" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" '
         f'y1="{height(10.0**power):.1f}" y2="{height(10.0**power):.1f}"/>'
-        f'<text class="end" x="{_LEFT - 4}" y="{height(10.0**power) + 4:.1f}">{10.0**power:g}</text>'
+        f'<text class="end" x="{_LEFT - 4}" y="{height(10.0**power) + 4:.1f}">{_power(power)}</text>'
         for power in range(round(math.log10(low)), round(math.log10(high)) + 1)
         if power % stride == 0
     )
@@ -98,10 +98,16 @@ def _across(value: float, low: float, high: float) -> float:
 
 
 def _steps(low: float, high: float) -> list[float]:
-    """The 1, 2 and 5 of each power of ten between the ends."""
+    """The 1, 2 and 5 of each power of ten between the ends; the powers alone where these stand too close."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (digit * 10.0**power for power in powers for digit in (1, 2, 5))
+    digits = (1, 2, 5) if high / low < 200 else (1,)
+    steps = (digit * 10.0**power for power in powers for digit in digits)
     return [step for step in steps if low <= step <= high]
+
+
+def _power(power: int) -> str:
+    """Ten to the power, as short as an axis needs it."""
+    return f"{10.0**power:g}" if power > -3 else f"1e{power}"
 
 
 def _svg(title: str, height: float, body: str) -> str:
