@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command_line import Command
 from small_models import RunningMean, frames, seeded
+from torch import Tensor, nn
 
 import millstream
 import millstream_runtime
@@ -23,6 +25,7 @@ from millstream.report.drift import drifts
 from millstream.report.latency import PERCENTILES
 from millstream.report.layers import layer_errors
 from millstream.report.page import page
+from millstream.report.rooms import rooms
 from millstream.sequences import Sequences, read
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.core import Core
@@ -81,6 +84,24 @@ def test_rooms_hold_every_weight_and_every_state_once(found: Report) -> None:
     assert rooms["out"].weights == 3 * 37 + 3
     assert rooms["out"].weight_bytes == 4 * rooms["out"].weights
     assert {name: size for room in found.rooms for name, size in room.states.items()} == {"hidden": 4 * 37}
+
+
+class Twice(nn.Module):
+    """One layer, used twice in a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(torch.tanh(self.mix(x)))
+
+
+def test_a_weight_that_is_read_twice_counts_once(tmp_path: Path) -> None:
+    millstream.export(Twice(), np.ones((3, 4), np.float32), "onnxruntime").save(tmp_path / "twice.mill")
+    found = {room.path: room for room in rooms(millstream_runtime.read(tmp_path / "twice.mill"))}
+    assert found["mix"].operators["Gemm"] == 2
+    assert (found["mix"].weights, found["mix"].weight_bytes) == (20, 80)
 
 
 def test_times_are_those_of_all_steps(found: Report) -> None:
