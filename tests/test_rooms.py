@@ -34,7 +34,7 @@ ALLOWED = {
             "onnxscript",
             "tvm",
         ),
-        *("onnxruntime", "safetensors", "typer", "rich", "pydantic", "cryptography", "click"),
+        *("onnxruntime", "safetensors", "typer", "rich", "pydantic", "cryptography", "click", "transformers"),
     },
 }
 
@@ -53,10 +53,10 @@ FLOORS = (
     {"graph", "package"},
     {"reference", "coarse", "protocol", "datasets", "float16"},
     {"fold", "trace"},
-    {"lower", "quantize"},
+    {"lower", "quantize", "reparameterize"},
     {"targets", "fallback", "prove", "prove_quantized", "budgeted", "loading", "opening", "cold_load"},
-    {"exporting", "verify", "bench", "profiling", "comparing"},
-    {"report"},
+    {"exporting", "verify", "bench", "checking", "streamify", "importing", "profiling", "comparing"},
+    {"huggingface", "report"},
     {"cli"},
     {"__main__"},
 )

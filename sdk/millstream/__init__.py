@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from millstream.ladder import Ladder, Rung, Watcher
     from millstream.sequences import Sequences
     from millstream.signing import SigningKey
+    from millstream.streamify import frames_of, streamify
     from millstream_runtime.errors import MillstreamError
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "__version__",
     "errors",
     "export",
+    "frames_of",
+    "streamify",
 ]
 
 _HOMES = {
@@ -48,6 +51,8 @@ _HOMES = {
     "SigningKey": "millstream.signing",
     "Watcher": "millstream.ladder",
     "export": "millstream.exporting",
+    "frames_of": "millstream.streamify.convert",
+    "streamify": "millstream.streamify.convert",
 }
 
 

@@ -69,8 +69,16 @@ class NotStreamable(UnsupportedModel):
     """The module does not follow the protocol: forward, step, initial_state."""
 
 
+class NotCausal(UnsupportedModel):
+    """Operators of a whole-sequence module that need the whole sequence; all of them are listed."""
+
+
 class MutatedBuffer(UnsupportedModel):
     """The step changes a buffer or attribute of the module; that state would be lost silently."""
+
+
+class OnnxUnusable(UnsupportedModel):
+    """An ONNX file that cannot be brought in as it is asked for."""
 
 
 class TraceFailed(UnsupportedModel):

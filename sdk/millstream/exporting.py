@@ -32,10 +32,12 @@ from millstream.protocol import VALID, Streamable, streamable
 from millstream.quantize import Format, Quantized, quantize
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.tolerance import largest_effect, rounds, widened
+from millstream.reparameterize import BOUND, Report, rewritten
+from millstream.reparameterize.graph import rewritten_graph
 from millstream.sequences import Example, Sequences
 from millstream.signing import SigningKey
 from millstream.targets import Compiled, Contract, Target
-from millstream.trace import trace
+from millstream.trace import Traced, trace
 from millstream_runtime.backends import has_backend
 from millstream_runtime.core import Core
 from millstream_runtime.golden import Golden
@@ -59,7 +61,8 @@ class About:
     """What a model cannot say about itself.
 
     `hop` is in samples: with it, the first axis of a frame counts samples and `Stream.push` takes samples.
-    `sample_rate` is in hertz. `labels` name the elements of the last axis of the first output.
+    `sample_rate` is in hertz. `labels` name the elements of the last axis of the first output. `origin` says
+    in the proof what the graph is held against.
     """
 
     name: str = "model"
@@ -68,6 +71,7 @@ class About:
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = "step form (torch)"
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ def export(
     budget: Budget | None = None,
     format: Format | None = None,
     allowance: Allowance | None = None,
+    reparameterize: bool = True,
     watcher: Watcher | None = None,
 ) -> Exported:
     """Export `model` for the targets and prove that every form of it gives the same numbers.
@@ -109,6 +114,7 @@ def export(
         format: how to quantize, one of `millstream.quantize.FORMATS`; without, the step stays in float.
         allowance: what quantization may lose, in place of a format: the smallest mix of formats is searched
             that loses no more on `labelled`, or without labels on the outputs over the example.
+        reparameterize: whether norms and parallel branches are folded into the layers around them first.
         watcher: is told what goes on.
 
     Raises UnsupportedModel (a subclass of it) when the model cannot become a step graph or a target and its
@@ -119,17 +125,46 @@ def export(
     about = about or About()
     watcher = watcher or Silent()
     chosen = _targets(target)
-    if budget and all(has_backend(each.backend) for each in chosen):
-        raise UsageError(
-            "a budget, and no target that it is for",
-            fix="add a target without Python, such as --target c, or drop the budget",
-        )
+    _check_budget_has_a_target(budget, chosen)
     data = example if isinstance(example, Sequences) else sequences.sequences(example)
     first = torch.tensor(data.frames[0][:1] if hasattr(model, "step") else _one_frame(data))
     source = streamable(model, first)
     if not source.stateful:
         data, labelled = _as_frames(data), labelled and _as_frames(labelled)
-    return _Export(source, data, labelled, about, budget, format, allowance, watcher, chosen).run(first)
+    quantization = (format, allowance, reparameterize)
+    return _Export(source, data, labelled, about, budget, *quantization, watcher, chosen).run(first)
+
+
+def _check_budget_has_a_target(budget: Budget | None, chosen: Sequence[Target]) -> None:
+    if budget and all(has_backend(each.backend) for each in chosen):
+        raise UsageError(
+            "a budget, and no target that it is for",
+            fix="add a target without Python, such as --target c, or drop the budget",
+        )
+
+
+def export_graph(
+    traced: Traced,
+    source: Streamable,
+    example: Example,
+    target: str | Sequence[str] = ("cpu", "numba"),
+    *,
+    about: About | None = None,
+    budget: Budget | None = None,
+    format: Format | None = None,
+    watcher: Watcher | None = None,
+) -> Exported:
+    """Export a step graph that is there already, and hold it against `source`, which it was made from.
+
+    `example` holds frames as the graph takes them. The rest, and what is raised, as for `export`.
+    """
+    about, watcher, chosen = about or About(), watcher or Silent(), _targets(target)
+    _check_budget_has_a_target(budget, chosen)
+    data = example if isinstance(example, Sequences) else sequences.sequences(example)
+    if not source.stateful:
+        data = _as_frames(data)
+    run = _Export(source, data, None, about, budget, format, None, False, watcher, chosen)
+    return run.build(traced, source, None, whole=False)
 
 
 def _targets(names: str | Sequence[str]) -> tuple[Target, ...]:
@@ -166,26 +201,40 @@ class _Export:
     budget: Budget | None
     format: Format | None
     allowance: Allowance | None
+    reparameterize: bool
     watcher: Watcher
     chosen: tuple[Target, ...]
 
     def run(self, frame: torch.Tensor) -> Exported:
+        """Fold, trace the step of one frame, and export what comes."""
+        folded, folding = self._folded()
         self.watcher.begin("tracing the step")
-        traced = trace(self.source, frame)
-        spec = _model_spec(self.source, traced.graph, self.about)
-        initial = tuple(value[0].numpy() for value in self.source.initial.values())
+        return self.build(trace(folded, frame), folded, folding, whole=self.source.stateful)
+
+    def build(self, traced: Traced, folded: Streamable, folding: Report | None, whole: bool) -> Exported:
+        """Export a traced step.
+
+        It was made from `folded`, and that from the source as `folding` says; `whole` says that the source
+        has a sequence form to be held against.
+        """
+        spec = _model_spec(folded, traced.graph, self.about)
+        initial = tuple(value[0].numpy() for value in folded.initial.values())
         exact = _core(traced.graph, spec, initial)
+        ladder = self._climb(Ladder(), self._sequence_rungs(traced.graph, whole))
+        ladder = self._climb(ladder, _folding_rungs("step form (torch) = reparameterized (torch)", folding))
+        ladder = self._climb(ladder, self._graph_rungs(folded, traced.graph, exact))
+        rewritten, rewriting = self._rewritten(traced.graph, initial)
+        ladder = self._climb(ladder, _folding_rungs("step.onnx = reparameterized step.onnx", rewriting))
         calibration = Calibration(self.data.frames, initial)
-        chosen_mix = self._mix(traced.graph, spec, calibration)
+        chosen_mix = self._mix(rewritten, spec, calibration)
         format = chosen_mix.format if chosen_mix else self.format
-        quantized = self._quantized(traced.graph, format, calibration)
-        graph = quantized.graph if quantized else traced.graph
+        quantized = self._quantized(rewritten, format, calibration)
+        graph = quantized.graph if quantized else rewritten
         self.watcher.begin("looking for what the targets cannot run")
         chosen, detours = settle(graph, self.chosen)
         for detour in detours:
             self.watcher.noted(str(detour))
-        core = _core(graph, spec, initial) if quantized else exact
-        ladder = self._climb(Ladder(), self._torch_rungs(exact, traced.graph))
+        core = _core(graph, spec, initial)
         ladder = self._climb(ladder, self._quantized_rungs(quantized, calibration))
         frames = np.concatenate(self.data.frames)
         golden = prove.make_golden(core, frames[:_GOLDEN_TICKS], spec.look_ahead)
@@ -204,6 +253,8 @@ class _Export:
         ladder = self._prove_bundle(contents, core, golden, frames, name, ladder)
         fallbacks = [detour.to_json() for detour in detours]
         report: dict[str, Any] = {"ladder": ladder.to_json(), "fallbacks": fallbacks}
+        if folding and rewriting:
+            report["reparameterization"] = {"module": folding.to_json(), "step": rewriting.to_json()}
         if quantized:
             report["quantization"] = quantized.to_json()
         if chosen_mix:
@@ -241,16 +292,33 @@ class _Export:
         self.watcher.begin("measuring what ties do that round to the other side")
         return largest_effect(graph, calibration, _GOLDEN_TICKS)
 
-    def _torch_rungs(self, core: Core, graph: StepGraph) -> list[Rung]:
-        rungs = []
-        if self.source.stateful:
-            self.watcher.begin("sequence form against step form")
-            allowed = loosened(prove.SEQUENCE_TOLERANCE, graph)
-            rungs.append(prove.sequence_equals_step(self.source, self.data, allowed))
+    def _folded(self) -> tuple[Streamable, Report | None]:
+        if not self.reparameterize:
+            return self.source, None
+        self.watcher.begin("folding norms and branches of the module")
+        return rewritten(self.source, self.data)
+
+    def _rewritten(
+        self, graph: StepGraph, initial: tuple[np.ndarray, ...]
+    ) -> tuple[StepGraph, Report | None]:
+        if not self.reparameterize:
+            return graph, None
+        self.watcher.begin("folding norms and branches of the step")
+        names = [pair.name for pair in graph.states]
+        frames = np.concatenate(self.data.frames[:4])
+        return rewritten_graph(graph, frames, dict(zip(names, initial, strict=True)))
+
+    def _sequence_rungs(self, graph: StepGraph, whole: bool) -> list[Rung]:
+        if not whole:
+            return []
+        self.watcher.begin("sequence form against step form")
+        allowed = loosened(prove.SEQUENCE_TOLERANCE, graph)
+        return [prove.sequence_equals_step(self.source, self.data, allowed)]
+
+    def _graph_rungs(self, folded: Streamable, graph: StepGraph, core: Core) -> list[Rung]:
         self.watcher.begin("step form against the reference")
         frames, allowed = np.concatenate(self.data.frames[:4])[:128], loosened(prove.GRAPH_TOLERANCE, graph)
-        rungs.append(prove.step_equals_graph(self.source, core, frames, allowed))
-        return rungs
+        return [prove.step_equals_graph(folded, core, frames, allowed, self.about.origin)]
 
     def _climb(self, ladder: Ladder, rungs: Sequence[Rung]) -> Ladder:
         """Add rungs; a failed one ends the export."""
@@ -301,7 +369,7 @@ class _Export:
             for model in models:
                 self.watcher.begin(f"proving {model.target.name}")
                 ladder = self._climb(ladder, self._backend_rungs(model, golden, frames))
-            if self.source.stateful:
+            if self.source.initial:
                 self.watcher.begin(f"{_LONG_RUN_TICKS} ticks without reset")
                 ladder = self._climb(ladder, prove.long_run(models, core, frames, _LONG_RUN_TICKS))
             if self.labelled is not None and self.labelled.labels.size:
@@ -329,6 +397,15 @@ class _Export:
         if model.spec.batch is None and len(frames) > model.spec.look_ahead:
             rungs.append(prove.batch_equals_streams(model, frames[:33]))
         return rungs
+
+
+def _folding_rungs(claim: str, folding: Report | None) -> list[Rung]:
+    """One rung for all rewrites together: the outputs of the last form against those of the first."""
+    if folding is None or not folding.applied:
+        return []
+    before, after = folding.before.macs, folding.after.macs
+    detail = f"{len(folding.applied)} rewrites, {before:,} -> {after:,} MACs; relative to the largest output"
+    return [Rung(claim, folding.error < BOUND, folding.error, BOUND, detail)]
 
 
 def _core(graph: StepGraph, spec: ModelSpec, initial: tuple[np.ndarray, ...]) -> Core:

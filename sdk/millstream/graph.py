@@ -169,10 +169,29 @@ def set_origin(node: onnx.NodeProto, path: str) -> None:
 
 def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
     """Shapes of every value. Raises GraphInvalid when they contradict each other or cannot be inferred."""
+    _declare_normalized(model)
     try:
         return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         raise GraphInvalid("the shapes of the graph cannot be inferred", why=str(error)) from error
+
+
+#: Operators whose result is typed and shaped as their first operand, which onnx does not infer by itself.
+_LIKE_FIRST = ("GroupNormalization",)
+
+
+def _declare_normalized(model: onnx.ModelProto) -> None:
+    """Write down, in place, types that onnx's inference does not find, where those of operands are known."""
+    waiting = [node for node in model.graph.node if node.op_type in _LIKE_FIRST]
+    while waiting:
+        found = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        known = {v.name: v for v in (*found.input, *found.value_info, *found.output)}
+        ready = [node for node in waiting if node.input[0] in known]
+        if not ready:
+            return
+        for node in ready:
+            model.graph.value_info.add(name=node.output[0], type=known[node.input[0]].type)
+        waiting = [node for node in waiting if node.input[0] not in known]
 
 
 def _breaches(graph: StepGraph) -> Iterator[str]:

@@ -198,10 +198,12 @@ def _check_next_state(before: State, after: State) -> None:
 
 def _check_no_hidden_state(found: Streamable, frame: Tensor) -> None:
     """Run the step again (the trial before it has filled caches) and see whether the module changed."""
-    before = _attributes(found.module)
+    before = attributes_of(found.module)
     found.step(frame, found.initial_state(1), valid=True)
-    after = _attributes(found.module)
-    changed = sorted(name for name in {*before, *after} if not _same(before.get(name), after.get(name)))
+    after = attributes_of(found.module)
+    changed = sorted(
+        name for name in {*before, *after} if not same_attribute(before.get(name), after.get(name))
+    )
     if changed:
         raise refused_mutation(changed)
 
@@ -219,7 +221,7 @@ def refused_mutation(names: list[str]) -> MutatedBuffer:
 _PLAIN = (bool, int, float, str, type(None))
 
 
-def _attributes(module: nn.Module) -> dict[str, object]:
+def attributes_of(module: nn.Module) -> dict[str, object]:
     """Every buffer, parameter, tensor attribute and plain attribute of the module tree, tensors copied."""
     found: dict[str, object] = {}
     for path, child in module.named_modules():
@@ -245,7 +247,8 @@ def _items(path: str, values: list | tuple | dict) -> dict[str, object]:
     }
 
 
-def _same(a: object, b: object) -> bool:
+def same_attribute(a: object, b: object) -> bool:
+    """Whether two values that `attributes_of` found are alike; NaN is like NaN."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a.nan_to_num(), b.nan_to_num()))
     return type(a) is type(b) and a == b

@@ -73,8 +73,14 @@ def sequence_equals_step(source: Streamable, data: Sequences, tolerance: Toleran
     return _rung("sequence form (torch) = step form (torch)", differences, detail)
 
 
-def step_equals_graph(source: Streamable, reference: Core, frames: np.ndarray, tolerance: Tolerance) -> Rung:
-    """Every output and every state of the graph, at every tick, is what the torch step gives."""
+def step_equals_graph(
+    source: Streamable,
+    reference: Core,
+    frames: np.ndarray,
+    tolerance: Tolerance,
+    origin: str = "step form (torch)",
+) -> Rung:
+    """Every output and every state of the graph, at every tick, is what the step that it came from gives."""
     registers = Registers(reference, reference.spec.batch or 1)
     state, differences = source.initial_state(1), []
     x = torch.tensor(frames)
@@ -89,7 +95,7 @@ def step_equals_graph(source: Streamable, reference: Core, frames: np.ndarray, t
         want = [value.numpy() for value in (*outputs, *state.values())]
         differences += _compared((*registers.outputs, *registers.states), want, tolerance)
     detail = f"{ticks} ticks, every output and state"
-    return _rung("step form (torch) = step.onnx (reference)", differences, detail)
+    return _rung(f"{origin} = step.onnx (reference)", differences, detail)
 
 
 def make_golden(reference: Core, frames: np.ndarray, drain: int) -> Golden:

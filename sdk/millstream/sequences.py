@@ -41,17 +41,19 @@ def sequences(example: Example, labels: object = ()) -> Sequences:
     return Sequences(frames, _array(labels).astype(np.int64))
 
 
-def read(path: str | os.PathLike[str]) -> Sequences:
+def read(path: str | os.PathLike[str], time_axis: int = 1) -> Sequences:
     """Read a data file, or make `noise:TxAxB...`: Gaussian noise, T frames of shape (A, B, ...).
 
     The sizes are those of `forward`'s input without its batch; for a model without `step` there is no T.
+    `time_axis` is the axis of time in that input, batch counted; the sequences have time in front.
 
     Raises DataInvalid.
     """
     text = os.fspath(path)
     if text.startswith("noise:"):
-        return _noise(text.removeprefix("noise:"))
+        return _noise(text.removeprefix("noise:"), time_axis)
     arrays = load_arrays(text)
+    arrays["x"] = _time_first(arrays["x"], time_axis, text)
     return sequences(cut(arrays, text), arrays.get("y", ()))
 
 
@@ -92,14 +94,23 @@ def random_sequences(count: int, frames: int, shape: Sequence[int]) -> Sequences
 _FORMAT = "save it with np.savez(path, x=frames) where x is (N, T, ...), optionally lengths and y (N,)"
 
 
-def _noise(text: str) -> Sequences:
+def _time_first(x: np.ndarray, time_axis: int, where: str) -> np.ndarray:
+    if time_axis == 1:
+        return x
+    if not -x.ndim < time_axis < x.ndim or time_axis == 0:
+        raise DataInvalid(f"no axis {time_axis} of time", where=where, why=f"x has shape {x.shape}")
+    return np.moveaxis(x, time_axis, 1)
+
+
+def _noise(text: str, time_axis: int) -> Sequences:
     try:
-        frames, *shape = (int(part) for part in text.split("x"))
-    except ValueError as error:
+        sizes = [int(part) for part in text.split("x")]
+        frames = sizes.pop(time_axis - 1 if time_axis > 0 else time_axis)
+    except (ValueError, IndexError) as error:
         raise DataInvalid(
             f"noise:{text} is no size", fix="write noise:TxA, for example noise:64x40"
         ) from error
-    return random_sequences(3, frames, shape)
+    return random_sequences(3, frames, sizes)
 
 
 def _array(value: object) -> np.ndarray:

@@ -24,6 +24,7 @@ from millstream.user_code import guarded, reason
 
 _TRACING_BATCH = 2
 _LARGEST_BATCH = 1 << 20
+_CHATTY = ("torch.onnx", "torch.export", "torch.fx", "torch.fx.experimental", "onnxscript", "onnx_ir")
 _NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 #: What torch.export writes in place of a module for some nodes of its decompositions.
 _NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
@@ -88,7 +89,7 @@ def _graph(source: Streamable, arguments: tuple[Tensor, ...], outputs: int, batc
 
 def _exported(source: Streamable, arguments: tuple[Tensor, ...], batch: Any) -> torch.export.ExportedProgram:
     shapes = (tuple({0: batch} for _ in arguments),) if batch is not None else None
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = _attempt(
             "torch.export cannot trace the step",
             lambda: torch.export.export(_StepModule(source), arguments, dynamic_shapes=shapes),
@@ -100,24 +101,44 @@ def _exported(source: Streamable, arguments: tuple[Tensor, ...], batch: Any) -> 
 
 
 def _onnx(program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
-    with _quiet():
+    with quiet():
         exported = _attempt(
             "the step cannot be written as ONNX",
             lambda: torch.onnx.export(
                 program,
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=inputs,
-                output_names=outputs,
+                input_names=[_mark(name) for name in inputs],
+                output_names=[_mark(name) for name in outputs],
                 custom_translation_table=_translations(),
                 verbose=False,
             ),
         )
     model = onnx.ModelProto()
     model.CopyFrom(exported.model_proto)
+    _unmark(model.graph, [*inputs, *outputs])
     _name_batch(model)
     _set_origins(list(model.graph.node))
     return model
+
+
+def _mark(name: str) -> str:
+    """A name that the exporter gives to no value of its own."""
+    return f"millstream:{name}"
+
+
+def _unmark(graph: onnx.GraphProto, names: list[str]) -> None:
+    """Give inputs and outputs their names; a value within that the exporter called the same gives way.
+
+    A state may be called `maximum_1`, which is also what the exporter calls the second node of that kind.
+    """
+    renamed = {name: f"{name}:within" for name in names} | {_mark(name): name for name in names}
+    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        value.name = renamed.get(value.name, value.name)
+    for node in graph.node:
+        for field in (node.input, node.output):
+            for place, name in enumerate(field):
+                field[place] = renamed.get(name, name)
 
 
 def _attempt(what: str, run: Callable[[], Any]) -> Any:
@@ -176,9 +197,9 @@ def _tuple(y: object) -> tuple[Tensor, ...]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporters' own chatter off the terminal; their errors still raise."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in _CHATTY]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -6,6 +6,7 @@ what was raised becomes one of our errors, with the original as its cause.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -30,3 +31,21 @@ def reason(error: BaseException) -> str:
         error = error.__cause__
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {' '.join(lines[:3])[:600]}".removesuffix(": ")
+
+
+def raised_at(error: BaseException) -> str:
+    """`file:line` of the innermost line of an error that is neither torch's nor ours; empty when none is."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    lines = [line for each in chain for line in traceback.extract_tb(each.__traceback__)]
+    inside = [i for i, line in enumerate(lines) if "/torch/" in line.filename]
+    own = [line for line in lines[inside[0] :] if _is_foreign(line.filename)] if inside else []
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else ""
+
+
+def _is_foreign(file: str) -> bool:
+    return not any(part in file for part in _LIBRARIES)
+
+
+_LIBRARIES = ("/torch/", "/millstream/", "<", "/lib/python")

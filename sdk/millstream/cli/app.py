@@ -8,11 +8,13 @@ import typer
 
 import millstream
 from millstream.cli.bench import bench
+from millstream.cli.check import check
 from millstream.cli.compare import compare
 from millstream.cli.doctor import doctor
 from millstream.cli.export import export
 from millstream.cli.extract import extract
 from millstream.cli.failure import guarded
+from millstream.cli.import_ import import_
 from millstream.cli.inspect import inspect
 from millstream.cli.keygen import keygen
 from millstream.cli.models import models
@@ -31,7 +33,7 @@ _EPILOG = (
 #: Heading in the help, and the commands under it.
 _PANELS = {
     "See what is there": (models, targets, doctor),
-    "Make a bundle": (export, quantize, keygen),
+    "Make a bundle": (check, export, import_, quantize, keygen),
     "Use a bundle": (inspect, verify, run, bench, profile, report, compare, extract),
 }
 
@@ -45,7 +47,7 @@ app = typer.Typer(
 )
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
-        app.command(rich_help_panel=_panel)(guarded(_command))
+        app.command(_command.__name__.strip("_"), rich_help_panel=_panel)(guarded(_command))
 
 
 def _version(wanted: bool) -> None:

@@ -13,4 +13,31 @@ Backend = Annotated[
     str | None, typer.Option(metavar="NAME", help="This backend alone: tvm, numba or onnxruntime.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="package.module:factory, file.py:factory, hf:FOLDER, hf:file.py:factory, or a reference model.",
+    ),
+]
+Checkpoint = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Weights, .safetensors with every name of the module.")
+]
+Example = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="Real frames: an .npz with x (N, T, ...); or noise:TxA, sizes of what forward takes.",
+    ),
+]
+Streamify = Annotated[
+    bool, typer.Option("--streamify", help="Make a module for whole sequences step: see docs/streaming.md.")
+]
+TimeAxis = Annotated[
+    int | None,
+    typer.Option(metavar="AXIS", help="Where forward has time; 2 for (N, channels, T). Without: 1."),
+]
+Window = Annotated[
+    int | None, typer.Option(metavar="N", help="Frames that attention keeps which would see all before.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

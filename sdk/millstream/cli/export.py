@@ -12,10 +12,11 @@ import typer
 
 import millstream_runtime
 from millstream.budget import flash, ram
-from millstream.cli.arguments import Json
+from millstream.cli.arguments import Checkpoint, Example, Json, Model, Streamify, TimeAxis, Window
 from millstream.cli.device_memory import device_memory
 from millstream.cli.output import console, facts, print_json
 from millstream.cli.quantized import front, left_in_float, quantized
+from millstream.cli.reparameterized import reparameterized, rewrites
 from millstream.errors import UsageError
 from millstream.object_files import code_bytes
 from millstream.web_demo import TARGET, write_demo
@@ -29,12 +30,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL", help="package.module:factory, file.py:factory, or a reference model's name."
-        ),
-    ] = None,
+    model: Model = None,
     target: Annotated[
         list[str] | None,
         typer.Option(metavar="T", help="A target; repeat it for more. Without: cpu and numba."),
@@ -45,16 +41,11 @@ def export(
             "--output", "-o", metavar="PATH", help="Without: NAME.mill. A folder if it ends with /."
         ),
     ] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Weights, .safetensors with every name of the module.")
-    ] = None,
-    example: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATA",
-            help="Real frames: an .npz with x (N, T, ...); or noise:TxA, sizes of what forward takes.",
-        ),
-    ] = None,
+    checkpoint: Checkpoint = None,
+    example: Example = None,
+    streamify: Streamify = False,
+    time_axis: TimeAxis = None,
+    window: Window = None,
     labelled: Annotated[
         str | None, typer.Option(metavar="DATA", help="An .npz with x and labels y (N,), for the metric.")
     ] = None,
@@ -98,6 +89,13 @@ def export(
         str | None,
         typer.Option(metavar="FOLDER", help="Write a page for the browser there: needs --target web."),
     ] = None,
+    reparameterize: Annotated[
+        bool | None,
+        typer.Option(
+            "--reparameterize/--no-reparameterize",
+            help="Fold norms and branches into the layers around them, with proof. Without: yes.",
+        ),
+    ] = None,
     config: Annotated[
         str | None, typer.Option(metavar="TOML", help=r"Options under \[export], named as the flags are.")
     ] = None,
@@ -113,7 +111,8 @@ def export(
         **{"model": model, "target": target, "output": output, "checkpoint": checkpoint, "example": example},
         **{"labelled": labelled, "name": name, "sample_rate": sample_rate, "hop": hop, "label": label},
         **{"labels": labels, "sign": sign, "flash": flash, "ram": ram},
-        **{"quantize": quantize, "max_error": max_error},
+        **{"quantize": quantize, "max_error": max_error, "reparameterize": reparameterize},
+        **{"streamify": streamify, "time_axis": time_axis, "window": window},
     }
     options = resolve(config, flags)
     if demo and TARGET not in options.target:
@@ -127,13 +126,13 @@ def make(options: ExportOptions, as_json: bool, demo: str | None = None) -> None
         # What a model's file prints must not stand beside the document.
         with contextlib.redirect_stdout(sys.stderr):
             exported, path, key = _run(options, as_json)
-            document = _document(exported, path, key)
+            told = document(exported, path, key)
             if demo:
-                document["demo"] = write_demo(millstream_runtime.read(path), demo)
-        print_json(document)
+                told["demo"] = write_demo(millstream_runtime.read(path), demo)
+        print_json(told)
     else:
         exported, path, key = _run(options, as_json)
-        _show(exported, path, key)
+        show(exported, path, key)
         if demo:
             write_demo(millstream_runtime.read(path), demo)
             console().print(facts({"demo": demo, "look at it": f"python -m http.server -d {demo}"}))
@@ -166,31 +165,32 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
         targets.target(each)  # before torch is imported, which takes seconds
     format = options.format
     watcher.begin("loading the model")
-    from millstream.cli.export_data import read_example, read_labelled, read_labels
+    from millstream.cli.export_data import read_labels
+    from millstream.cli.preparing import prepare
     from millstream.exporting import About, export
-    from millstream.loading import load
 
-    loaded = load(options.model, options.checkpoint)
-    reference = loaded.reference
-    example, labelled = read_example(options, reference), read_labelled(options, reference)
-    stored: dict[str, Any] = {**options.stored(), "example": example.origin}
+    ready = prepare(options, watcher)
+    labelled, reference = ready.labelled, ready.reference
+    stored: dict[str, Any] = {**options.stored(), "example": ready.example.origin}
     if labelled:
         stored["labelled"] = labelled.origin
     about = About(
-        name=options.name or loaded.name,
+        name=options.name or ready.name,
         sample_rate=options.sample_rate or (reference.sample_rate if reference else None),
-        hop=options.hop,
+        hop=options.hop or ready.hop,
         labels=read_labels(options, reference),
+        provenance=ready.provenance,
         options=stored,
     )
     test = labelled.data if labelled else None
     return export(
-        *(loaded.module, example.data, options.target),
+        *(ready.module, ready.example.data, options.target),
         labelled=test,
         about=about,
         budget=options.budget,
         format=format,
         allowance=options.allowance,
+        reparameterize=options.reparameterize,
         watcher=watcher,
     )
 
@@ -206,7 +206,8 @@ def _check_place(path: str) -> None:
         )
 
 
-def _document(exported: Exported, path: str, key: str) -> dict[str, Any]:
+def document(exported: Exported, path: str, key: str) -> dict[str, Any]:
+    """What was exported, as JSON tells it."""
     contents = exported.contents
     return {
         "path": path,
@@ -223,33 +224,38 @@ def _document(exported: Exported, path: str, key: str) -> dict[str, Any]:
             for target, files in _devices(exported)
         },
         "ladder": exported.ladder.to_json(),
+        "reparameterization": contents.report.get("reparameterization"),
         "quantization": contents.report.get("quantization"),
         "search": contents.report.get("search"),
         "signed_by": key,
     }
 
 
-def _show(exported: Exported, path: str, key: str) -> None:
-    document = _document(exported, path, key)
-    options = document["options"]
+def show(exported: Exported, path: str, key: str) -> None:
+    """Tell a person what was exported."""
+    told = document(exported, path, key)
+    options = told["options"]
     summary = {
         "bundle": path,
-        "bytes": document["bytes"],
-        "targets": ", ".join(document["targets"]),
+        "bytes": told["bytes"],
+        "targets": ", ".join(told["targets"]),
         **{target.name: device_memory(target.memory, files) for target, files in _devices(exported)},
         "example": options["example"],
         "labelled": options.get("labelled", ""),
-        "quantized": quantized(document["quantization"]),
+        "reparameterized": reparameterized(told["reparameterization"]),
+        "quantized": quantized(told["quantization"]),
         "signed by": key,
         "look inside": f"millstream inspect {path}",
     }
     out = console()
     out.print()
     out.print(facts(summary))
-    if document["search"]:
-        out.print(front(document["search"]))
-    if document["quantization"]:
-        out.print(left_in_float(document["quantization"]))
+    if told["search"]:
+        out.print(front(told["search"]))
+    if told["reparameterization"]:
+        out.print(*rewrites(told["reparameterization"]), sep="\n")
+    if told["quantization"]:
+        out.print(left_in_float(told["quantization"]))
 
 
 def _devices(exported: Exported) -> list[tuple[TargetSpec, Mapping[str, bytes]]]:

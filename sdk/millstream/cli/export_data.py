@@ -28,7 +28,7 @@ def read_example(options: ExportOptions, reference: ReferenceModel | None) -> So
     Raises UsageError, DataInvalid, ToolMissing when the data set is not installed.
     """
     if options.example:
-        return Source(sequences.read(options.example), options.example)
+        return Source(sequences.read(options.example, options.time_axis), options.example)
     if reference and reference.dataset:
         return Source(_dataset(reference).train(), f"{reference.dataset}, train split")
     raise UsageError(
@@ -44,7 +44,7 @@ def read_labelled(options: ExportOptions, reference: ReferenceModel | None) -> S
     Raises DataInvalid, ToolMissing when the data set is not installed.
     """
     if options.labelled:
-        return Source(_with_labels(options.labelled), options.labelled)
+        return Source(_with_labels(options.labelled, options.time_axis), options.labelled)
     if reference and reference.dataset:
         return Source(_dataset(reference).test(), f"{reference.dataset}, test split")
     return None
@@ -54,8 +54,8 @@ def _dataset(reference: ReferenceModel) -> ModuleType:
     return importlib.import_module(f"millstream.datasets.{reference.dataset}")
 
 
-def _with_labels(path: str) -> Sequences:
-    data = sequences.read(path)
+def _with_labels(path: str, time_axis: int) -> Sequences:
+    data = sequences.read(path, time_axis)
     if not data.labels.size:
         raise DataInvalid("no labels", where=path, fix="save y (N,), the class of each sequence, beside x")
     return data

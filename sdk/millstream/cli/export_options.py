@@ -47,6 +47,9 @@ class ExportOptions(BaseModel):
     target: Annotated[tuple[str, ...], Field(min_length=1)] = ("cpu", "numba")
     output: str | None = None
     checkpoint: str = ""
+    streamify: bool = False
+    time_axis: int = 1
+    window: Annotated[int | None, Field(ge=2)] = None
     example: str | None = None
     labelled: str | None = None
     name: Annotated[str | None, Field(min_length=1)] = None
@@ -61,6 +64,7 @@ class ExportOptions(BaseModel):
     max_error: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     most_lost: Share | None = None
     formats: Annotated[tuple[str, ...], Field(min_length=1)] = ("w4a8", "w8a8")
+    reparameterize: bool = True
 
     @property
     def budget(self) -> Budget | None:
@@ -93,7 +97,7 @@ def resolve(config: str | None, flags: Mapping[str, Any]) -> ExportOptions:
 
     Raises UsageError.
     """
-    given = {name.replace("_", "-"): value for name, value in flags.items() if value not in (None, [])}
+    given = {name.replace("_", "-"): value for name, value in flags.items() if value not in (None, [], False)}
     section = _section(config) if config else {}
     if given.keys() & _LABELS:
         section = {name: value for name, value in section.items() if name not in _LABELS}

@@ -16,6 +16,7 @@ from millstream.cli.arguments import BundlePath, Json
 from millstream.cli.device_memory import device_memory
 from millstream.cli.output import FAILED, OK, console, facts, print_json, table
 from millstream.cli.quantized import left_in_float, quantized
+from millstream.cli.reparameterized import reparameterized, rewrites
 from millstream.errors import UsageError
 from millstream.object_files import code_bytes
 from millstream_runtime import plan, signature, strict_json
@@ -84,6 +85,9 @@ def _sections(bundle: Bundle) -> Iterator[RenderableType]:
     yield _ladder(report)
     if isinstance(report, dict) and report.get("fallbacks"):
         yield _fallbacks(report["fallbacks"])
+    if isinstance(report, dict) and "reparameterization" in report:
+        yield reparameterized(report["reparameterization"])
+        yield from rewrites(report["reparameterization"])
     if isinstance(report, dict) and "quantization" in report:
         yield quantized(report["quantization"])
         yield left_in_float(report["quantization"])

@@ -5,6 +5,7 @@ Importing this module imports numba: do so only once a plan is opened.
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from functools import cache
 
@@ -34,14 +35,18 @@ _DOTS = {
 #: Lanes of float32 in a register, and rows of blocks that all registers hold.
 _VECTORS = {"avx512f": (16, 4), "avx": (8, 2)}
 _LEAST = (4, 2)
+#: Architectures whose every CPU multiplies and adds at once, so that none lists it as a feature.
+_ALWAYS_FUSE = ("aarch64", "arm64", "ppc64le", "s390x")
 
 
 @dataclass(frozen=True)
 class Cpu:
-    """What decides on the form of a kernel, and the dot product."""
+    """What decides on the form of a kernel, the dot product, and whether a product is added in one
+    instruction."""
 
     machine: Machine
     dot: DotProduct
+    fuses: bool
 
 
 @cache
@@ -50,4 +55,5 @@ def this_cpu() -> Cpu:
     features = llvmlite.binding.get_host_cpu_features()
     dot = next((dot for name, dot in _DOTS.items() if features.get(name)), PLAIN)
     lanes, rows = next((vectors for name, vectors in _VECTORS.items() if features.get(name)), _LEAST)
-    return Cpu(Machine(lanes, rows, dot.lanes, dot.parts), dot)
+    fuses = features.get("fma", platform.machine().lower() in _ALWAYS_FUSE)
+    return Cpu(Machine(lanes, rows, dot.lanes, dot.parts), dot, fuses)

@@ -1,8 +1,8 @@
 """The operations of a program as LLVM instructions, on scalars and on vectors.
 
-Traps that shape them: dividing integers by zero traps; a cast of an out-of-range float is undefined. Sums and
-products carry the flag that lets LLVM fuse the one into the other, and no flag that reorders them: a step
-gives the same numbers alone, in a batch and in a chunk.
+Traps that shape them: dividing integers by zero traps; a cast of an out-of-range float is undefined; where
+LLVM may choose which product it fuses into which sum, it chooses by what stands around them. So sums take in
+products by a rule, and a step has the same numbers alone, in a batch and in a chunk.
 Importing this module imports numba: do so only once a plan is opened.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
+from millstream_runtime.backends.numba.cpu import this_cpu
 from millstream_runtime.backends.numba.values import (
     Builder,
     Value,
@@ -22,7 +23,6 @@ from millstream_runtime.backends.numba.values import (
 )
 from millstream_runtime.program import item_size, limits
 
-_FUSED = ("contract",)
 _Operation = Callable[..., Value]
 
 
@@ -38,6 +38,29 @@ def call(builder: Builder, operation: str, operand: str, result: str, values: Se
         known = _FLOAT.get(operation)
         return known(builder, *values) if known else _libm(builder, operation, operand, values)
     return (_UNSIGNED if operand.startswith("uint") else _SIGNED)[operation](builder, *values)
+
+
+def _sum(builder: Builder, x: Value, y: Value, own: tuple[Value, Value] | None = None) -> Value:
+    """x + y, with the product that y is, else the one that x is, taken in without rounding.
+
+    `own` are the factors of y where it does not show them itself.
+    """
+    if this_cpu().fuses:
+        factors = own or _factors(builder, y)
+        if factors:
+            return intrinsic(builder, "llvm.fma", [*factors, x])
+        factors = _factors(builder, x)
+        if factors:
+            return intrinsic(builder, "llvm.fma", [*factors, y])
+    return builder.fadd(x, y)
+
+
+def _factors(builder: Builder, value: Value, negated: bool = False) -> tuple[Value, Value] | None:
+    """The factors of a value that is a product, the first of them negated if so wished."""
+    if getattr(value, "opname", "") != "fmul":
+        return None
+    x, y = value.operands
+    return (builder.fneg(x) if negated else x), y
 
 
 def _cast(builder: Builder, value: Value, operand: str, result: str) -> Value:
@@ -210,9 +233,9 @@ _FLOAT: dict[str, _Operation] = {
     **_comparisons(_of_floats),
     "not_equal": lambda builder, x, y: builder.fcmp_unordered("!=", x, y),
     "is_nan": _is_nan,
-    "add": lambda builder, x, y: builder.fadd(x, y, flags=_FUSED),
-    "subtract": lambda builder, x, y: builder.fsub(x, y, flags=_FUSED),
-    "multiply": lambda builder, x, y: builder.fmul(x, y, flags=_FUSED),
+    "add": _sum,
+    "subtract": lambda builder, x, y: _sum(builder, x, builder.fneg(y), _factors(builder, y, negated=True)),
+    "multiply": lambda builder, x, y: builder.fmul(x, y),
     "divide": lambda builder, x, y: builder.fdiv(x, y),
     "negative": lambda builder, x: builder.fneg(x),
     "absolute": _intrinsic("fabs"),

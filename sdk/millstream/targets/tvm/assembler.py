@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from millstream.targets.tvm.formulas import Formulas
+from millstream.targets.tvm.fusing import Products
 from millstream.targets.tvm.levels import Level
 from millstream.targets.tvm.literal import literal, ramp, splat
 from millstream.targets.tvm.rounding import ROUNDING
@@ -43,6 +44,7 @@ class TextAssembler:
         self._depth = 0
         self._numbers = itertools.count()
         self._vectors: set[str] = set()
+        self._products = Products()
 
     def line(self, text: str) -> None:
         """One more line of code."""
@@ -92,7 +94,15 @@ class TextAssembler:
     def call(self, operation: str, operand: str, result: str, values: Sequence[str], width: int = 1) -> str:
         if operation in ROUNDING and operand == "float32" and not self._level.rounds:
             return ROUNDING[operation](self, values[0], width)
-        return Formulas(self, width).call(operation, operand, result, list(values))
+        fuses = self._level.fuses and operand.startswith("float")
+        if fuses and operation in ("add", "subtract"):
+            fused = self._products.fused(operation, operand, *values, width)
+            if fused:
+                return fused
+        text = Formulas(self, width).call(operation, operand, result, list(values))
+        if fuses and operation == "multiply":
+            self._products.add(text, *values)
+        return text
 
     def bind(self, value: str, dtype: str, width: int = 1) -> str:
         if value.isidentifier() or value in self._vectors:

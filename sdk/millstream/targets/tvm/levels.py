@@ -27,7 +27,8 @@ class Level:
     TVM's target for the calling convention. `lanes` float32 fill one vector register; one lane asks for plain
     serial loops, which keep code small. `rows` products with the same weights are computed at once, as many
     as the registers hold. `machine` is what the code needs, in the words of `millstream_runtime.machine`.
-    `rounds` is false where no instruction rounds a float32 to a whole number.
+    `rounds` is false where no instruction rounds a float32 to a whole number, `fuses` true where one
+    multiplies and adds.
     """
 
     triple: str
@@ -40,6 +41,7 @@ class Level:
     abi: tuple[tuple[str, str], ...] = ()
     pointer_bits: int = 64
     rounds: bool = True
+    fuses: bool = False
 
 
 _V2 = ("cx16", "popcnt", "sse4_1", "sse4_2", "ssse3")
@@ -51,11 +53,12 @@ def _x86_64(
     mcpu: str, lanes: int, rows: int, features: tuple[str, ...], dot: DotProduct, *attributes: str
 ) -> Level:
     needed = Machine("linux", "x86_64", features)
-    return Level("x86_64-unknown-linux-gnu", mcpu, lanes, rows, needed, dot, attributes)
+    fuses = "fma" in features
+    return Level("x86_64-unknown-linux-gnu", mcpu, lanes, rows, needed, dot, attributes, fuses=fuses)
 
 
 def _aarch64(triple: str, needed: Machine, dot: DotProduct, *attributes: str) -> Level:
-    return Level(triple, "generic", 4, 2, needed, dot, ("+neon", *attributes))
+    return Level(triple, "generic", 4, 2, needed, dot, ("+neon", *attributes), fuses=True)
 
 
 def _cortex_m(mcpu: str, rounds: bool) -> Level:

@@ -1,0 +1,5 @@
+"""Liger."""
+
+from millstream_models.liger.model import Liger, liger
+
+__all__ = ["Liger", "liger"]

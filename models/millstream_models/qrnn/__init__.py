@@ -1,0 +1,5 @@
+"""QRNN."""
+
+from millstream_models.qrnn.model import QRNN, qrnn
+
+__all__ = ["QRNN", "qrnn"]

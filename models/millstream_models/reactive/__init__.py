@@ -1,0 +1,5 @@
+"""Reactive Transformer memory."""
+
+from millstream_models.reactive.model import SlotMemory, reactive
+
+__all__ = ["SlotMemory", "reactive"]

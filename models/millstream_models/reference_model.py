@@ -1,0 +1,31 @@
+"""What the catalogue says of one model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """One model that can be exported by its name.
+
+    Attributes:
+        name: what one types.
+        factory: `package.module:function`; called without arguments, it gives an untrained module in
+            evaluation mode, with the same weights every time.
+        summary: one line for people.
+        input_shape: shape of one float32 frame, without batch.
+        weights: safetensors file relative to this package, or "" where none were trained.
+        dataset: module of `millstream.datasets` with the data that the weights were trained on, or "".
+        sample_rate: frames per second, or None where the front end decides.
+        labels: name of each class, or empty.
+    """
+
+    name: str
+    factory: str
+    summary: str
+    input_shape: tuple[int, ...]
+    weights: str = ""
+    dataset: str = ""
+    sample_rate: float | None = None
+    labels: tuple[str, ...] = ()

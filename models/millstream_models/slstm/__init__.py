@@ -1,0 +1,5 @@
+"""sLSTM of xLSTM."""
+
+from millstream_models.slstm.model import SLSTM, slstm
+
+__all__ = ["SLSTM", "slstm"]
