@@ -1,4 +1,4 @@
-"""What the site adds to the pages in this folder: the README of each reference model, from beside its code."""
+"""What the site adds to the pages in this folder: the README of each reference model."""
 
 from __future__ import annotations
 
