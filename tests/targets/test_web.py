@@ -266,13 +266,14 @@ def test_the_page_proves_itself_and_says_when_it_cannot(site: tuple[Bundle, Path
         document.body.append(frame);
         const moment = () => new Promise((later) => setTimeout(later, 50));
         const seen = (id) => frame.contentDocument.getElementById(id);
-        do await moment(); while (!frame.contentWindow.millstream || !seen("latency").textContent);
+        const bars = () => seen("output")?.children.length;
+        do await moment(); while (!frame.contentWindow.millstream || !bars());
         const { proof, model } = frame.contentWindow.millstream;
         const text = (id) => seen(id).textContent;
         return {
             ...{ proof, simd: model.simd, said: text("proof"), title: text("name"), about: text("about") },
             ...{ latency: text("latency"), error: text("error") || undefined },
-            bars: seen("output").children.length,
+            bars: bars(),
         };
     """
     found = found_by(folder, script)
