@@ -22,7 +22,7 @@ ROOMS = {
 ALLOWED = {
     "millstream_models": {"torch"},
     "millstream_runtime": {"numpy"},
-    "millstream_hw": {"millstream", "millstream_runtime", "numpy", "hls4ml", "da4ml", "onnx"},
+    "millstream_hw": {"millstream", "millstream_runtime", "numpy", "hls4ml", "da4ml", "onnx", "typer"},
     "millstream": {
         *(
             "millstream_runtime",
@@ -55,7 +55,7 @@ FLOORS = (
     {"fold", "trace"},
     {"lower", "quantize", "reparameterize"},
     {"targets", "fallback", "prove", "prove_quantized", "budgeted", "loading", "opening", "cold_load"},
-    {"exporting", "verify", "bench", "checking", "streamify", "importing", "profiling", "comparing"},
+    {"exporting", "verify", "bench", "deploy", "checking", "streamify", "importing", "profiling", "comparing"},
     {"huggingface", "report"},
     {"cli"},
     {"__main__"},

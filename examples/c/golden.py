@@ -9,56 +9,29 @@ by the target that the program was made from.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-
-import numpy as np
 
 import millstream_runtime
-from millstream.targets.c.layout import Member, layout, record
+from millstream.targets.c import golden as structs
 from millstream_runtime import golden
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.golden import Golden
-from millstream_runtime.replay import Difference, compare, worst
+from millstream_runtime.replay import Difference, worst
 from millstream_runtime.spec import GOLDEN
 
 
 def frames(bundle: Bundle) -> bytes:
     """The golden inputs, one struct after the other."""
-    members, sequence = layout(bundle.manifest.model).input, _golden(bundle)
-    structs = np.zeros(sequence.ticks, record(members))
-    for member, values in _pairs(members, sequence.inputs):
-        structs[member.name] = values.reshape(sequence.ticks, -1)
-    return structs.tobytes()
+    return structs.input_structs(bundle.manifest.model, _golden(bundle))
 
 
 def differences(bundle: Bundle, results: bytes, target: str) -> list[Difference]:
-    """What the program gave (one output struct per frame, then the state) against the golden sequence.
-
-    Outputs before the look-ahead is over belong to no frame and are left out.
-    """
-    spec, sequence = bundle.manifest.model, _golden(bundle)
-    structs = layout(spec)
-    output, state = record(structs.output), record(structs.state)
+    """What the program gave against the golden sequence, as the target allows."""
     (tolerance,) = (known.tolerance for known in bundle.manifest.targets if known.name == target)
-    outputs = np.frombuffer(results, output, sequence.ticks)[spec.look_ahead :]
-    found = []
-    for member, want in _pairs(structs.output, sequence.outputs):
-        want = want[spec.look_ahead :].reshape(len(outputs), -1)
-        found.append(compare(member.name, outputs[member.name], want, tolerance))
-    if state.itemsize:
-        final = np.frombuffer(results, state, 1, sequence.ticks * output.itemsize)
-        for member, want in _pairs(structs.state, sequence.final_states):
-            found.append(compare(member.name, final[member.name], want.reshape(1, -1), tolerance))
-    return found
+    return structs.differences(bundle.manifest.model, _golden(bundle), results, tolerance)
 
 
 def _golden(bundle: Bundle) -> Golden:
     return golden.load(bundle.members[GOLDEN], bundle.manifest.model)
-
-
-def _pairs(members: Sequence[Member], arrays: Sequence[np.ndarray]) -> list[tuple[Member, np.ndarray]]:
-    """Each tensor that is in the struct, with its values."""
-    return [(member, array) for member, array in zip(members, arrays, strict=True) if member.size]
 
 
 def main(command: str, path: str, target: str = "") -> int:

@@ -1,4 +1,5 @@
-"""FPGA: the step graph in power-of-two fixed point, through hls4ml, da4ml and a sequential engine.
+"""FPGA: the step graph in power-of-two fixed point becomes a circuit that is equal to it bit for bit.
 
-This room is reserved: nothing of it is built yet.
+`circuit` reads a graph of the format `fixed16`; `golden` says what it means; `engine` is a machine that
+computes it with a few multipliers. `millstream fpga` plans, builds, simulates, synthesizes and reports.
 """

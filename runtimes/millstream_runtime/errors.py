@@ -165,3 +165,30 @@ class SnapshotInvalid(StreamError):
 
 class SnapshotMismatch(StreamError):
     """The snapshot belongs to another model."""
+
+
+# --- frames through pipes and sockets ---------------------------------------------------------
+
+
+class RowCutShort(StreamError):
+    """The bytes of a stream ended within a row."""
+
+
+class MessageInvalid(StreamError):
+    """A client sent what is no message of the protocol; its stream was ended."""
+
+
+class AddressInvalid(StreamError):
+    """The address to serve at is not unix:PATH, or the path is longer than the system takes."""
+
+
+class AddressTaken(StreamError):
+    """Another server listens there, or a file that is no socket is in the way."""
+
+
+class ServerFull(StreamError):
+    """As many clients as the server takes are connected."""
+
+
+class ServerStopped(StreamError):
+    """The server ends, and with it the streams of its clients."""

@@ -68,6 +68,11 @@ def load(
     if backend is not None:
         targets = targets_of(bundle, backend)
         return open_target(bundle, targets[0]) if len(targets) == 1 else _first(bundle, targets)
+    return best_of(bundle)
+
+
+def best_of(bundle: Bundle) -> Model:
+    """The fastest target of a verified bundle that opens here. Raises NoBackendOpens with every reason."""
     held = {target.backend for target in bundle.manifest.targets}
     return _first(bundle, [t for name, _ in BACKENDS if name in held for t in targets_of(bundle, name)])
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
 
 import numpy as np
 
@@ -16,10 +13,9 @@ from millstream.opening import Opened, asked, open_all
 from millstream.whereabouts import runs_here, why_elsewhere
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.golden import Golden, load
-from millstream_runtime.model import Model
 from millstream_runtime.spec import GOLDEN, Memory, TargetSpec
+from millstream_runtime.timing import step_times
 
-_WARM_UP = 100
 #: Libraries that spread one step over threads would measure the machine, not the step.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
@@ -70,20 +66,6 @@ def _elsewhere(target: TargetSpec) -> Measured:
     """A target that this machine could only emulate, which says nothing of its speed."""
     why = f"{why_elsewhere(target)}: measure it on its device"
     return Measured(target.name, target.backend, target.memory, None, why)
-
-
-def step_times(model: Model, golden: Golden, count: int) -> np.ndarray:
-    """Microseconds (count,) of single steps of one stream, the golden frames over and over."""
-    real = golden.ticks - model.spec.look_ahead
-    columns: Sequence[np.ndarray] = golden.inputs[: len(model.spec.inputs)]
-    rows = [tuple(np.array(column[t]) for column in columns) for t in range(real)]
-    times = np.empty(_WARM_UP + count)
-    with model.stream() as stream:
-        for place, row in enumerate(islice(cycle(rows), len(times))):
-            start = time.perf_counter_ns()
-            stream.step(*row)
-            times[place] = time.perf_counter_ns() - start
-    return times[_WARM_UP:] / 1e3
 
 
 def _cold_load(path: str, backend: str) -> float:

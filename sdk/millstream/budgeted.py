@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from millstream.errors import BudgetMissed
+from millstream.errors import BudgetMissed, UsageError
 from millstream.graph import StepGraph, initializers, origin
 from millstream.prove_quantized import last_outputs
 from millstream.quantize import FORMATS, Format, flattened
@@ -62,8 +62,15 @@ def choose(
 ) -> Chosen:
     """Search the products of a float step graph; `core_of` opens a graph under the reference.
 
-    Raises BudgetMissed with the best that there is when no product can be quantized within the allowance.
+    Raises BudgetMissed with the best that there is when no product can be quantized within the allowance,
+    UsageError for a format that takes the whole step.
     """
+    whole = [format.name for format in allowance.formats if format.whole]
+    if whole:
+        raise UsageError(
+            f"{', '.join(whole)} takes the whole step and cannot be mixed",
+            fix="export with --quantize, or search other formats",
+        )
     flat = flattened(graph)
     products, _ = find(flat)
     outputs = [tensor.name for tensor in flat.outputs]

@@ -133,3 +133,9 @@ class EmulationFailed(MillstreamError):
 
 class ProgramInvalid(MillstreamError):
     """A lowered program disagrees with the reference; a pass is wrong."""
+
+
+class MicrophoneFailed(MillstreamError):
+    """The microphone cannot be opened, or samples were lost on the way from it."""
+
+    exit_code = 1

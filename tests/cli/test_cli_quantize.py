@@ -67,3 +67,12 @@ def test_a_budget_that_is_none(millstream: Command, model: tuple[str, ...], budg
     result = millstream("quantize", *model, f"--budget={budget}")
     assert result.exit_code == 2
     assert "most-lost" in result.stderr
+
+
+def test_a_format_of_the_whole_step_cannot_be_mixed(
+    millstream: Command, model: tuple[str, ...], tmp_path: Path
+) -> None:
+    options = ("--budget", "5%", "--format", "fixed16", "-o", tmp_path / "none.mill")
+    result = millstream("quantize", *model, *options)
+    assert result.exit_code == 2
+    assert "fixed16 takes the whole step" in result.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import Annotated
 
 import typer
@@ -10,6 +12,7 @@ import millstream
 from millstream.cli.bench import bench
 from millstream.cli.check import check
 from millstream.cli.compare import compare
+from millstream.cli.deploy import deploy
 from millstream.cli.doctor import doctor
 from millstream.cli.export import export
 from millstream.cli.extract import extract
@@ -34,8 +37,11 @@ _EPILOG = (
 _PANELS = {
     "See what is there": (models, targets, doctor),
     "Make a bundle": (check, export, import_, quantize, keygen),
-    "Use a bundle": (inspect, verify, run, bench, profile, report, compare, extract),
+    "Use a bundle": (inspect, verify, run, bench, profile, report, compare, extract, deploy),
 }
+
+#: Groups of commands that another room brings. The toolchain knows them by name only.
+_GROUPS = {"Put it on an FPGA": "millstream_hw.cli"}
 
 app = typer.Typer(
     name="millstream",
@@ -48,6 +54,10 @@ app = typer.Typer(
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(_command.__name__.strip("_"), rich_help_panel=_panel)(guarded(_command))
+
+for _panel, _module in _GROUPS.items():
+    if importlib.util.find_spec(_module.partition(".")[0]):
+        app.add_typer(importlib.import_module(_module).app, rich_help_panel=_panel)
 
 
 def _version(wanted: bool) -> None:

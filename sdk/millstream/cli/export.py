@@ -76,7 +76,7 @@ def export(
         str | None,
         typer.Option(
             metavar="FORMAT",
-            help="w8, w4, w8a8, w8a8-static, w4a8 or ternary: see docs/quantize.md. Without: float.",
+            help="w8, w4, w8a8, w8a8-static, w4a8, ternary or fixed16: docs/quantize.md. Without: float.",
         ),
     ] = None,
     max_error: Annotated[
@@ -254,7 +254,7 @@ def show(exported: Exported, path: str, key: str) -> None:
         out.print(front(told["search"]))
     if told["reparameterization"]:
         out.print(*rewrites(told["reparameterization"]), sep="\n")
-    if told["quantization"]:
+    if told["quantization"] and told["quantization"]["left in float"]:
         out.print(left_in_float(told["quantization"]))
 
 

@@ -44,7 +44,7 @@ def feed(source: str, spec: ModelSpec) -> Iterator[Chunks]:
 
     Raises UsageError for what cannot be streamed into this model, DataInvalid for what cannot be read.
     """
-    row = _row(spec)
+    row = row_of(spec)
     if source == "-":
         return iter([_raw(sys.stdin.buffer, row)])
     kind = os.path.splitext(source)[1].lower()
@@ -59,7 +59,8 @@ def feed(source: str, spec: ModelSpec) -> Iterator[Chunks]:
     )
 
 
-def _row(spec: ModelSpec) -> Row:
+def row_of(spec: ModelSpec) -> Row:
+    """What a row is for this model. Raises UsageError for one with several inputs."""
     if len(spec.inputs) != 1:
         names = ", ".join(t.name for t in spec.inputs)
         raise UsageError(
@@ -122,13 +123,7 @@ def _parsed(cells: list[str], row: Row, where: str) -> np.ndarray:
 
 def _wav(path: str, row: Row, sample_rate: float | None) -> Chunks:
     """PCM of 8, 16 or 32 bits, one channel, as float32 in [-1, 1)."""
-    if row.elements != 1 or row.dtype != np.float32:
-        raise UsageError(
-            "this model takes no waveform",
-            where=path,
-            why=f"a row is {row.dtype} of shape {row.shape}, not one float32 sample",
-            fix="compute the features, and give them as .npz or .csv",
-        )
+    check_waveform(row, path)
     try:
         with wave.open(path, "rb") as file:
             _check_wave(file, path, sample_rate)
@@ -136,6 +131,17 @@ def _wav(path: str, row: Row, sample_rate: float | None) -> Chunks:
                 yield _pcm(data, file.getsampwidth()).reshape(-1, *row.shape)
     except (OSError, EOFError, wave.Error) as error:
         raise DataInvalid("the sound cannot be read", where=path, why=str(error)) from error
+
+
+def check_waveform(row: Row, where: str) -> None:
+    """Raise UsageError when a row is not one sample of sound."""
+    if row.elements != 1 or row.dtype != np.float32:
+        raise UsageError(
+            "this model takes no waveform",
+            where=where,
+            why=f"a row is {row.dtype} of shape {row.shape}, not one float32 sample",
+            fix="compute the features, and give them as .npz or .csv",
+        )
 
 
 def _check_wave(file: wave.Wave_read, path: str, sample_rate: float | None) -> None:

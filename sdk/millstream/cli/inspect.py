@@ -90,7 +90,8 @@ def _sections(bundle: Bundle) -> Iterator[RenderableType]:
         yield from rewrites(report["reparameterization"])
     if isinstance(report, dict) and "quantization" in report:
         yield quantized(report["quantization"])
-        yield left_in_float(report["quantization"])
+        if report["quantization"]["left in float"]:
+            yield left_in_float(report["quantization"])
     yield facts(_texts(manifest.options), title="options")
     yield facts(_texts(manifest.provenance), title="provenance")
 

@@ -1,4 +1,5 @@
-"""`millstream run`: stream a file or standard input, and print each result as it comes."""
+"""`millstream run`: stream a file, standard input or a microphone and print each result as it comes, or serve
+clients."""
 
 from __future__ import annotations
 
@@ -11,8 +12,11 @@ import typer
 import millstream_runtime
 from millstream.cli.arguments import Backend, BundlePath, Json
 from millstream.cli.feed import Chunks, feed
+from millstream.cli.microphone import microphone
 from millstream.cli.output import json_line
+from millstream.errors import UsageError
 from millstream_runtime import propagate, refuse, replace_by_zero
+from millstream_runtime import serve as serving
 from millstream_runtime.spec import ModelSpec
 from millstream_runtime.stream import Result, Stream
 
@@ -22,11 +26,18 @@ _POLICIES = {"refuse": refuse, "propagate": propagate, "zero": replace_by_zero}
 def run(
     bundle: BundlePath,
     source: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--input", "-i", metavar="DATA", help="A .npz, .csv or .wav, or - for raw rows on stdin."
         ),
-    ],
+    ] = None,
+    mic: Annotated[bool, typer.Option("--mic", help="Stream what the microphone hears.")] = False,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--serve", metavar="unix:PATH", help="Serve local clients, each a stream: see docs/deploy.md."
+        ),
+    ] = None,
     backend: Backend = None,
     nonfinite: Annotated[
         Literal["refuse", "propagate", "zero"], typer.Option(help="What to do with NaN and infinity.")
@@ -34,15 +45,22 @@ def run(
     top: Annotated[int, typer.Option(min=1, metavar="K", help="How many labels to show, best first.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Stream DATA frame by frame and print one line per output, as it comes.
+    """Stream DATA or the microphone frame by frame and print one line per output, or serve clients.
 
     A row of DATA is one frame, or one sample where the model cuts its frames.
     A line begins with sequence and frame, both from 0. With --json it is an
     object, where NaN and infinity are null.
     """
+    if sum((source is not None, mic, server is not None)) != 1:
+        raise UsageError("what shall be streamed?", fix="give --input, --mic or --serve, one of the three")
+    path = serving.address(server) if server is not None else ""
     model = millstream_runtime.load(bundle, backend)
+    if path:
+        serving.serve(model, path, _POLICIES[nonfinite])
+        return
+    sequences = feed(source, model.spec) if source is not None else iter([microphone(model.spec)])
     with model.stream(_POLICIES[nonfinite]) as stream:
-        for number, chunks in enumerate(feed(source, model.spec)):
+        for number, chunks in enumerate(sequences):
             if number:
                 stream.reset()
             for frame, result in enumerate(_results(stream, chunks)):

@@ -62,10 +62,12 @@ def flattened(graph: StepGraph) -> StepGraph:
 def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quantized:
     """Quantize every product of the graph that is worth it and whose states bear it.
 
-    Raises NothingToQuantize when there is none.
+    Raises NothingToQuantize when there is none; a format of the whole step UnsupportedOperators.
     """
     flat = flattened(graph)
     found, left = find(flat)
+    if format.whole:
+        return Quantized(format, format.rewrite(flat, found, calibration), flat, tuple(found), ())
     products = [product for product in found if product.output not in format.left]
     constants = initializers(flat.model)
     left += [left_in_float(p, constants, _COSTLY) for p in found if p.output in format.left]

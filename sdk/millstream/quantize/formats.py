@@ -12,6 +12,7 @@ from millstream.graph import StepGraph
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.dynamic import quantize_dynamically
 from millstream.quantize.feedback import second_moments, to_int4_with_feedback
+from millstream.quantize.fixed_point import fixed16
 from millstream.quantize.product import Product
 from millstream.quantize.rewriting import Rounding
 from millstream.quantize.rounding import Rounded, to_int4, to_int8, to_ternary
@@ -27,7 +28,8 @@ class Format:
     """A way to quantize. A weight takes `bits`.
 
     `max_error` is the largest relative RMS error, of any output or state against float, that an export
-    accepts. `left` are outputs of products that it leaves in float.
+    accepts. `left` are outputs of products that it leaves in float. A format of the `whole` step chooses no
+    products: it rewrites every node, or refuses.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Format:
     max_error: float
     bits: int
     left: frozenset[str] = frozenset()
+    whole: bool = False
 
 
 def format_named(name: str) -> Format:
@@ -95,6 +98,7 @@ _ALL = (
     Format("w8a8", "weights and activations in int8, scaled at every step", _w8a8, 0.05, 8),
     Format("w8a8-static", "weights and activations in int8, scales from the example", _w8a8_static, 0.1, 8),
     Format("w4a8", "weights in int4, activations in int8, scaled at every step", _w4a8, 0.25, 4),
+    Format("fixed16", "the whole step on integers of 16 bits, for FPGA", fixed16, 0.02, 16, whole=True),
     Format("ternary", "weights -1, 0, 1 (trained so), activations in int8", _ternary, 0.05, 2),
 )
 FORMATS: Mapping[str, Format] = {each.name: each for each in _ALL}

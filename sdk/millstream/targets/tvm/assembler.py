@@ -96,12 +96,12 @@ class TextAssembler:
             return ROUNDING[operation](self, values[0], width)
         fuses = self._level.fuses and operand.startswith("float")
         if fuses and operation in ("add", "subtract"):
-            fused = self._products.fused(operation, operand, *values, width)
+            fused = self._products.fused(operation, operand, values[0], values[1], width)
             if fused:
                 return fused
         text = Formulas(self, width).call(operation, operand, result, list(values))
         if fuses and operation == "multiply":
-            self._products.add(text, *values)
+            self._products.add(text, values[0], values[1])
         return text
 
     def bind(self, value: str, dtype: str, width: int = 1) -> str:

@@ -1,0 +1,203 @@
+"""`millstream fpga`: from a bundle in fixed point to a circuit that is equal bit for bit.
+
+`millstream.cli` finds this group by name; nothing of the toolchain imports it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+import millstream_runtime
+from millstream.cli.arguments import BundlePath, Json
+from millstream.cli.failure import guarded
+from millstream.cli.output import console, facts, print_json, table
+from millstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from millstream_hw.build import Build
+    from millstream_hw.parts import Part
+    from millstream_hw.planning import Plan
+
+_T = TypeVar("_T")
+
+app = typer.Typer(name="fpga", help="Turn a bundle in fixed point into a circuit.", no_args_is_help=True)
+
+PartName = Annotated[
+    str, typer.Option("--part", metavar="PART", help="The FPGA, such as lfe5u-85f or ice40up5k.")
+]
+Clock = Annotated[
+    str | None, typer.Option(metavar="FREQUENCY", help="Such as 100MHz. Without: usual for the part.")
+]
+Lanes = Annotated[
+    int | None, typer.Option(min=1, max=128, help="Multipliers of the engine. Without: the most that fit.")
+]
+Road = Annotated[str, typer.Option(metavar="ROAD", help="engine, or da4ml for tiny models.")]
+BuildPath = Annotated[
+    str, typer.Argument(metavar="BUILD", help="A folder that `millstream fpga build` made.")
+]
+
+
+def plan(bundle: BundlePath, part: PartName, clock: Clock = None, as_json: Json = False) -> None:
+    """Estimate what each road takes of a part, before it is built; exit code 1 says that none fits."""
+    from millstream.quantize.calibration import Calibration
+    from millstream.quantize.fixed_point import saturation
+    from millstream_hw import planning
+    from millstream_hw.parts import part_named
+    from millstream_runtime import golden
+    from millstream_runtime.spec import GOLDEN
+
+    target = part_named(part)
+    speed = _clock(clock, target)
+    read = millstream_runtime.read(bundle)
+    found = planning.circuit_of(read)
+    plans = [planning.plan(found, target, road) for road in planning.ROADS]
+    frames = golden.load(read.members[GOLDEN], read.manifest.model).inputs[0]
+    met = saturation(planning.step_graph(read), Calibration([frames], read.initial()))
+    fits = any(each.fits for each in plans)
+    if as_json:
+        roads = {each.road: _road(each, speed) for each in plans}
+        print_json({"part": target.name, "clock_mhz": speed, "fits": fits, "roads": roads, "saturated": met})
+    else:
+        out = console()
+        columns = ("", *(f"{each.road} {each.lanes or ''}".strip() for each in plans), f"{target.name} has")
+        out.print(table(columns, _planned(plans, target, speed), title="estimated"))
+        for each in plans:
+            reasons = [*each.overflows, *map(str, each.gaps)]
+            out.print(facts({each.road: "fits" if each.fits else "no: " + "; ".join(reasons)}))
+        limits = ", ".join(f"{name}: {c.limited} of {c.values}" for name, c in met.items())
+        out.print(facts({"at a limit in the golden frames": limits or "no value"}))
+    if not fits:
+        raise typer.Exit(1)
+
+
+def build(
+    bundle: BundlePath,
+    part: PartName,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FOLDER", help="Where the build goes.")],
+    road: Road = "engine",
+    clock: Clock = None,
+    lanes: Lanes = None,
+    as_json: Json = False,
+) -> None:
+    """Write the circuit's sources. The same model and options are built once."""
+    from millstream_hw import building
+    from millstream_hw.parts import part_named
+
+    target = part_named(part)
+    read = millstream_runtime.read(bundle)
+    made, new = building.build(read, target, _clock(clock, target), road, lanes, output)
+    document = {"folder": made.folder, "new": new, "road": made.road, "lanes": made.lanes}
+    if as_json:
+        print_json({**document, "sources": made.sources})
+        return
+    shown = {
+        "build": made.folder + ("" if new else " (was there already)"),
+        "circuit": made.title,
+        "next": f"millstream fpga sim {made.folder}; millstream fpga synth {made.folder}",
+    }
+    console().print(facts(shown))
+
+
+def sim(
+    folder: BuildPath,
+    frames: Annotated[int, typer.Option(min=1, help="Random frames, with resets in mid-stream.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the random frames.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Stream golden and random frames through the circuit in closed loop; every bit must be the golden
+    model's, with resets in mid-stream and ports that stall."""
+    from millstream_hw import simulation
+    from millstream_hw.build import read
+
+    made = read(folder)
+    done = _working(as_json, lambda begin: simulation.simulate(made, frames, seed, begin))
+    if as_json:
+        print_json(done)
+        return
+    told = f"{done.golden_frames} golden frames, {done.random_frames} random ones with {done.resets} resets"
+    console().print(facts({"equal bit for bit": told, "cycles a frame": done.cycles}))
+
+
+def synth(folder: BuildPath, as_json: Json = False) -> None:
+    """Synthesize, place and route with yosys and nextpnr."""
+    from millstream_hw import synthesis
+    from millstream_hw.build import read
+
+    made = read(folder)
+    done = _working(as_json, lambda begin: synthesis.synthesize(made, begin))
+    if as_json:
+        print_json(done)
+    else:
+        _show(made)
+
+
+def report(folder: BuildPath, as_json: Json = False) -> None:
+    """Show what was estimated, simulated and synthesized; write it as an HTML page too."""
+    from millstream_hw import report as reports
+    from millstream_hw.build import read
+
+    made = read(folder)
+    with open(made.path(reports.PAGE), "w", encoding="utf-8") as file:
+        file.write(reports.page(made))
+    if as_json:
+        print_json({"page": made.path(reports.PAGE), **reports.columns_of(reports.rows(made))})
+    else:
+        _show(made)
+        console().print(facts({"page": made.path(reports.PAGE)}))
+
+
+for _command in (plan, build, sim, synth, report):
+    app.command()(guarded(_command))
+
+
+def _road(planned: Plan, speed: float) -> dict[str, object]:
+    needs = planned.estimate
+    found = {**asdict(needs), "microseconds": needs.microseconds(speed)} if needs else {}
+    reasons = [*planned.overflows, *map(str, planned.gaps)]
+    return {"fits": planned.fits, "lanes": planned.lanes, **found, "why not": reasons}
+
+
+def _planned(plans: list[Plan], part: Part, speed: float) -> list[tuple[str, ...]]:
+    """One row for each quantity: what each road needs, and what the part has."""
+    quantities = {
+        "logic tables": (lambda e: e.tables, part.tables),
+        "registers": (lambda e: e.registers, part.registers),
+        "multipliers": (lambda e: e.multipliers, part.multipliers),
+        "block RAMs": (lambda e: e.blocks, part.blocks),
+        "cycles a frame": (lambda e: e.cycles, None),
+        f"us a frame at {speed:g} MHz": (lambda e: round(e.microseconds(speed), 2), None),
+    }
+    return [
+        (name, *(f"{read(p.estimate):,}" if p.estimate else "-" for p in plans), f"{has:,}" if has else "")
+        for name, (read, has) in quantities.items()
+    ]
+
+
+def _show(made: Build) -> None:
+    from millstream_hw import report as reports
+
+    console().print(table(reports.COLUMNS, reports.rows(made), title=made.title))
+
+
+def _working(quiet: bool, work: Callable[[Callable[[str], None]], _T]) -> _T:
+    """Run something long, and show what it does meanwhile."""
+    if quiet:
+        return work(lambda what: None)
+    with console().status("") as status:
+        return work(status.update)
+
+
+def _clock(text: str | None, part: Part) -> float:
+    """MHz of a text such as 100MHz. Raises UsageError."""
+    if text is None:
+        return part.clock_mhz
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*MHz", text, re.IGNORECASE)
+    if match is None or not float(match[1]):
+        raise UsageError("that is no clock", where=text, fix="write it as --clock 100MHz")
+    return float(match[1])

@@ -1,0 +1,83 @@
+"""What the engine holds in its memories, and what that means: a slow model of the machine in NumPy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from millstream_hw.engine.instruction import Instruction
+
+
+@dataclass(frozen=True)
+class Image:
+    """The contents of the memories before the first reset, and the places that ports and programs have.
+
+    `data` int16; `weights` (words, lanes) int16; `biases` int64, within `sum_bits`; `tables` int16. The reset
+    program starts at 0, the frame program at `frame_start`. `states` holds the address of each element of
+    each state, by the name of its port.
+    """
+
+    lanes: int
+    sum_bits: int
+    data: np.ndarray
+    weights: np.ndarray
+    biases: np.ndarray
+    tables: np.ndarray
+    program: tuple[Instruction, ...]
+    frame_start: int
+    in_base: int
+    in_words: int
+    out_base: int
+    out_words: int
+    states: dict[str, np.ndarray]
+
+
+def reset(image: Image) -> np.ndarray:
+    """The data memory after a reset, int16."""
+    data = image.data.copy()
+    for instruction in image.program[: image.frame_start]:
+        _execute(image, instruction, data)
+    return data
+
+
+def frame(image: Image, data: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """One frame: `data` is changed in place, the results (out_words,) int16 are returned."""
+    data[image.in_base : image.in_base + image.in_words] = words
+    for instruction in image.program[image.frame_start :]:
+        _execute(image, instruction, data)
+    return data[image.out_base : image.out_base + image.out_words].copy()
+
+
+def _execute(image: Image, it: Instruction, data: np.ndarray) -> None:
+    sums = _lane_sums(image, it, data) if it.lanes else _sums(it, data)
+    shape = (it.m_i, it.m_j)
+    biased = sums + image.biases[_places(shape, it.bias, it.bias_i, it.bias_j)]
+    kept = np.clip(biased >> it.shift, it.low, it.high)
+    if it.lookup:
+        kept = image.tables[it.table + kept]
+    # In this order, as the machine writes: a move may overlap itself.
+    for place, value in zip(_places(shape, it.out, it.out_i, it.out_j).flat, kept.flat, strict=True):
+        data[place] = value
+
+
+def _sums(it: Instruction, data: np.ndarray) -> np.ndarray:
+    shape = (it.n_i, it.n_j, it.n_k)
+    a = data[_places(shape, it.a, it.a_i, it.a_j, it.a_k)].astype(np.int64)
+    b = data[_places(shape, it.b, it.b_i, it.b_j, it.b_k)].astype(np.int64)
+    return (a * b).sum(-1)
+
+
+def _lane_sums(image: Image, it: Instruction, data: np.ndarray) -> np.ndarray:
+    tiles, length = it.n_j, it.n_k
+    words = image.weights[it.weight : it.weight + tiles * length].astype(np.int64)
+    x = data[_places((length,), it.a, it.a_k) % len(data)].astype(np.int64)
+    sums = np.einsum("k,tkl->tl", x, words.reshape(tiles, length, image.lanes))
+    return sums.reshape(1, -1)[:, : it.m_j]
+
+
+def _places(shape: tuple[int, ...], base: int, *strides: int) -> np.ndarray:
+    places = np.full(shape, base)
+    for grid, stride in zip(np.indices(shape), strides, strict=True):
+        places += grid * stride
+    return places

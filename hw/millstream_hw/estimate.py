@@ -1,0 +1,34 @@
+"""What a road would take of a part, and whether the part has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from millstream_hw.parts import Part
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """4-input tables, registers, multipliers, block RAMs, and cycles of a frame."""
+
+    tables: int
+    registers: int
+    multipliers: int
+    blocks: int
+    cycles: int
+
+    def overflows(self, part: Part) -> list[str]:
+        """One line for everything that the part has too little of."""
+        pairs = {
+            "logic tables": (self.tables, part.tables),
+            "registers": (self.registers, part.registers),
+            "multipliers": (self.multipliers, part.multipliers),
+            "block RAMs": (self.blocks, part.blocks),
+        }
+        return [
+            f"{need:,} {name}, {part.name} has {has:,}" for name, (need, has) in pairs.items() if need > has
+        ]
+
+    def microseconds(self, clock_mhz: float) -> float:
+        """How long a frame lasts."""
+        return self.cycles / clock_mhz

@@ -1,0 +1,63 @@
+"""The FPGAs that are known: what each has, and which tools make its bitstream."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from millstream_hw.errors import UnknownPart
+
+#: (words, bits of a word) that one block RAM can be.
+Shapes = tuple[tuple[int, int], ...]
+
+_BITS_18K: Shapes = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+_BITS_4K: Shapes = ((256, 16), (512, 8), (1024, 4), (2048, 2))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Logic cells are 4-input (open parts) or 6-input tables; `multipliers` take 16 x 16 bits.
+
+    `place` are the arguments of nextpnr; empty for a part that only its vendor's tools serve.
+    """
+
+    name: str
+    family: str
+    tables: int
+    registers: int
+    multipliers: int
+    blocks: int
+    block: Shapes
+    clock_mhz: float
+    place: tuple[str, ...] = ()
+
+    def blocks_of(self, words: int, bits: int) -> int:
+        """How many block RAMs hold that memory."""
+        return min(math.ceil(words / deep) * math.ceil(bits / wide) for deep, wide in self.block)
+
+
+def _ecp5(name: str, size: str, tables: int, multipliers: int, blocks: int) -> Part:
+    place = (f"--{size}", "--package", "CABGA381", "--speed", "6")
+    return Part(name, "ecp5", tables, tables, multipliers, blocks, _BITS_18K, 100.0, place)
+
+
+PARTS: Mapping[str, Part] = {
+    part.name: part
+    for part in (
+        _ecp5("lfe5u-25f", "25k", 24288, 28, 56),
+        _ecp5("lfe5u-45f", "45k", 43848, 72, 108),
+        _ecp5("lfe5u-85f", "85k", 83640, 156, 208),
+        Part("ice40up5k", "ice40", 5280, 5280, 8, 30, _BITS_4K, 24.0, ("--up5k", "--package", "sg48")),
+        Part("xc7a35t", "xilinx", 20800, 41600, 90, 100, _BITS_18K, 100.0),
+        Part("xc7z020", "xilinx", 53200, 106400, 220, 280, _BITS_18K, 100.0),
+        Part("xcku5p", "xilinx", 216960, 433920, 1824, 960, _BITS_18K, 200.0),
+    )
+}
+
+
+def part_named(name: str) -> Part:
+    """The part of that name. Raises UnknownPart naming those that are known."""
+    if name not in PARTS:
+        raise UnknownPart(f"no part is called {name!r}", fix="use one of " + ", ".join(PARTS))
+    return PARTS[name]

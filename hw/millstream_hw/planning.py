@@ -1,0 +1,119 @@
+"""Which road fits a model on a part, told before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import onnx
+
+from millstream.errors import UsageError
+from millstream.gap import Gap, refuse
+from millstream.graph import StepGraph
+from millstream_hw import circuit
+from millstream_hw.circuit import Circuit
+from millstream_hw.engine import compile as engine
+from millstream_hw.engine import files as engine_files
+from millstream_hw.engine.estimate import estimate
+from millstream_hw.errors import DoesNotFit
+from millstream_hw.estimate import Estimate
+from millstream_hw.parts import Part
+from millstream_runtime.bundle import Bundle
+from millstream_runtime.spec import STEP
+
+ENGINE, UNROLLED = "engine", "da4ml"
+ROADS = (ENGINE, UNROLLED)
+#: Lanes that an engine may have, the fastest first.
+LANES = (32, 16, 8, 4, 2, 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A road to a part and what it takes. `overflows` is empty when it fits; `files` writes the sources.
+
+    `gaps` are operations that the road cannot compute; then there is no estimate. `lanes` is 0 where a road
+    has none.
+    """
+
+    road: str
+    lanes: int
+    estimate: Estimate | None
+    overflows: tuple[str, ...]
+    gaps: tuple[Gap, ...]
+    files: Callable[[], Mapping[str, bytes]]
+
+    @property
+    def fits(self) -> bool:
+        """Whether it can be built for the part."""
+        return not self.gaps and not self.overflows
+
+
+def step_graph(bundle: Bundle) -> StepGraph:
+    """The step graph of a bundle."""
+    return StepGraph(onnx.load_from_string(bundle.members[STEP]))
+
+
+def circuit_of(bundle: Bundle) -> Circuit:
+    """The circuit of a bundle in fixed point. Raises UnsupportedOperators."""
+    return circuit.read(step_graph(bundle), bundle.initial())
+
+
+def plan(found: Circuit, part: Part, road: str, lanes: int | None = None) -> Plan:
+    """How a circuit takes a road. The engine gets the most lanes that fit, or `lanes`.
+
+    Raises UsageError for a road that does not exist, or lanes for a road that has none.
+    """
+    if road == ENGINE:
+        return _engine(found, part, lanes)
+    if road != UNROLLED:
+        raise UsageError(f"no road is called {road!r}", fix="use one of " + ", ".join(ROADS))
+    if lanes:
+        raise UsageError("only the engine has lanes", fix="drop --lanes, or use --road engine")
+    return _unrolled(found, part)
+
+
+def fitting(found: Circuit, part: Part, road: str, lanes: int | None = None) -> Plan:
+    """`plan`. Raises UnsupportedOperators, and DoesNotFit naming everything that overflows."""
+    made = plan(found, part, road, lanes)
+    refuse({road: made.gaps})
+    if made.overflows:
+        raise DoesNotFit(
+            f"the model does not fit {part.name}",
+            why="it needs " + "; ".join(made.overflows),
+            fix="choose a larger part, or a smaller model",
+        )
+    return made
+
+
+def _engine(found: Circuit, part: Part, lanes: int | None) -> Plan:
+    lacking = tuple(engine.gaps(found))
+    if lacking:
+        return Plan(ENGINE, 0, None, (), lacking, dict)
+    options = [_engine_of(found, part, count) for count in ((lanes,) if lanes else LANES)]
+    return next((option for option in options if option.fits), options[-1])
+
+
+def _engine_of(found: Circuit, part: Part, lanes: int) -> Plan:
+    image = engine.compile_circuit(found, lanes)
+    needs = estimate(image, part)
+    return Plan(ENGINE, lanes, needs, tuple(needs.overflows(part)), (), partial(engine_files.files, image))
+
+
+def _unrolled(found: Circuit, part: Part) -> Plan:
+    from millstream_hw.unrolled import files, trace  # da4ml takes seconds to load
+
+    lacking = tuple(trace.gaps(found))
+    if lacking:
+        return Plan(UNROLLED, 0, None, (), lacking, dict)
+    logic = trace.trace(found)
+    words = [sum(port.size for port in ports) for ports in (found.inputs, found.outputs)]
+    kept = sum(state.port.size for state in found.states)
+    needs = Estimate(
+        tables=round(logic.cost),
+        registers=16 * (sum(words) + kept) + 18,
+        multipliers=0,
+        blocks=0,
+        cycles=sum(words) + 1,
+    )
+    return Plan(UNROLLED, 0, needs, tuple(needs.overflows(part)), (), partial(files.files, found, logic))

@@ -1,0 +1,83 @@
+"""One table of a build: what was estimated, what was simulated, what was synthesized, kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from millstream_hw.build import Build
+from millstream_hw.simulation import SIMULATION
+from millstream_hw.synthesis import SYNTHESIS
+
+COLUMNS = ("", "estimated", "simulated", "synthesized", "the part has")
+PAGE = "report.html"
+Row = tuple[str, str, str, str, str]
+
+
+def rows(build: Build) -> list[Row]:
+    """One row for each quantity; what is not known yet is a dash."""
+    part, guess = build.target, build.estimate
+    run, made = build.noted(SIMULATION) or {}, build.noted(SYNTHESIS) or {}
+    cycles = run.get("cycles")
+    fmax = made.get("fmax_mhz")
+    return [
+        _row("logic tables", guess.tables, None, made.get("tables"), part.tables),
+        _row("registers", guess.registers, None, made.get("registers"), part.registers),
+        _row("multipliers", guess.multipliers, None, made.get("multipliers"), part.multipliers),
+        _row("block RAMs", guess.blocks, None, made.get("blocks"), part.blocks),
+        _row("clock, MHz", build.clock_mhz, None, fmax, None),
+        _row("cycles a frame", guess.cycles, cycles, None, None),
+        _row(
+            "us a frame at that clock",
+            guess.microseconds(build.clock_mhz),
+            cycles and cycles / build.clock_mhz,
+            cycles and fmax and cycles / fmax,
+            None,
+        ),
+        _row("frames equal bit for bit", None, _frames(run), None, None),
+    ]
+
+
+def page(build: Build) -> str:
+    """The table as an HTML page that needs nothing else."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS)
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows(build)
+    )
+    tools = "; ".join((build.noted(SYNTHESIS) or {}).get("tools", ())) or "nothing was synthesized yet"
+    title = escape(build.title)
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>body{{font-family:sans-serif;margin:2em}}td,th{{padding:.3em 1em;border-bottom:1px solid #ccc;
+text-align:right}}td:first-child,th:first-child{{text-align:left}}</style>
+<h1>{title}</h1>
+<table><tr>{head}</tr>
+{body}
+</table>
+<p>{escape(tools)}</p>
+</html>
+"""
+
+
+def _frames(run: dict) -> str | None:
+    if not run:
+        return None
+    return f"{run['golden_frames']} golden, {run['random_frames']} random, {run['resets']} resets"
+
+
+def _row(name: str, *cells: object) -> Row:
+    a, b, c, d = (_text(cell) for cell in cells)
+    return name, a, b, c, d
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def columns_of(found: Sequence[Row]) -> dict[str, dict[str, str]]:
+    """The rows for JSON: quantity -> column -> text."""
+    return {row[0]: dict(zip(COLUMNS[1:], row[1:], strict=True)) for row in found}

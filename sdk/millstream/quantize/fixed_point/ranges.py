@@ -1,0 +1,92 @@
+"""Binary points from measured ranges: how many fraction bits each activation of a step gets.
+
+Values that only move (a slice, a reshape) share the binary point of where they come from, and a state that of
+the next state that it becomes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from millstream.errors import DataInvalid
+from millstream.graph import StepGraph
+from millstream.quantize.calibration import Calibration, observed, stream
+from millstream.quantize.recurrence import LONG, without_reset
+
+#: Operators that move values and compute none.
+MOVES = ("Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+#: Frames of the example that are looked at, each sequence from the initial state.
+TICKS = 2048
+#: Room above the largest value that was seen: saturation must stay rare on frames that were not.
+HEADROOM = 1.5
+#: A value whose range is this small counts as 0; more fraction bits would serve nobody.
+MOST_FRACTION = 24
+
+
+def fraction_bits(largest: float, bits: int) -> int:
+    """The most fraction bits with which a signed integer of `bits` bits holds every |value| <= largest."""
+    if largest <= 0:
+        return bits - 1
+    most = (1 << (bits - 1)) - 1
+    return min(math.floor(math.log2(most / largest)), MOST_FRACTION)
+
+
+def measured(graph: StepGraph, names: Sequence[str], calibration: Calibration) -> dict[str, float]:
+    """The largest |value| of each tensor over the example, and over one long stream without reset.
+
+    Raises DataInvalid when one is not finite.
+    """
+    largest = dict.fromkeys(names, 0.0)
+    looked_at = observed(graph, names)
+    for some, ticks in ((calibration, TICKS), (without_reset(calibration), LONG)):
+        for values in stream(looked_at, some, ticks):
+            for name in names:
+                largest[name] = max(largest[name], float(np.abs(values[name]).max(initial=0)))
+    endless = [name for name, value in largest.items() if not math.isfinite(value)]
+    if endless:
+        raise DataInvalid(
+            "values leave every range while the example streams",
+            where=", ".join(endless[:5]),
+            why="a state grows without end, or the example holds NaN or infinity",
+            fix="make the recurrence stable: fixed point needs bounded states",
+        )
+    return largest
+
+
+def shared(graph: StepGraph, nodes: Sequence[onnx.NodeProto]) -> Mapping[str, str]:
+    """Each tensor's representative: tensors with the same one share a binary point."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for node in nodes:
+        if node.op_type in MOVES:
+            for name in node.output:
+                parent[root(name)] = root(node.input[0])
+    for pair in graph.states:
+        parent[root(pair.next_name)] = root(pair.name)
+    return {name: root(name) for name in tuple(parent)}
+
+
+def fractions(
+    graph: StepGraph,
+    nodes: Sequence[onnx.NodeProto],
+    names: Sequence[str],
+    calibration: Calibration,
+    bits: int,
+) -> dict[str, int]:
+    """Fraction bits of every named tensor of the graph."""
+    largest = measured(graph, names, calibration)
+    groups = shared(graph, nodes)
+    most: dict[str, float] = {}
+    for name in names:
+        group = groups.get(name, name)
+        most[group] = max(most.get(group, 0.0), largest[name])
+    return {name: fraction_bits(HEADROOM * most[groups.get(name, name)], bits) for name in names}

@@ -1,0 +1,244 @@
+"""From a float step graph to its fixed-point form: the whole core at once, or a refusal naming every node.
+
+Formulas are put off: a chain of factors and offsets becomes one FixedScale, and a chain of functions of one
+value (a GELU written as erf, x * sigmoid(x)) one table. A ReLU behind a rounding is its lower limit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+
+from millstream.gap import Gap, refuse
+from millstream.graph import StepGraph, build, initializers, origin
+from millstream.quantize.calibration import Calibration
+from millstream.quantize.fixed_point import functions
+from millstream.quantize.fixed_point.canonical import canonical
+from millstream.quantize.fixed_point.ranges import MOVES, fractions
+from millstream.quantize.fixed_point.region import Region, gap, read_by, split
+from millstream.quantize.fixed_point.writer import ACTIVATION_BITS, LOWEST, Affine, Unary, Writer
+from millstream.quantize.product import Product, attributes
+from millstream.reference.operators import OPERATORS
+
+#: Functions of one value that a table can hold.
+TABLES = ("Abs", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Reciprocal",
+          "Sigmoid", "Softplus", "Softsign", "Sqrt", "Tanh")  # fmt: skip
+BINARY = ("Add", "Sub", "Mul", "Div")
+
+
+def fixed16(graph: StepGraph, products: Sequence[Product], calibration: Calibration) -> StepGraph:
+    """The step with weights, activations and states of 16 bits; `products` says nothing here."""
+    return fixed_point(graph, calibration, weight_bits=16)
+
+
+def fixed_point(graph: StepGraph, calibration: Calibration, weight_bits: int) -> StepGraph:
+    """The fixed-point form of a flat, folded graph.
+
+    Raises UnsupportedOperators naming every node that has none.
+    """
+    graph = canonical(graph)
+    region, gaps = split(graph)
+    found = [*gaps, *_gaps(region, graph)]
+    refuse({"fixed point": found})
+    inputs = [t.name for t in graph.inputs if t.dtype == np.float32]
+    names = [*inputs, *region.states, *(name for node in region.core for name in node.output)]
+    constants = initializers(graph.model)
+    writer = Writer(
+        constants, fractions(graph, region.core, names, calibration, ACTIVATION_BITS), weight_bits
+    )
+    for name in (*inputs, *region.states):
+        writer.enter(name)
+    core = _Core(writer, _rectified(region.core, graph))
+    for node in region.core:
+        core.write(node)
+    left = {value.name for value in graph.model.graph.output} | read_by(region.around)
+    for name in names:
+        if name in left and name not in inputs and name not in region.states:
+            writer.leave(name)
+    return _finished(graph, region, writer)
+
+
+def _finished(graph: StepGraph, region: Region, writer: Writer) -> StepGraph:
+    nodes = [*writer.nodes, *region.around]
+    read = read_by(nodes)
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    kept = [item for item in model.graph.initializer if item.name in read]
+    kept += [onnx.numpy_helper.from_array(a, name) for name, a in writer.added.items() if name in read]
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(kept)
+    domains = {entry.domain for entry in model.opset_import}
+    if functions.DOMAIN not in domains:
+        model.opset_import.add(domain=functions.DOMAIN, version=1)
+    return build(model, graph.states, functions.functions())
+
+
+def _rectified(nodes: Sequence[onnx.NodeProto], graph: StepGraph) -> dict[str, str]:
+    """Value -> the result of the one ReLU that is all that reads it."""
+    readers = Counter(name for node in graph.model.graph.node for name in node.input)
+    readers.update(value.name for value in graph.model.graph.output)
+    return {
+        node.input[0]: node.output[0]
+        for node in nodes
+        if node.op_type == "Relu" and readers[node.input[0]] == 1
+    }
+
+
+class _Core:
+    """Writes the nodes of a core one after the other."""
+
+    def __init__(self, writer: Writer, rectified: dict[str, str]) -> None:
+        self._writer = writer
+        self._rectified = rectified
+
+    def write(self, node: onnx.NodeProto) -> None:
+        """Write one node, or put it off as a formula."""
+        self._writer.origin = origin(node)
+        if node.op_type in MOVES:
+            self._writer.move(node)
+        elif node.op_type == "Concat":
+            self._writer.join(node)
+        elif node.op_type in ("MatMul", "Gemm"):
+            self._product(node)
+        elif node.op_type == "Relu":
+            self._relu(node)
+        elif node.op_type == "Neg":
+            self._affine(node, node.input[0], -1.0, 0.0)
+        elif node.op_type in TABLES:
+            self._unary(node)
+        else:
+            self._binary(node)
+
+    def _product(self, node: onnx.NodeProto) -> None:
+        given, constants = attributes(node), self._writer.constants
+        if node.input[1] not in constants:
+            self._writer.contract(node.input[0], node.input[1], *self._target(node))
+            return
+        weight = constants[node.input[1]].astype(np.float64) * given.get("alpha", 1.0)
+        weight = weight.T if given.get("transB", 0) else weight
+        bias = np.zeros(weight.shape[1])
+        if len(node.input) > 2 and node.input[2]:
+            bias = bias + constants[node.input[2]].astype(np.float64) * given.get("beta", 1.0)
+        output, low = self._target(node)
+        self._writer.product(node.input[0], weight, bias, output, low)
+
+    def _relu(self, node: onnx.NodeProto) -> None:
+        source, output = node.input[0], node.output[0]
+        if self._writer.known(output):
+            return
+        formula = self._writer.pending.get(source)
+        if not isinstance(formula, Affine):
+            formula = Affine(source, np.array(1.0), np.array(0.0))
+        self._writer.scale(formula, output, 0)
+
+    def _binary(self, node: onnx.NodeProto) -> None:
+        a, b = node.input
+        constants = self._writer.constants
+        if a in constants or b in constants:
+            self._with_constant(node)
+        elif self._one_root(a, b):
+            self._joined(node)
+        elif node.op_type == "Mul":
+            self._writer.multiply(a, b, *self._target(node))
+        else:
+            self._writer.add(a, b, 1 if node.op_type == "Add" else -1, *self._target(node))
+
+    def _with_constant(self, node: onnx.NodeProto) -> None:
+        a, b = node.input
+        constants = self._writer.constants
+        first = a in constants
+        value, other = constants[a if first else b].astype(np.float64), b if first else a
+        match node.op_type:
+            case "Add":
+                self._affine(node, other, 1.0, value)
+            case "Sub":
+                self._affine(node, other, *((-1.0, value) if first else (1.0, -value)))
+            case "Mul":
+                self._affine(node, other, value, 0.0)
+            case _ if first:
+                self._composed(node, other, lambda x: value.reshape(()) / x)
+            case _:
+                self._affine(node, other, 1 / value, 0.0)
+
+    def _affine(
+        self, node: onnx.NodeProto, source: str, factor: np.ndarray | float, offset: np.ndarray | float
+    ) -> None:
+        factor, offset = np.asarray(factor, np.float64), np.asarray(offset, np.float64)
+        before = self._writer.pending.get(source)
+        if isinstance(before, Unary) and factor.size == offset.size == 1:
+            self._composed(node, source, lambda x: x * factor.reshape(()) + offset.reshape(()))
+            return
+        if isinstance(before, Affine):
+            source, offset = before.root, before.offset * factor + offset
+            factor = before.factor * factor
+        self._writer.pending[node.output[0]] = Affine(source, factor, offset)
+
+    def _unary(self, node: onnx.NodeProto) -> None:
+        given = {a.name: _text(onnx.helper.get_attribute_value(a)) for a in node.attribute}
+        function = OPERATORS[node.op_type]
+        self._composed(node, node.input[0], lambda x: np.asarray(function(x, **given)))
+
+    def _composed(self, node: onnx.NodeProto, source: str, function: Callable) -> None:
+        root, inner = self._function(source)
+        self._writer.pending[node.output[0]] = Unary(root, lambda x: function(inner(x)))
+
+    def _function(self, name: str) -> tuple[str, Callable]:
+        """A value as a function of another value, itself when nothing simpler is known."""
+        formula = self._writer.pending.get(name)
+        if isinstance(formula, Unary):
+            return formula.root, formula.function
+        if isinstance(formula, Affine) and formula.factor.size == formula.offset.size == 1:
+            factor, offset = formula.factor.reshape(()), formula.offset.reshape(())
+            return formula.root, lambda x: x * factor + offset
+        return name, lambda x: x
+
+    def _one_root(self, a: str, b: str) -> bool:
+        """Whether both values are functions of one value, so that a table holds what they give together."""
+        return self._function(a)[0] == self._function(b)[0]
+
+    def _joined(self, node: onnx.NodeProto) -> None:
+        (root, first), (_, second) = (self._function(name) for name in node.input)
+        operation = OPERATORS[node.op_type]
+        self._writer.pending[node.output[0]] = Unary(
+            root, lambda x: np.asarray(operation(first(x), second(x)))
+        )
+
+    def _target(self, node: onnx.NodeProto) -> tuple[str, int]:
+        """Where a rounding stores: its own value, or the ReLU of it with a lower limit of 0."""
+        output = node.output[0]
+        rectified = self._rectified.get(output)
+        return (rectified, 0) if rectified else (output, LOWEST)
+
+
+def _text(value: object) -> object:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _gaps(region: Region, graph: StepGraph) -> list[Gap]:
+    constants = initializers(graph.model)
+    return [gap(node, why) for node in region.core if (why := _obstacle(node, constants))]
+
+
+def _obstacle(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> str:
+    """Why a node has no fixed-point form; empty when it has one."""
+    kind = node.op_type
+    if node.domain not in ("", "ai.onnx"):
+        return "a function that is not flattened"
+    if kind in ("MatMul", "Gemm"):
+        weight = constants.get(node.input[1])
+        if weight is None:
+            return "" if kind == "MatMul" else "a Gemm of two activations"
+        if weight.ndim != 2 or node.input[0] in constants:
+            return "a product with a stack of matrices, or with a constant on the left"
+        return "its activation is transposed" if attributes(node).get("transA", 0) else ""
+    if kind == "Div" and not any(name in constants for name in node.input):
+        return "a division of two activations"
+    if kind == "Div" and node.input[0] in constants and constants[node.input[0]].size > 1:
+        return "a division of a vector of constants"
+    known = (*MOVES, *TABLES, *BINARY, "Concat", "Relu", "Neg")
+    return "" if kind in known else "fixed point does not define it"

@@ -1,0 +1,233 @@
+"""Writing the fixed-point form of a core: integer tensors by the name of the float value they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+
+from millstream.coarse import DOMAIN
+from millstream.graph import set_origin
+from millstream.quantize.fixed_point import functions
+from millstream.quantize.fixed_point.ranges import fraction_bits
+
+#: Entries of a table; a finer one costs block RAM, a coarser one accuracy.
+TABLE_BITS = 11
+ACTIVATION_BITS = 16
+
+LOWEST, HIGHEST = -(1 << (ACTIVATION_BITS - 1)), (1 << (ACTIVATION_BITS - 1)) - 1
+
+
+@dataclass(frozen=True)
+class Affine:
+    """root * factor + offset, element by element; not computed until somebody reads it."""
+
+    root: str
+    factor: np.ndarray
+    offset: np.ndarray
+
+
+@dataclass(frozen=True)
+class Unary:
+    """A function of the elements of `root`, alike for all; not computed until somebody reads it."""
+
+    root: str
+    function: Callable[[np.ndarray], np.ndarray]
+
+
+class Writer:
+    """Nodes and constants of the fixed-point core, in order.
+
+    `fraction` holds the fraction bits of each float value, and `pending` those that are formulas so far.
+    """
+
+    def __init__(self, constants: Mapping[str, np.ndarray], fraction: Mapping[str, int], weight_bits: int):
+        self.constants = constants
+        self.fraction = dict(fraction)
+        self.pending: dict[str, Affine | Unary] = {}
+        self.nodes: list[onnx.NodeProto] = []
+        self.added: dict[str, np.ndarray] = {}
+        self.origin = ""
+        self._weight_bits = weight_bits
+        self._integers: dict[str, str] = {}
+
+    # --- boundaries -------------------------------------------------------------------------
+
+    def enter(self, name: str) -> None:
+        """Quantize a graph input or state."""
+        scale = self._scale(name)
+        zero = self._constant("fixed.zero", np.array(0, np.int16))
+        self._node("", "QuantizeLinear", [name, scale, zero], self._named(name))
+
+    def leave(self, name: str) -> None:
+        """Compute the float value that an integer stands for, under the value's own name."""
+        self._node("", "DequantizeLinear", [self.integer(name), self._scale(name)], name)
+
+    # --- values -----------------------------------------------------------------------------
+
+    def known(self, name: str) -> bool:
+        """Whether the value has been computed."""
+        return name in self._integers
+
+    def integer(self, name: str) -> str:
+        """The int16 tensor of a value, computed now when it is a formula or a constant."""
+        if name in self._integers:
+            return self._integers[name]
+        formula = self.pending.get(name)
+        if isinstance(formula, Unary):
+            self._table(formula, name)
+        elif formula is not None:
+            self.scale(formula, name)
+        else:
+            self._quantized_constant(name)
+        return self._integers[name]
+
+    def at(self, name: str, fraction: int) -> str:
+        """The value as an int16 tensor with that many fraction bits."""
+        if self.fraction_of(name) == fraction:
+            return self.integer(name)
+        moved = f"{name}.at.{fraction}"
+        if moved not in self._integers:
+            self.fraction[moved] = fraction
+            self.scale(Affine(name, np.array(1.0), np.array(0.0)), moved)
+        return self._integers[moved]
+
+    def fraction_of(self, name: str) -> int:
+        """Fraction bits of a value or a constant."""
+        if name not in self.fraction:
+            self.fraction[name] = self._fraction(self.constants[name], ACTIVATION_BITS)
+        return self.fraction[name]
+
+    # --- operations -------------------------------------------------------------------------
+
+    def product(self, x: str, weight: np.ndarray, bias: np.ndarray, output: str, low: int = LOWEST) -> None:
+        """output = x weight + bias; weight (K, N), bias (N,) in real numbers."""
+        source, fraction = self.integer(x), self._fraction(weight, self._weight_bits)
+        exact = self.fraction[x] + fraction
+        constants = [
+            self._constant(
+                f"{output}.fixed.weight", _rounded(weight, fraction, self._weight_bits).astype(np.int16)
+            ),
+            self._constant(f"{output}.fixed.bias", _wide(bias, exact)),
+        ]
+        self._fixed(functions.PRODUCT, [source, *constants], exact, output, low)
+
+    def scale(self, formula: Affine, output: str, low: int = LOWEST) -> None:
+        """output = root * factor + offset."""
+        source, fraction = self.integer(formula.root), self._fraction(formula.factor, ACTIVATION_BITS)
+        exact = self.fraction[formula.root] + fraction
+        factor = _rounded(formula.factor, fraction, ACTIVATION_BITS).astype(np.int16)
+        constants = [
+            self._constant(f"{output}.fixed.factor", factor),
+            self._constant(f"{output}.fixed.bias", _wide(formula.offset, exact)),
+        ]
+        self._fixed(functions.SCALE, [source, *constants], exact, output, low)
+
+    def add(self, a: str, b: str, sign: int, output: str, low: int = LOWEST) -> None:
+        """output = a + sign * b."""
+        names = [self.integer(a), self.integer(b)]
+        finest = max(self.fraction[a], self.fraction[b], self.fraction[output])
+        operands = []
+        for name, source, factor in ((a, names[0], 1), (b, names[1], sign)):
+            align = np.array(factor << (finest - self.fraction[name]), np.int64)
+            operands += [source, self._constant(f"fixed.align.{align}", align)]
+        self._fixed(functions.ADD, operands, finest, output, low)
+
+    def multiply(self, a: str, b: str, output: str, low: int = LOWEST) -> None:
+        """output = a * b, broadcast."""
+        operands = [self.integer(a), self.integer(b)]
+        self._fixed(functions.MULTIPLY, operands, self.fraction[a] + self.fraction[b], output, low)
+
+    def contract(self, a: str, b: str, output: str, low: int = LOWEST) -> None:
+        """output = a @ b, two activations."""
+        operands = [self.integer(a), self.integer(b)]
+        self._fixed(functions.CONTRACT, operands, self.fraction[a] + self.fraction[b], output, low)
+
+    def move(self, node: onnx.NodeProto) -> None:
+        """A node that moves values, on integers."""
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[0] = self.integer(node.input[0])
+        for place, name in enumerate(node.output):
+            copy.output[place] = self._named(name)
+            copy.name = f"{copy.output[0]} node"
+        set_origin(copy, self.origin)
+        self.nodes.append(copy)
+
+    def join(self, node: onnx.NodeProto) -> None:
+        """Concat: every part is brought to the binary point of the whole."""
+        output = node.output[0]
+        parts = [self.at(name, self.fraction[output]) for name in node.input]
+        axis = next(a.i for a in node.attribute if a.name == "axis")
+        self._node("", "Concat", parts, self._named(output), axis=axis)
+
+    def _table(self, formula: Unary, output: str) -> None:
+        source, shift = self.integer(formula.root), ACTIVATION_BITS - TABLE_BITS
+        bins = np.arange(1 << TABLE_BITS) - (1 << (TABLE_BITS - 1))
+        middles = ((bins + 0.5) * (1 << shift) - 0.5) * 2.0 ** -self.fraction[formula.root]
+        # Bins that no value reaches may lie outside of what the function is defined on.
+        with np.errstate(all="ignore"):
+            values = np.nan_to_num(formula.function(middles), posinf=0.0, neginf=0.0)
+        table = _rounded(values, self.fraction[output], ACTIVATION_BITS).astype(np.int16)
+        operands = [
+            source,
+            self._constant(f"{output}.fixed.table", table),
+            self._constant(f"fixed.scale.{shift}", np.array(2.0**-shift)),
+            self._constant("fixed.middle", np.array(1 << (TABLE_BITS - 1), np.int64)),
+        ]
+        self._node(DOMAIN, functions.TABLE, operands, self._named(output))
+
+    def _fixed(self, function: str, operands: Sequence[str], exact: int, output: str, low: int) -> None:
+        """The function with its rounding from `exact` fraction bits to those of the output."""
+        shift = exact - self.fraction[output]
+        rounding = [
+            self._constant(f"fixed.scale.{shift}", np.array(2.0**-shift)),
+            self._constant(f"fixed.low.{low}", np.array(float(low))),
+            self._constant("fixed.high", np.array(float(HIGHEST))),
+        ]
+        self._node(DOMAIN, function, [*operands, *rounding], self._named(output))
+
+    # --- constants --------------------------------------------------------------------------
+
+    def _quantized_constant(self, name: str) -> None:
+        values = _rounded(self.constants[name], self.fraction_of(name), ACTIVATION_BITS)
+        self._integers[name] = self._constant(f"{name}.fixed", values.astype(np.int16))
+
+    def _fraction(self, values: np.ndarray, bits: int) -> int:
+        return fraction_bits(float(np.abs(values).max(initial=0)), bits)
+
+    def _scale(self, name: str) -> str:
+        fraction = self.fraction[name]
+        return self._constant(f"fixed.step.{fraction}", np.array(2.0**-fraction, np.float32))
+
+    def _constant(self, name: str, array: np.ndarray) -> str:
+        self.added.setdefault(name, array)
+        return name
+
+    def _named(self, name: str) -> str:
+        self._integers[name] = f"{name}.fixed"
+        return self._integers[name]
+
+    def _node(
+        self, domain: str, operator: str, inputs: Sequence[str], output: str, **attributes: Any
+    ) -> None:
+        node = onnx.helper.make_node(
+            operator, list(inputs), [output], name=f"{output} node", domain=domain, **attributes
+        )
+        set_origin(node, self.origin)
+        self.nodes.append(node)
+
+
+def _rounded(values: np.ndarray, fraction: int, bits: int) -> np.ndarray:
+    most = 1 << (bits - 1)
+    steps = np.floor(np.asarray(values, np.float64) * 2.0**fraction + 0.5)
+    return np.clip(steps, -most, most - 1).astype(np.int64)
+
+
+def _wide(values: np.ndarray, fraction: int) -> np.ndarray:
+    return np.floor(np.asarray(values, np.float64) * 2.0**fraction + 0.5).astype(np.int64)

@@ -1,0 +1,138 @@
+"""The fixed-point form of a step: near float, exact in integers, and refused where it cannot be."""
+
+import numpy as np
+import onnx
+import onnx.helper
+import pytest
+from fixed_graphs import GRAPHS, calibration, fixed, gaussian, gru, recurrent, shuffle, step, zeros
+
+from millstream.errors import DataInvalid, UnsupportedOperators
+from millstream.quantize.calibration import observed, stream
+from millstream.quantize.error import relative_errors
+from millstream.quantize.fixed_point import saturation
+from millstream.quantize.fixed_point.functions import functions
+from millstream.reference.interpreter import evaluate
+from millstream_hw import circuit, golden
+
+graphs = pytest.mark.parametrize("make", GRAPHS.values(), ids=GRAPHS)
+
+
+@graphs
+def test_a_fixed_point_step_stays_near_its_float_step(make):
+    graph = make()
+    frames = gaussian(graph)
+    names = [value.name for value in graph.model.graph.output]
+    errors = relative_errors(graph, fixed(graph, frames), names, calibration(graph, frames))
+    # A table has 2,048 bins. Headroom and the next power of two make its range at most 3 times the largest
+    # value, here 4 sigma: a bin is 24 sigma / 2,048, and a slope of 2 is off by 2 / sqrt(12) of it in RMS.
+    assert max(errors.values()) < 24 / 2048 * 2 / 12**0.5
+
+
+@graphs
+def test_the_circuit_is_the_reference_bit_for_bit_also_where_values_saturate(make):
+    graph = make()
+    form = fixed(graph, gaussian(graph))
+    frames = gaussian(graph, 60, seed=5, spread=3.0)
+    found = circuit.read(form, zeros(graph))
+    (port,) = found.inputs
+    names = [p.name for p in found.outputs] + [s.following for s in found.states]
+    states = golden.initial(found)
+    for x, wanted in zip(frames, stream(observed(form, names), calibration(graph, frames)), strict=True):
+        words = np.clip(np.rint(x * 2.0**port.fraction), -32768, 32767).astype(np.int16)
+        values = golden.step(found, {port.name: words}, states)
+        states = golden.following(found, values)
+        for name in names:
+            assert np.array_equal(values[name], wanted[name][0]), name
+
+
+@graphs
+def test_a_state_has_the_binary_point_of_its_next_value(make):
+    form = fixed(make(), gaussian(make()))
+    scales = {n.input[0]: n.input[1] for n in form.model.graph.node if n.op_type == "QuantizeLinear"}
+    written = {n.output[0]: n.input[1] for n in form.model.graph.node if n.op_type == "DequantizeLinear"}
+    assert form.states
+    for pair in form.states:
+        assert scales[pair.name] == written[pair.next_name]
+
+
+@pytest.mark.parametrize(
+    ("x", "factor", "shift", "wanted"),
+    [
+        (5, 1, 1, 3),
+        (-5, 1, 1, -2),
+        (4, 1, 3, 1),
+        (-4, 1, 3, 0),
+        (30000, 30000, 2, 32767),
+        (-30000, 9, 0, -32768),
+    ],
+)
+def test_a_rounding_takes_halves_up_and_saturates(x, factor, shift, wanted):
+    values = {
+        "x": np.array([[x]], np.int16),
+        "factor": np.array([factor], np.int16),
+        "bias": np.array([0]),
+        "scale": np.array(2.0**-shift),
+        "low": np.array(-32768.0),
+        "high": np.array(32767.0),
+    }
+    node = onnx.helper.make_node("FixedScale", list(values), ["y"], domain="millstream")
+    graph = onnx.helper.make_graph([node], "one", [], [onnx.helper.make_empty_tensor_value_info("y")])
+    graph.input.extend(onnx.helper.make_empty_tensor_value_info(name) for name in values)
+    model = onnx.helper.make_model(graph, functions=list(functions()))
+    assert evaluate(model, values)["y"].item() == wanted
+
+
+def test_a_chain_of_functions_of_one_value_is_one_table():
+    form = fixed(shuffle(), gaussian(shuffle()))
+    kinds = [node.op_type for node in form.model.graph.node]
+    assert kinds.count("FixedTable") == 1
+
+
+def test_a_relu_behind_a_product_is_its_lower_limit():
+    kinds = [n.op_type for n in fixed(recurrent(), gaussian(recurrent())).model.graph.node]
+    assert "Relu" not in kinds
+    assert kinds.count("FixedScale") == 0 or kinds.count("FixedProduct") == 4
+
+
+def test_saturation_is_counted_and_none_happens_on_the_calibration():
+    graph = gru()
+    frames = gaussian(graph)
+    form = fixed(graph, frames)
+    assert saturation(form, calibration(graph, frames)) == {}
+    met = saturation(form, calibration(graph, 20 * frames))
+    assert met["input.fixed"].limited > 0
+    assert all(0 < count.limited <= count.values for count in met.values())
+
+
+def test_every_node_that_fixed_point_lacks_is_told_at_once():
+    text = """
+    step (float[B, 4] input, float[B, 4] state) => (float[B, 4] output, float[B, 4] state_next) {
+      ordered = CumSum (input, one)
+      rounded = Round (ordered)
+      state_next = Add (rounded, state)
+      output = Div (input, state_next)
+    }
+    """
+    graph = step(text, {}, {"one": np.array(1)}, ["state"])
+    with pytest.raises(UnsupportedOperators) as caught:
+        fixed(graph, gaussian(graph))
+    for kind in ("CumSum", "Round", "Div"):
+        assert kind in str(caught.value)
+
+
+def test_a_state_that_grows_without_end_is_refused():
+    text = """
+    step (float[B, 2] input, float[B, 2] state) => (float[B, 2] output, float[B, 2] state_next) {
+      grown = Mul (state, two)
+      state_next = Add (grown, input)
+      output = Identity (state_next)
+    }
+    """
+    graph = step(text, {}, {"two": np.array(2.0, np.float32)}, ["state"])
+    with pytest.raises(DataInvalid, match="state_next"):
+        fixed(graph, gaussian(graph))
+
+
+def test_a_float_graph_is_no_circuit():
+    with pytest.raises(UnsupportedOperators, match="fixed16"):
+        circuit.read(gru(), zeros(gru()))

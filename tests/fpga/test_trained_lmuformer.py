@@ -1,0 +1,66 @@
+"""The trained LMUFormer for JapaneseVowels: from its weights to the engine, bit for bit on real frames."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import millstream_models
+from millstream.datasets import japanese_vowels
+from millstream.protocol import streamable
+from millstream.quantize import FORMATS, quantize
+from millstream.quantize.calibration import Calibration
+from millstream.trace import trace
+from millstream_hw import circuit, closed_loop, planning
+from millstream_hw.engine import image as machine
+from millstream_hw.engine.compile import compile_circuit
+from millstream_hw.parts import part_named
+from millstream_models import CATALOGUE
+from millstream_models.lmuformer import lmuformer_jv
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """The graph in fixed point, calibrated on part of the training set, and its circuit."""
+    entry = next(entry for entry in CATALOGUE if entry.name == "lmuformer_jv")
+    model = lmuformer_jv()
+    model.load_state_dict(load_file(Path(millstream_models.__file__).parent / entry.weights))
+    frames = japanese_vowels.train().frames[::9]
+    source = streamable(model, torch.tensor(frames[0][:1]))
+    traced = trace(source, torch.tensor(frames[0][:1]))
+    initial = [value[0].numpy() for value in source.initial.values()]
+    graph = quantize(traced.graph, FORMATS["fixed16"], Calibration(frames, initial)).graph
+    return graph, circuit.read(graph, initial)
+
+
+@pytest.mark.slow
+def test_the_engine_gives_the_reference_logits_on_real_frames(trained):
+    graph, found = trained
+    frames = japanese_vowels.test().frames[:4]
+    begins = np.cumsum([0, *(len(each) for each in frames[:-1])])
+    words = closed_loop.quantized(found, [np.concatenate(frames)])
+    resets = np.zeros(len(words), bool)
+    resets[begins] = True
+    wanted = closed_loop.golden(graph, found, closed_loop.Frames(words, resets))
+    image = compile_circuit(found, 16)
+    data = machine.reset(image)
+    for number, (row, begin) in enumerate(zip(words, resets, strict=True)):
+        data = machine.reset(image) if begin else data
+        assert np.array_equal(machine.frame(image, data, row), wanted[number])
+
+
+def test_the_running_mean_stays_on_the_host(trained):
+    _, found = trained
+    assert [port.shape for port in found.outputs] == [(9,)]
+    assert found.around is not None
+    assert {node.op_type for node in found.around.graph.node} == {"Cast", "Add", "Div"}
+
+
+def test_it_fits_an_ecp5_of_85_thousand_cells_and_no_ice40(trained):
+    _, found = trained
+    plan = planning.plan(found, part_named("lfe5u-85f"), "engine")
+    assert plan.lanes == 32
+    assert plan.estimate.microseconds(100) < 50
+    assert "block RAMs" in planning.plan(found, part_named("ice40up5k"), "engine").overflows[0]

@@ -1,0 +1,57 @@
+"""A client of `millstream run --serve`, written from the description of its messages and nothing else."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from pathlib import Path
+from typing import Any
+
+FRAMES, END, HELLO, OUTPUTS, ENDED, ERROR = 1, 2, 16, 17, 18, 19
+
+
+class Client:
+    """One connection, one stream."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.settimeout(20)
+        self.socket.connect(str(path))
+
+    def hello(self) -> dict[str, Any]:
+        kind, body = self.read()
+        assert kind == HELLO, body
+        return json.loads(body)
+
+    def send(self, kind: int, body: bytes = b"") -> None:
+        self.socket.sendall(struct.pack("<IB", len(body), kind) + body)
+
+    def read(self) -> tuple[int, bytes]:
+        """One message; kind 0 when the server closed."""
+        head = self._take(5)
+        if not head:
+            return 0, b""
+        length, kind = struct.unpack("<IB", head)
+        return kind, self._take(length)
+
+    def error(self) -> str:
+        """The kind of the error that ends the stream."""
+        while True:
+            kind, body = self.read()
+            assert kind in (OUTPUTS, ERROR), kind
+            if kind == ERROR:
+                assert self.read() == (0, b"")
+                return json.loads(body)["kind"]
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def _take(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            part = self.socket.recv(count - len(data))
+            if not part:
+                return data
+            data += part
+        return data
