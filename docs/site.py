@@ -1,4 +1,4 @@
-"""What the site adds to the pages in this folder: the README of each reference model."""
+"""What the site adds to the pages in this folder: each reference model's README, and the examples."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-_MODELS = Path(__file__).parent.parent / "models"
+_ROOT = Path(__file__).parent.parent
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the READMEs under `models/`."""
-    for path in sorted(_MODELS.rglob("README.md")):
-        place = f"models/{path.relative_to(_MODELS)}"
+    """Add what pages point at outside this folder."""
+    for path in sorted((*_ROOT.glob("models/**/README.md"), *_ROOT.glob("examples/*.py"))):
+        place = str(path.relative_to(_ROOT))
         files.append(File.generated(config, place, content=path.read_text(encoding="utf-8")))
     return files
 
@@ -22,4 +22,4 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Let pages point at them where the site has them."""
     if page.file.src_uri.startswith("models/"):
         return markdown.replace("](../../../docs/", "](../../../")
-    return markdown.replace("](../models/", "](models/")
+    return markdown.replace("](../models/", "](models/").replace("](../examples/", "](examples/")

@@ -55,8 +55,9 @@ FLOORS = (
     {"fold", "trace"},
     {"lower", "quantize", "reparameterize"},
     {"targets", "fallback", "prove", "prove_quantized", "budgeted", "loading", "opening", "cold_load"},
-    {"exporting", "verify", "bench", "deploy", "checking", "streamify", "importing", "profiling", "comparing"},
-    {"huggingface", "report"},
+    {"exporting", "verify", "bench", "deploy", "checking", "streamify", "importing"},
+    {"huggingface", "profiling", "comparing"},
+    {"report"},
     {"cli"},
     {"__main__"},
 )
