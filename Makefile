@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 READY := $(VENV)/.ready
 
-.PHONY: demo test smoke tools lint clean
+.PHONY: demo test smoke tools lint docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/japanese_vowels_demo.py
@@ -23,6 +23,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The documentation as a site in build/docs, for reading at home: python -m http.server -d build/docs
+docs: $(READY)
+	$(PIP) install --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # aeon is wanted for its data files alone; its dependencies would hold numba back.
 $(READY): pyproject.toml constraints.txt

@@ -49,14 +49,15 @@ EXTRA = {
 #: The floors of the toolchain, bottom to top: a module may import from its own floor and below.
 FLOORS = (
     {"errors", "linker", "object_files", "origins", "whereabouts", "writing"},
-    {"budget", "extracting", "gap", "ladder", "sequences", "signing", "user_code"},
+    {"budget", "extracting", "web_demo", "gap", "ladder", "sequences", "signing", "user_code"},
     {"graph", "package"},
     {"reference", "coarse", "protocol", "datasets", "float16"},
     {"fold", "trace", "describing", "provenance"},
     {"lower", "quantize", "reparameterize"},
     {"targets", "fallback", "prove", "prove_quantized", "budgeted", "loading", "opening", "cold_load"},
     {"exporting", "verify", "bench", "deploy", "checking", "streamify", "importing"},
-    {"huggingface"},
+    {"huggingface", "profiling", "comparing"},
+    {"report"},
     {"cli"},
     {"__main__"},
 )

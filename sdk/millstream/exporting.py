@@ -95,11 +95,10 @@ def export(
         reparameterize: whether norms and parallel branches are folded into the layers around them first.
         watcher: is told what goes on.
 
-    Raises:
-        UnsupportedModel (a subclass of it) when the model cannot become a step graph or a target and its
-        fallback lack operators; ProofFailed when a rung fails; BudgetExceeded; BudgetMissed when no mix keeps
-        within the allowance; UnknownTarget, ToolMissing, DataInvalid, UsageError for a budget without a
-        target that it is for.
+    Raises UnsupportedModel (a subclass of it) when the model cannot become a step graph or a target and its
+    fallback lack operators; ProofFailed when a rung fails; BudgetExceeded; BudgetMissed when no mix keeps
+    within the allowance; UnknownTarget, ToolMissing, DataInvalid, UsageError for a budget without a target
+    that it is for.
     """
     about = about or About()
     watcher = watcher or Silent()

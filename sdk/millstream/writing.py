@@ -6,6 +6,8 @@ import os
 import tempfile
 from collections.abc import Iterable
 
+from millstream.errors import WriteFailed
+
 
 def room_beside(path: str) -> tempfile.TemporaryDirectory[str]:
     """A folder on the destination's file system that goes away with all that is left in it."""
@@ -19,3 +21,19 @@ def write_pieces(path: str, pieces: Iterable[bytes]) -> None:
             file.write(piece)
         file.flush()
         os.fsync(file.fileno())
+
+
+def replace(path: str, data: bytes) -> None:
+    """Write a file that takes its place in one move, whatever stood there. Raises WriteFailed."""
+    try:
+        with room_beside(path) as room:
+            new = os.path.join(room, "new")
+            write_pieces(new, (data,))
+            os.replace(new, path)
+    except OSError as error:
+        raise WriteFailed(
+            "the file cannot be written",
+            where=path,
+            why=str(error),
+            fix="make room, or choose another place; what was there before is unchanged",
+        ) from error

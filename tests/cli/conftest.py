@@ -7,9 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import Command
+from small_models import GatedRecurrence, frames, seeded
 from typer.testing import CliRunner, Result
 
+import millstream as sdk
+import millstream_runtime
 from millstream.cli.app import app
+from millstream.quantize import FORMATS
+from millstream_runtime.bundle import Bundle
 
 #: What somebody else's file may hold.
 USER_FILE = """
@@ -89,3 +94,14 @@ def windowed(millstream: Command, room: Path) -> Path:
     result = millstream("export", f"{room}/user.py:Level", *options, "-o", path)
     assert result.exit_code == 0, result.stderr
     return path
+
+
+@pytest.fixture(scope="session")
+def pair(room: Path) -> tuple[Bundle, Bundle]:
+    """The gated recurrence in float, and with weights in int8."""
+    data = frames(GatedRecurrence, 2, 20)
+    for name, format in (("exact", None), ("rounded", FORMATS["w8"])):
+        made = sdk.export(seeded(GatedRecurrence), data, "onnxruntime", format=format)
+        made.save(room / f"{name}.mill")
+    exact, rounded = (millstream_runtime.read(room / f"{n}.mill") for n in ("exact", "rounded"))
+    return exact, rounded

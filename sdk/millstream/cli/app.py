@@ -11,6 +11,7 @@ import typer
 import millstream
 from millstream.cli.bench import bench
 from millstream.cli.check import check
+from millstream.cli.compare import compare
 from millstream.cli.deploy import deploy
 from millstream.cli.doctor import doctor
 from millstream.cli.export import export
@@ -20,7 +21,9 @@ from millstream.cli.import_ import import_
 from millstream.cli.inspect import inspect
 from millstream.cli.keygen import keygen
 from millstream.cli.models import models
+from millstream.cli.profile import profile
 from millstream.cli.quantize import quantize
+from millstream.cli.report import report
 from millstream.cli.run import run
 from millstream.cli.targets import targets
 from millstream.cli.verify import verify
@@ -34,7 +37,7 @@ _EPILOG = (
 _PANELS = {
     "See what is there": (models, targets, doctor),
     "Make a bundle": (check, export, import_, quantize, keygen),
-    "Use a bundle": (inspect, verify, run, bench, extract, deploy),
+    "Use a bundle": (inspect, verify, run, bench, profile, report, compare, extract, deploy),
 }
 
 #: Groups of commands that another room brings. The toolchain knows them by name only.

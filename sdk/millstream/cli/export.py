@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import millstream_runtime
 from millstream.budget import flash, ram
 from millstream.cli.arguments import Checkpoint, Example, Json, Model, Streamify, TimeAxis, Window
 from millstream.cli.device_memory import device_memory
@@ -18,6 +19,7 @@ from millstream.cli.quantized import front, left_in_float, quantized
 from millstream.cli.reparameterized import reparameterized, rewrites
 from millstream.errors import UsageError
 from millstream.object_files import code_bytes
+from millstream.web_demo import TARGET, write_demo
 from millstream_runtime.backends import has_backend
 from millstream_runtime.spec import TargetSpec
 
@@ -83,6 +85,10 @@ def export(
             metavar="E", help="Relative RMS error against float that may not be passed, such as 0.05."
         ),
     ] = None,
+    demo: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Write a page for the browser there: needs --target web."),
+    ] = None,
     reparameterize: Annotated[
         bool | None,
         typer.Option(
@@ -108,19 +114,28 @@ def export(
         **{"quantize": quantize, "max_error": max_error, "reparameterize": reparameterize},
         **{"streamify": streamify, "time_axis": time_axis, "window": window},
     }
-    make(resolve(config, flags), as_json)
+    options = resolve(config, flags)
+    if demo and TARGET not in options.target:
+        raise UsageError("a demo is for a browser", where=f"--demo {demo}", fix="add --target web")
+    make(options, as_json, demo)
 
 
-def make(options: ExportOptions, as_json: bool) -> None:
-    """Export, write, and show what was done."""
+def make(options: ExportOptions, as_json: bool, demo: str | None = None) -> None:
+    """Export, write, and show what was done; with a folder for `demo` a page for the browser as well."""
     if as_json:
         # What a model's file prints must not stand beside the document.
         with contextlib.redirect_stdout(sys.stderr):
-            told = document(*_run(options, as_json))
+            exported, path, key = _run(options, as_json)
+            told = document(exported, path, key)
+            if demo:
+                told["demo"] = write_demo(millstream_runtime.read(path), demo)
         print_json(told)
     else:
         exported, path, key = _run(options, as_json)
         show(exported, path, key)
+        if demo:
+            write_demo(millstream_runtime.read(path), demo)
+            console().print(facts({"demo": demo, "look at it": f"python -m http.server -d {demo}"}))
 
 
 def _run(options: ExportOptions, quiet: bool) -> tuple[Exported, str, str]:

@@ -100,6 +100,8 @@ _ALL = (
     Target("cortex-m4", "object", "a kernel for firmware on Cortex-M4 with its floating-point unit"),
     Target("cortex-m7", "object", "a kernel for firmware on Cortex-M7"),
     Target("wasm32", "object", "a WebAssembly module with SIMD, and a kernel for C"),
+    Target("wasm32-plain", "object", "a WebAssembly module without SIMD, and a kernel for C"),
+    Target("web", "web", "WebAssembly with and without SIMD, and an ES module that streams it in a browser"),
     Target("c", "c", "C11 sources for any machine, without Python; proved here with the host's compiler"),
     Target("relax", "relax", "as cpu, for what it does not cover: TVM's own operators, one after the other"),
     Target("onnxruntime", "onnxruntime", "any machine with onnxruntime", reads_step=True),

@@ -144,6 +144,7 @@ MACHINES: Mapping[str, EmulatedMachine] = {
     "cortex-m4": CortexM("cortex-m4", "mps2-an386"),
     "cortex-m7": CortexM("cortex-m7", "mps2-an500"),
     "wasm32": WebAssembly(),
+    "wasm32-plain": WebAssembly(),
 }
 
 

@@ -34,7 +34,7 @@ from millstream_runtime.errors import BackendRefused
 from millstream_runtime.program import Program
 from millstream_runtime.spec import Memory, ModelSpec, TargetSpec
 
-_WASM = ("clang", "--target=wasm32", "-std=c11", "-O2", "-msimd128", "-mbulk-memory", "-nostdlib")
+_WASM = ("clang", "--target=wasm32", "-std=c11", "-O2", "-mbulk-memory", "-nostdlib")
 # The stack lies first, where running over its end is caught.
 _WASM_LINKING = ("-Wl,--no-entry", "-Wl,--import-undefined", "-Wl,--stack-first", "-Wl,-s")
 

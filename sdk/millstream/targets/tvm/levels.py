@@ -77,6 +77,19 @@ def _cortex_m(mcpu: str, rounds: bool) -> Level:
     )
 
 
+def _wasm32(lanes: int, rows: int, *attributes: str) -> Level:
+    return Level(
+        "wasm32-unknown-unknown",
+        "mvp",
+        lanes=lanes,
+        rows=rows,
+        machine=Machine("", "wasm32"),
+        dot=PLAIN,
+        attributes=(*attributes, "+bulk-memory", "+sign-ext", "+nontrapping-fptoint"),
+        pointer_bits=32,
+    )
+
+
 #: By the name of the target.
 LEVELS: Mapping[str, Level] = {
     # The levels of the x86-64 psABI.
@@ -114,16 +127,8 @@ LEVELS: Mapping[str, Level] = {
     ),
     "cortex-m4": _cortex_m("cortex-m4", rounds=False),
     "cortex-m7": _cortex_m("cortex-m7", rounds=True),
-    "wasm32": Level(
-        "wasm32-unknown-unknown",
-        "mvp",
-        lanes=4,
-        rows=2,
-        machine=Machine("", "wasm32"),
-        dot=PLAIN,
-        attributes=("+simd128", "+bulk-memory", "+sign-ext", "+nontrapping-fptoint"),
-        pointer_bits=32,
-    ),
+    "wasm32": _wasm32(4, 2, "+simd128"),
+    "wasm32-plain": _wasm32(1, 1),
 }
 #: What a host may be, best first: the levels of its architecture, with dot products where it has them.
 HOSTS = (

@@ -1,0 +1,177 @@
+"""The sections of the page, each from its figures."""
+
+from __future__ import annotations
+
+from millstream.report import Report, TargetFigures
+from millstream.report.confusion import Confusion
+from millstream.report.page import charts
+from millstream.report.page.markup import escaped, mark, parts, section, table, tiles
+
+
+def overview(report: Report) -> str:
+    """The name, what made it, and a few large figures."""
+    passed = sum(bool(rung.get("passed")) for rung in report.ladder)
+    facts = [
+        (f"{passed} of {len(report.ladder)}", "claims proved at export"),
+        (f"{sum(room.weights for room in report.rooms):,}", "weights"),
+        (f"{sum(room.state_bytes for room in report.rooms):,} B", "state of one stream"),
+        (f"{report.bundle_bytes / 1000:,.0f} kB", f"bundle, {len(report.targets)} targets"),
+    ]
+    if report.latencies:
+        fastest = min(report.latencies, key=lambda latency: latency.at(50.0))
+        facts.insert(1, (f"{fastest.at(50.0):.1f} µs", f"median step here, {fastest.target}"))
+    if report.confusion:
+        facts.insert(1, (f"{report.confusion.accuracy:.2%}", "of the labelled sequences right"))
+    meta = f"{report.path} · {report.producer} · identity {report.identity[:16]} · measured on {report.here}"
+    return f'<h1>{escaped(report.model)}</h1><p class="meta">{escaped(meta)}</p>{tiles(facts)}'
+
+
+def ladder(report: Report) -> str:
+    """Each claim of the export with what was found."""
+    rungs = "".join(
+        f"<li>{mark(bool(rung.get('passed')))}<span>{escaped(rung.get('claim', ''))}"
+        f"<small>{escaped(_found(rung))}</small></span></li>"
+        for rung in report.ladder
+    )
+    note = "Each form of the model against the one before it, when the bundle was made."
+    return section("The proof ladder", note, f'<ul class="rungs">{rungs}</ul>')
+
+
+def _found(rung: dict[str, object]) -> str:
+    difference, bound = rung.get("difference"), rung.get("bound")
+    if isinstance(difference, int | float) and isinstance(bound, int | float):
+        if not difference:
+            return f"no difference; {rung.get('detail', '')}"
+        return f"largest difference {difference:.1e}, allowed {bound:.1e}; {rung.get('detail', '')}"
+    return str(rung.get("detail", ""))
+
+
+def speed(report: Report) -> str:
+    """The distribution of the time of a step."""
+    if not report.latencies:
+        return section("Time of a step", "No target of this bundle runs on this machine.")
+    columns = ("target", "backend", "5 %", "median", "95 %", "99 %", "99.9 %", "largest")
+    shown = (5.0, 50.0, 95.0, 99.0, 99.9, 100.0)
+    rows = ((each.target, each.backend, *map(each.at, shown)) for each in report.latencies)
+    note = (
+        f"{sum(report.latencies[0].counts):,} steps of one stream in one thread, call and copies from Python "
+        "included. Upright lines are medians; what is far slower stands in the last place."
+    )
+    return section("Time of a step here", note, charts.histograms(report.latencies), table(columns, rows))
+
+
+def memory(report: Report) -> str:
+    """Weights by module, states, and what each target takes."""
+    weights = sorted(((room.path, room.weight_bytes) for room in report.rooms), key=lambda one: -one[1])
+    shown = [*weights[:5], ("the rest", sum(size for _, size in weights[5:]))]
+    states = [(name, size) for room in report.rooms for name, size in room.states.items()]
+    scratch = [(target.target, target.memory.scratch) for target in report.targets]
+    rows = ((name, size) for name, size in scratch)
+    return section(
+        "Memory",
+        "Weights lie once in memory for all streams. Each stream has its states twice (a step reads one set "
+        "and writes the other) and its scratch.",
+        parts("Weights in step.onnx", shown),
+        parts("State of one stream", states),
+        "<h3>Scratch of one stream</h3>",
+        table(("target", "bytes"), rows),
+    )
+
+
+def model(report: Report) -> str:
+    """The modules."""
+    rows = (
+        (
+            room.path,
+            ", ".join(f"{name} × {n}" if n > 1 else name for name, n in room.operators.items()),
+            room.weights,
+            room.weight_bytes,
+            ", ".join(f"{name} {size:,} B" for name, size in room.states.items()),
+        )
+        for room in report.rooms
+    )
+    note = "The modules of the model in the order of a step, as they stand in step.onnx."
+    columns = ("module", "operators", "weights", "bytes", "states that it reads first")
+    return section("The rooms of the model", note, table(columns, rows))
+
+
+def drift(report: Report) -> str:
+    """The states over a long stream."""
+    rows = (
+        (drift.target, max(drift.shares), *max(drift.largest.items(), key=lambda item: item[1]))
+        for drift in report.drifts
+    )
+    note = (
+        "The golden frames over and over without reset: the largest difference of any state from the "
+        "reference, as a share of what the target's tolerance allows (1, the broken line)."
+    )
+    columns = ("target", "largest share", "state that differs most", "by")
+    return section(
+        "Drift of the states",
+        note,
+        charts.lines(report.drifts),
+        charts.legend([drift.target for drift in report.drifts]),
+        table(columns, rows),
+    )
+
+
+def quantization(report: Report) -> str:
+    """What is quantized, and what that costs each layer."""
+    found = report.quantization or {}
+    if report.layers:
+        worst = max(layer.error for layer in report.layers) or 1.0
+        cells = "".join(
+            f"<tr><td>{escaped(layer.path or layer.tensor)}</td><td>{escaped(layer.operator)}</td>"
+            f'<td class="number">{layer.error:.2%}</td>'
+            f'<td class="bars"><i class="bar" style="width:{layer.error / worst:.1%}"></i></td></tr>'
+            for layer in report.layers
+        )
+        head = "<tr><th>module</th><th>operator</th><th>error</th><th></th></tr>"
+        layers = f'<div class="wide"><table><thead>{head}</thead><tbody>{cells}</tbody></table></div>'
+        note = "RMS of the difference from the float step over the RMS of its value, on the golden frames."
+    else:
+        rows = ((one["origin"], one["operator"], str(tuple(one["shape"]))) for one in found["quantized"])
+        layers = table(("module", "operator", "weight"), rows)
+        note = "What is quantized. With --against and the float bundle the error of each layer stands here."
+    left = ((one["origin"], one["operator"], one["why"]) for one in found["left in float"])
+    return section(
+        f"Quantization: {found['format']}",
+        note,
+        layers,
+        "<h3>Left in float</h3>",
+        table(("module", "operator", "why"), left),
+    )
+
+
+def predictions(found: Confusion) -> str:
+    """The confusion matrix; the darker, the larger the share of its row."""
+    head = "".join(f"<th>{escaped(label)}</th>" for label in found.labels)
+    body = "".join(
+        f"<tr><th>{escaped(label)}</th>"
+        + "".join(f'<td style="--share:{count / max(sum(row), 1):.3f}">{count or ""}</td>' for count in row)
+        + "</tr>"
+        for label, row in zip(found.labels, found.counts, strict=True)
+    )
+    total = sum(map(sum, found.counts))
+    note = (
+        f"{total:,} sequences ({found.origin}) through {found.target}, {found.accuracy:.2%} right. "
+        "Rows are what it was, columns what it was taken for."
+    )
+    matrix = f'<div class="wide"><table class="matrix"><tr><th></th>{head}</tr>{body}</table></div>'
+    return section("Predictions", note, matrix)
+
+
+def targets(report: Report) -> str:
+    """Every target of the bundle with its sizes in bytes."""
+    columns = ("target", "backend", "machine", "files", "code", "flash", "RAM of a stream", "here")
+    note = (
+        "Bytes. Flash is constants and compiled code, RAM two sets of states and scratch; the code of a "
+        "target that runs under Python is among its files."
+    )
+    return section("Targets", note, table(columns, map(_row, report.targets)))
+
+
+def _row(one: TargetFigures) -> tuple[str | int, ...]:
+    machine = " ".join(filter(None, (one.machine.system, one.machine.arch))) or "any"
+    sizes = (one.file_bytes, one.code_bytes or "", one.flash_bytes, one.ram_bytes)
+    return one.target, one.backend, machine, *sizes, one.why or "opens"
