@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/python examples/japanese_vowels_demo.py
 
 test: $(READY) tools lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 smoke: $(READY)
 	$(BIN)/python -m pytest -m smoke
