@@ -6,15 +6,11 @@ before the step runs; it may change the values in place, or raise, and then the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from millstream_runtime.errors import NonFiniteInput
-
-#: The most values whose squares are summed.
-_SQUARED = 4096
 
 Policy = Callable[[np.ndarray, str], None]
 
@@ -43,9 +39,6 @@ def replace_by_zero(values: np.ndarray, name: str) -> None:
 def all_finite(values: np.ndarray) -> bool:
     """Whether no value is NaN or infinite.
 
-    This stands in the path of every frame. One infinite or NaN value makes the sum of squares so, and that
-    takes half the time of a look at each; it may overflow without one, and larger arrays would start threads.
+    Looking for a zero byte takes half the time of `.all()`, and this stands in the path of every frame.
     """
-    if values.size <= _SQUARED and math.isfinite(values.dot(values)):
-        return True
-    return bool(np.isfinite(values).all())
+    return b"\0" not in np.isfinite(values).tobytes()
