@@ -51,7 +51,7 @@ def test_a_backend_by_name(tmp_path):
     assert load(path, backend="onnxruntime").backend == "onnxruntime"
     with pytest.raises(errors.BackendUnknown, match="has no target for numba"):
         load(path, backend="numba")
-    with pytest.raises(errors.BackendUnknown, match="tvm, numba, onnxruntime"):
+    with pytest.raises(errors.BackendUnknown, match="tvm, numba, relax, onnxruntime"):
         load(path, backend="abacus")
 
 
