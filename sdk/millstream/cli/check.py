@@ -37,7 +37,7 @@ def check(
 
     flags = {
         **{"model": model, "target": target, "checkpoint": checkpoint, "example": example},
-        **{"streamify": streamify, "time_axis": time_axis, "window": window},
+        **{"streamify": streamify or None, "time_axis": time_axis, "window": window},
     }
     options = resolve(None, flags)
     with contextlib.redirect_stdout(sys.stderr):

@@ -112,7 +112,7 @@ def export(
         **{"labelled": labelled, "name": name, "sample_rate": sample_rate, "hop": hop, "label": label},
         **{"labels": labels, "sign": sign, "flash": flash, "ram": ram},
         **{"quantize": quantize, "max_error": max_error, "reparameterize": reparameterize},
-        **{"streamify": streamify, "time_axis": time_axis, "window": window},
+        **{"streamify": streamify or None, "time_axis": time_axis, "window": window},
     }
     options = resolve(config, flags)
     if demo and TARGET not in options.target:

@@ -97,7 +97,7 @@ def resolve(config: str | None, flags: Mapping[str, Any]) -> ExportOptions:
 
     Raises UsageError.
     """
-    given = {name.replace("_", "-"): value for name, value in flags.items() if value not in (None, [], False)}
+    given = {name.replace("_", "-"): value for name, value in flags.items() if value not in (None, [])}
     section = _section(config) if config else {}
     if given.keys() & _LABELS:
         section = {name: value for name, value in section.items() if name not in _LABELS}

@@ -15,7 +15,10 @@ _Shape = tuple[int, ...]
 
 
 def cost(graph: StepGraph) -> Cost:
-    """Numbers of floating point that the graph holds, and the MACs of one step of one stream."""
+    """Numbers of floating point that the graph holds, and the MACs of one step of one stream.
+
+    What a node without a known shape computes is not counted.
+    """
     view = View(graph.specialize(1))
     arrays = [array for array in initializers(graph.model).values() if array.dtype.kind == "f"]
     macs = sum(_macs(node, view) for node in view.nodes)
@@ -26,11 +29,15 @@ def _macs(node: onnx.NodeProto, view: View) -> int:
     count = _COUNTS.get(node.op_type)
     if count is None:
         return 0
+    names = [name for name in (*node.input, *node.output) if name]
+    if any(name not in view.shapes for name in names):
+        return 0
     shapes = [_known(view, name) for name in (*node.input, *node.output)]
     return count(node, shapes, _known(view, node.output[0]))
 
 
 def _known(view: View, name: str) -> _Shape:
+    """The shape of a value; that of an input which is left out is empty."""
     return tuple(extent or 1 for extent in view.shapes.get(name, ()))
 
 
