@@ -76,7 +76,7 @@ def occurrence(stage: Stage, buffers: Mapping[str, Buffer]) -> Occurrence:
 
 def _accesses(stage: Stage) -> Iterator[tuple[Access, Sequence[int]]]:
     """Every address with the extents that it is walked over."""
-    inner = stage.extents + (stage.reduction.extents if stage.reduction else ())
+    inner = stage.all_extents
     reduction = stage.reduction
     if reduction:
         roots = [reduction.operand, *([reduction.kept.value] if reduction.kept else [])]

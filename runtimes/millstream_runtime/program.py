@@ -175,6 +175,11 @@ class Stage:
     value: Expression
     target: Access
 
+    @property
+    def all_extents(self) -> tuple[int, ...]:
+        """Of all axes, the reduction's last."""
+        return self.extents + (self.reduction.extents if self.reduction else ())
+
 
 @dataclass(frozen=True)
 class Program:
@@ -208,6 +213,14 @@ def read_back(reduction: Reduction) -> Expression:
     return rewrite(reduction.operand, lambda part: load if isinstance(part, Stored) else None)
 
 
+@dataclass(frozen=True)
+class Filled:
+    """A program and the bytes of its constants: what the rewrites that lay it out for a machine pass on."""
+
+    program: Program
+    weights: bytes
+
+
 def item_size(dtype: str) -> int:
     """Bytes of one element."""
     return 1 if dtype == "bool" else int(dtype.lstrip("uintfloa")) // 8
@@ -217,6 +230,17 @@ def limits(dtype: str) -> tuple[int, int]:
     """The lowest and the highest integer of an integer dtype."""
     bits = item_size(dtype) * 8
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype.startswith("int") else (0, 2**bits - 1)
+
+
+def neutral(reduction: str, dtype: str) -> float | int | bool:
+    """What a reduction starts from, and gives of nothing: 0, 1, the lowest or the highest of its dtype."""
+    if reduction in ("sum", "product"):
+        return int(reduction == "product")
+    if dtype == "bool":
+        return reduction == "min"
+    if dtype.startswith("float"):
+        return -math.inf if reduction == "max" else math.inf
+    return limits(dtype)[0 if reduction == "max" else 1]
 
 
 def state_bytes(program: Program) -> int:

@@ -8,7 +8,7 @@ any other by executing both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -23,6 +23,7 @@ from millstream_runtime.program import (
     Call,
     Constant,
     Expression,
+    Filled,
     Load,
     Program,
     Stage,
@@ -34,15 +35,7 @@ OFFSET = 128
 _ALIGNMENT = 64
 
 
-@dataclass(frozen=True)
-class Shifted:
-    """The rewritten program and its weights."""
-
-    program: Program
-    weights: bytes
-
-
-def shift_dots(program: Program, weights: bytes) -> Shifted:
+def shift_dots(program: Program, weights: bytes) -> Filled:
     """Shift the shared factor of every blocked dot product whose other factor is constant."""
     buffers = {buffer.name: buffer for buffer in program.buffers}
     stages, added, blob = list(program.stages), [], bytearray(weights)
@@ -60,13 +53,13 @@ def shift_dots(program: Program, weights: bytes) -> Shifted:
     program = replace(
         program, buffers=(*program.buffers, *added), stages=tuple(stages), weight_bytes=len(blob)
     )
-    return Shifted(program, bytes(blob))
+    return Filled(program, bytes(blob))
 
 
 def _sums(stage: Stage, dot: Dot, values: np.ndarray, name: str) -> tuple[np.ndarray, Access]:
     """The sum of the weights of each point of the stage, and where a point finds its own."""
     access, outer = dot.own.access, len(stage.extents)
-    extents = stage.extents + (stage.reduction.extents if stage.reduction else ())
+    extents = stage.all_extents
     kept = [axis for axis in range(outer) if access.strides[axis] and extents[axis] > 1]
     walked = [*kept, *range(outer, len(extents))]
     shape = [extents[axis] for axis in walked]

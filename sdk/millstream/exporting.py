@@ -212,7 +212,7 @@ class _Export:
         chosen, detours = settle(graph, self.chosen)
         for detour in detours:
             self.watcher.noted(str(detour))
-        core = _core(graph, spec, initial)
+        core = exact if graph is traced.graph else _core(graph, spec, initial)
         ladder = self._climb(ladder, self._quantized_rungs(quantized, calibration))
         frames = np.concatenate(self.data.frames)
         golden = prove.make_golden(core, frames[:_GOLDEN_TICKS], spec.look_ahead)

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from millstream.errors import WriteFailed
 from millstream.signing import SigningKey
-from millstream.writing import room_beside, write_pieces
+from millstream.writing import room_beside, write_failed, write_pieces
 from millstream_runtime import archive, golden, safetensors, signature, strict_json
 from millstream_runtime.bundle import MANIFEST
 from millstream_runtime.golden import Golden
@@ -61,12 +60,7 @@ def write(
         else:
             _write_file(path, members)
     except OSError as error:
-        raise WriteFailed(
-            "the bundle cannot be written",
-            where=path,
-            why=str(error),
-            fix="make room, or choose another place; what was there before is unchanged",
-        ) from error
+        raise write_failed("the bundle", path, error) from error
     return manifest
 
 

@@ -143,7 +143,7 @@ def _group(program: Program, stages: Sequence[Stage], microseconds: float) -> Gr
     return Group(
         origin=stages[0].origin,
         stages=len(stages),
-        points=sum(math.prod((*s.extents, *(s.reduction.extents if s.reduction else ()))) for s in stages),
+        points=sum(math.prod(s.all_extents) for s in stages),
         weight_bytes=sum(buffer.size * item_size(buffer.dtype) for buffer in constants),
         microseconds=microseconds,
     )

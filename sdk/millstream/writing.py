@@ -31,9 +31,14 @@ def replace(path: str, data: bytes) -> None:
             write_pieces(new, (data,))
             os.replace(new, path)
     except OSError as error:
-        raise WriteFailed(
-            "the file cannot be written",
-            where=path,
-            why=str(error),
-            fix="make room, or choose another place; what was there before is unchanged",
-        ) from error
+        raise write_failed("the file", path, error) from error
+
+
+def write_failed(what: str, path: str, error: OSError) -> WriteFailed:
+    """The error for something that could not be put in its place."""
+    return WriteFailed(
+        f"{what} cannot be written",
+        where=path,
+        why=str(error),
+        fix="make room, or choose another place; what was there before is unchanged",
+    )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from int8_programs import SHAPES, convolution, products
 
-from millstream.targets.blocks import Blocked, block
+from millstream.targets.blocks import block
 from millstream_runtime.lanes import MIN_LANES, chunks, dot_block, is_blocked
 from millstream_runtime.program import (
     Access,
@@ -19,6 +19,7 @@ from millstream_runtime.program import (
     AxisIndex,
     Buffer,
     Call,
+    Filled,
     Load,
     Program,
     Reduction,
@@ -27,7 +28,7 @@ from millstream_runtime.program import (
 )
 from millstream_runtime.unsigned import shift_dots
 
-Rewrite = Callable[[Program, bytes], Blocked]
+Rewrite = Callable[[Program, bytes], Filled]
 
 
 @given(st.integers(1, 2000), st.sampled_from([4, 8, 16]), st.sampled_from([1, 2, 4, 8]))
@@ -88,11 +89,11 @@ def test_blocked_weights_are_read_front_to_back() -> None:
     assert weight.access.strides == (3 * 4 * 16, 0, 1, 4 * 16, 16)
 
 
-def _shifted(program: Program, weights: bytes) -> Blocked:
+def _shifted(program: Program, weights: bytes) -> Filled:
     made = block(program, weights, 16)
     shifted = shift_dots(made.program, made.weights)
     assert shifted.program != made.program
-    return Blocked(shifted.program, shifted.weights)
+    return Filled(shifted.program, shifted.weights)
 
 
 @pytest.mark.parametrize("make", [lambda: products(SHAPES, 2), convolution])

@@ -10,7 +10,7 @@ from backend_programs import Case, F, Opener, Weights, differences, expected, ru
 from int8_programs import SHAPES, Range, convolution, products
 
 from millstream.targets.blocks import block
-from millstream.targets.packed_weights import Packed, pack_weights
+from millstream.targets.packed_weights import pack_weights
 from millstream_runtime.lanes import dot_block
 from millstream_runtime.packing import bits_for, pack, parts_of, unpack
 from millstream_runtime.program import (
@@ -18,6 +18,7 @@ from millstream_runtime.program import (
     Accumulated,
     Buffer,
     Call,
+    Filled,
     Load,
     Program,
     Reduction,
@@ -28,7 +29,7 @@ from millstream_runtime.program import (
 from millstream_runtime.unsigned import shift_dots
 
 INT4, TERNARY = (-8, 7), (-1, 1)
-Rewrite = Callable[[Program, bytes], Packed]
+Rewrite = Callable[[Program, bytes], Filled]
 
 
 @pytest.mark.parametrize("bits", [2, 4])
@@ -47,15 +48,15 @@ def test_the_fewest_bits_that_hold(values: list[int], bits: int) -> None:
     assert bits_for(np.array(values, np.int8)) == bits
 
 
-def _blocked(program: Program, weights: bytes) -> Packed:
+def _blocked(program: Program, weights: bytes) -> Filled:
     made = block(program, weights, 16)
     return pack_weights(made.program, made.weights)
 
 
-def _shifted(program: Program, weights: bytes) -> Packed:
+def _shifted(program: Program, weights: bytes) -> Filled:
     packed = _blocked(program, weights)
     made = shift_dots(packed.program, packed.weights)
-    return Packed(made.program, made.weights)
+    return Filled(made.program, made.weights)
 
 
 @pytest.mark.parametrize("held", [INT4, TERNARY, (-8, 8)])

@@ -30,15 +30,13 @@ def _write_block(loops: Loops, dot: Dot, rows: Sequence[Point]) -> None:
     sums = lanes * machine.dot_parts
     sets = loops.sets(width * machine.dot_parts, last)
     totals = [[[_zero(loops, sums) for _ in range(0, width, lanes)] for _ in range(sets)] for _ in rows]
-    with (
-        loops.nest(range(loops.outer, last), loops.origin) as reduced,
-        loops.repeated(loops.extents[last] // sets) as running,
-    ):
-        for number in range(sets):
-            step = reduced.at(last, running.times(sets).plus(number)).index[loops.outer :]
-            for row, total in zip(rows, totals, strict=True):
-                point = Point(loops.write, (*row.index[: loops.outer], *step))
-                _take_group(loops, dot, point, total[number], lanes)
+
+    def take(number: int, step: tuple[Index, ...]) -> None:
+        for row, total in zip(rows, totals, strict=True):
+            point = Point(loops.write, (*row.index[: loops.outer], *step))
+            _take_group(loops, dot, point, total[number], lanes)
+
+    loops.take_turns(last, sets, take)
     for row, total in zip(rows, totals, strict=True):
         parts = [_added(loops, [part.get() for part in one], sums) for one in zip(*total, strict=True)]
         folded = [_fold_parts(loops, part, sums) for part in parts]

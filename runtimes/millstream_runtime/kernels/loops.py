@@ -22,7 +22,7 @@ class Loops:
         self.stage = stage
         self.write = write
         self.outer = len(stage.extents)
-        self.extents = stage.extents + (stage.reduction.extents if stage.reduction else ())
+        self.extents = stage.all_extents
         self.origin = Point(write, (Index(),) * len(self.extents))
 
     @contextmanager
@@ -103,6 +103,17 @@ class Loops:
         for first in range(0, width, lanes):
             place = point.at(axis, Index(first)).along(axis, lanes)
             self.store(place, array.at(Index(first), lanes))
+
+    def take_turns(self, last: int, sets: int, take: Callable[[int, tuple[Index, ...]], None]) -> None:
+        """Every point of the reduction's axes up to `last`: `take` gets the number of the set whose turn it
+        is, and the indices of those axes."""
+        with (
+            self.nest(range(self.outer, last), self.origin) as reduced,
+            self.repeated(self.extents[last] // sets) as running,
+        ):
+            for number in range(sets):
+                place = reduced.at(last, running.times(sets).plus(number))
+                take(number, place.index[self.outer :])
 
     def sets(self, width: int, axis: int) -> int:
         """Sets of `width` totals that keep the arithmetic units busy when one alone does not.

@@ -11,9 +11,9 @@ from millstream_runtime.kernels.assembler import Assembler
 from millstream_runtime.kernels.dots import write_dot_block
 from millstream_runtime.kernels.forms import keeps_vectors
 from millstream_runtime.kernels.loops import Loops
-from millstream_runtime.kernels.reductions import COMBINE, neutral, write_block, write_rows
+from millstream_runtime.kernels.reductions import COMBINE, write_block, write_rows
 from millstream_runtime.lanes import dot_block, is_blocked, reduced_axis, vector_operand
-from millstream_runtime.program import Reduction, Stage, read_back
+from millstream_runtime.program import Reduction, Stage, neutral, read_back
 
 
 def write_stage(stage: Stage, write: Assembler) -> None:

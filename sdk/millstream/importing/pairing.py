@@ -16,6 +16,8 @@ import onnx.helper
 
 from millstream.errors import OnnxUnusable
 from millstream.importing.session import Session
+from millstream.user_code import guarded, reason
+from millstream_runtime.errors import MillstreamError
 
 _FRAMES = 6
 _TOLERANCE = 1e-4
@@ -103,15 +105,19 @@ def tried(
     sizes = list(shape)
     sizes[axis] *= _FRAMES
     x = np.random.default_rng(0).standard_normal(sizes).astype(dtype)
-    try:
+
+    def run() -> tuple[Mapping[str, np.ndarray], list[Mapping[str, np.ndarray]]]:
         want = whole({name: x, **first_whole})
         state, rows = dict(first), []
         for piece in np.split(x, _FRAMES, axis):
             got = step({name: piece, **state})
             state = {before: got[after] for before, after in pairs.items()}
             rows.append(got)
-    except Exception as error:  # noqa: BLE001  onnxruntime has no common class of errors
-        del error
+        return want, rows
+
+    try:
+        want, rows = guarded(run, lambda error: OnnxUnusable(f"the model does not run so: {reason(error)}"))
+    except MillstreamError:
         return Trial(axis, float("inf"))
     outputs = [out for out in whole.outputs if out not in pairs.values()]
     return Trial(axis, max(_difference(want[out], [row[out] for row in rows]) for out in outputs))

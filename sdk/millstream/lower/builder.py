@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from millstream.lower.expression import constant as literal
-from millstream.lower.expression import neutral
 from millstream.lower.view import View, row_major
 from millstream_runtime.program import (
     DTYPES,
@@ -19,6 +18,7 @@ from millstream_runtime.program import (
     Expression,
     Reduction,
     Stage,
+    neutral,
     rewrite,
 )
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
 from millstream_runtime.program import Call, Constant, Expression
 
 _BOOLEAN = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "is_nan")
@@ -23,17 +19,6 @@ def constant(value: float | int | bool, dtype: str) -> Constant:
     if dtype == "bool":
         return Constant(bool(value), dtype)
     return Constant(float(value) if dtype.startswith("float") else int(value), dtype)
-
-
-def neutral(reduction: str, dtype: str) -> float | int:
-    """What a reduction of nothing gives: 0, 1, the lowest or the highest value of the dtype."""
-    if reduction in ("sum", "product"):
-        return int(reduction == "product")
-    if dtype.startswith("float"):
-        return -math.inf if reduction == "max" else math.inf
-    if dtype == "bool":
-        return int(reduction == "min")
-    return int(np.iinfo(dtype).min if reduction == "max" else np.iinfo(dtype).max)
 
 
 def like(value: float, expression: Expression) -> Constant:

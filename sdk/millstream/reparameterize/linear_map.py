@@ -20,11 +20,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from millstream.errors import NotStreamable
 from millstream.reparameterize.batch_norm import Affine, affine_of, not_fixed
 from millstream.reparameterize.candidate import Candidate, part, put
 from millstream.reparameterize.flow import BATCH_NORM, LINEAR, NOTHING, Flow, is_layer, shown
 from millstream.reparameterize.layers import SplitFeedForward
 from millstream.reparameterize.map import Map, NoMap, add, affine, compose, layer_of, of_layer, scaled
+from millstream.user_code import guarded, reason
+from millstream_runtime.errors import MillstreamError
 
 _ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
 _SUBTRACT = (operator.sub, operator.isub, torch.sub, "sub")
@@ -115,8 +118,8 @@ class _Tracer(fx.Tracer):
 def _traced(module: nn.Module) -> fx.Graph | None:
     """The module's forward as a graph; None where Python decides on values, which is no near miss."""
     try:
-        return _Tracer().trace(module)
-    except Exception:  # noqa: BLE001  a user's forward meets proxies, and may raise anything at all
+        return guarded(lambda: _Tracer().trace(module), lambda error: NotStreamable(reason(error)))
+    except MillstreamError:  # a user's forward meets proxies, and may raise anything at all
         return None
 
 

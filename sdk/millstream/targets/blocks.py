@@ -16,39 +16,30 @@ groups of `DOT`, which lie side by side behind the lanes (`dot_block`):
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from millstream.lower.draft import stage_uses
+from millstream.targets.constants import constant_arrays, with_constants
 from millstream.targets.padding import dot_axis, pad_dots
 from millstream_runtime.lanes import DOT, MIN_LANES, chunks, dot_factors, loads, vector_operand
 from millstream_runtime.program import (
     Access,
     AxisIndex,
-    Buffer,
     Call,
     Constant,
     Expression,
+    Filled,
     Load,
     Program,
     Stage,
     rewrite,
 )
 
-_ALIGNMENT = 64
 
-
-@dataclass(frozen=True)
-class Blocked:
-    """The rewritten program and its weights."""
-
-    program: Program
-    weights: bytes
-
-
-def block(program: Program, weights: bytes, lanes: int) -> Blocked:
+def block(program: Program, weights: bytes, lanes: int) -> Filled:
     """Block every float32 sum and every sum of int8 products that has an axis to do it on; `lanes` float32
     fill one vector register."""
     padded = pad_dots(program, weights)
@@ -58,8 +49,7 @@ def block(program: Program, weights: bytes, lanes: int) -> Blocked:
     for stage in program.stages:
         axis = _lane_axis(stage, packer.constants)
         stages += [packer.pack_map(stage)] if axis is None else _split(stage, axis, lanes, packer)
-    buffers, blob = packer.collect(stages)
-    return Blocked(replace(program, buffers=buffers, stages=tuple(stages), weight_bytes=len(blob)), blob)
+    return with_constants(replace(program, stages=tuple(stages)), packer.read_by(stages))
 
 
 def _lane_axis(stage: Stage, constants: Collection[str]) -> int | None:
@@ -89,7 +79,7 @@ def _split(stage: Stage, axis: int, lanes: int, packer: _Packer) -> list[Stage]:
         part, inside = _part(stage, axis, start, count, width), 0
         if width < MIN_LANES:
             # Too few lanes for a vector, and it is the sum that gets vectorised.
-            stages.append(packer.pack(part, range(len(_extents(part)))))
+            stages.append(packer.pack(part, range(len(part.all_extents))))
             continue
         group = dot_axis(part, packer.constants)
         if group is not None:
@@ -98,15 +88,10 @@ def _split(stage: Stage, axis: int, lanes: int, packer: _Packer) -> list[Stage]:
     return stages
 
 
-def _extents(stage: Stage) -> tuple[int, ...]:
-    """Of all axes, the reduction's last."""
-    return stage.extents + (stage.reduction.extents if stage.reduction else ())
-
-
 def _lanes_behind(stage: Stage, inside: int) -> list[int]:
     """The order of a stage's axes with its own last one behind those of the sum but `inside` many."""
     lanes = len(stage.extents) - 1
-    order = [axis for axis in range(len(_extents(stage))) if axis != lanes]
+    order = [axis for axis in range(len(stage.all_extents)) if axis != lanes]
     order.insert(len(order) - inside, lanes)
     return order
 
@@ -187,12 +172,8 @@ class _Packer:
     """The constants of a program, and those that its blocked stages read instead."""
 
     def __init__(self, program: Program, weights: bytes) -> None:
-        self._buffers = program.buffers
         self._packed: dict[tuple[str, int, tuple[tuple[int, int], ...]], str] = {}
-        self.constants = {
-            buffer.name: np.frombuffer(weights, buffer.dtype, buffer.size, buffer.offset)
-            for buffer in program.role("constant")
-        }
+        self.constants = constant_arrays(program, weights)
 
     def pack(self, stage: Stage, order: Sequence[int]) -> Stage:
         """The stage with its operand's weights in the order that its loops read them, outermost first."""
@@ -240,17 +221,10 @@ class _Packer:
             self.constants[self._packed[key]] = as_strided(flat, shape, strides).ravel()
         return self._packed[key]
 
-    def collect(self, stages: list[Stage]) -> tuple[tuple[Buffer, ...], bytes]:
-        """The buffers, with only those constants that are still read, and their bytes."""
+    def read_by(self, stages: Sequence[Stage]) -> dict[str, np.ndarray]:
+        """Only those constants that are still read."""
         read = {load.access.buffer for stage in stages for load in _all_loads(stage)}
-        buffers = [buffer for buffer in self._buffers if buffer.role != "constant"]
-        blob = bytearray()
-        for name, values in self.constants.items():
-            if name in read:
-                blob += bytes(-len(blob) % _ALIGNMENT)
-                buffers.append(Buffer(name, "constant", values.dtype.name, values.size, len(blob)))
-                blob += values.tobytes()
-        return tuple(buffers), bytes(blob + bytes(-len(blob) % _ALIGNMENT))
+        return {name: values for name, values in self.constants.items() if name in read}
 
 
 def _merged(walk: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

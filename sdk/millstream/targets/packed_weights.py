@@ -21,30 +21,22 @@ import numpy as np
 
 from millstream.lower.draft import stage_uses
 from millstream.lower.view import row_major
-from millstream_runtime.arena import ALIGNMENT
+from millstream.targets.constants import constant_arrays, with_constants
 from millstream_runtime.lanes import dot_block, loads
 from millstream_runtime.packing import bits_for, pack, parts_of, unpacked
 from millstream_runtime.program import (
     Access,
     AxisIndex,
-    Buffer,
     Call,
     Constant,
     Expression,
+    Filled,
     Load,
     Program,
     Reduction,
     Stage,
     rewrite,
 )
-
-
-@dataclass(frozen=True)
-class Packed:
-    """The rewritten program and its weights."""
-
-    program: Program
-    weights: bytes
 
 
 @dataclass(frozen=True)
@@ -56,12 +48,9 @@ class _Choice:
     bits: int
 
 
-def pack_weights(program: Program, weights: bytes) -> Packed:
+def pack_weights(program: Program, weights: bytes) -> Filled:
     """Pack every constant that one sum alone reads, where an axis of the sum can be cut."""
-    values = {
-        buffer.name: np.frombuffer(weights, buffer.dtype, buffer.size, buffer.offset)
-        for buffer in program.role("constant")
-    }
+    values = constant_arrays(program, weights)
     uses = Counter(use.load.access.buffer for stage in program.stages for use in stage_uses(0, stage))
     alone = {name: array for name, array in values.items() if uses[name] == 1 and array.dtype == np.int8}
     stages: list[Stage] = []
@@ -71,12 +60,7 @@ def pack_weights(program: Program, weights: bytes) -> Packed:
             name = choice.load.access.buffer
             stage, values[name] = _packed(stage, choice, values[name])
         stages.append(stage)
-    buffers, blob = _laid_out(program, values)
-    return Packed(replace(program, buffers=buffers, stages=tuple(stages), weight_bytes=len(blob)), blob)
-
-
-def _extents(stage: Stage) -> tuple[int, ...]:
-    return stage.extents + (stage.reduction.extents if stage.reduction else ())
+    return with_constants(replace(program, stages=tuple(stages)), values)
 
 
 def _choice(stage: Stage, alone: Mapping[str, np.ndarray]) -> _Choice | None:
@@ -89,7 +73,7 @@ def _choice(stage: Stage, alone: Mapping[str, np.ndarray]) -> _Choice | None:
         if access.buffer in alone and not access.lookups and _reads_all(stage, access, alone[access.buffer]):
             for bits in _possible(alone[access.buffer]):
                 for axis in _cuttable(stage, access):
-                    if _extents(stage)[axis] % parts_of(bits) == 0:
+                    if stage.all_extents[axis] % parts_of(bits) == 0:
                         return _Choice(load, axis, bits)
     return None
 
@@ -104,27 +88,27 @@ def _reads_all(stage: Stage, access: Access, values: np.ndarray) -> bool:
     """Whether the stage reads every weight, each at one place of its own."""
     used = _used(stage, access)
     strides = [access.strides[axis] for axis in used]
-    shape = [_extents(stage)[axis] for axis in used]
+    shape = [stage.all_extents[axis] for axis in used]
     return access.offset == 0 and math.prod(shape) == values.size and tuple(strides) == row_major(shape)
 
 
 def _used(stage: Stage, access: Access) -> list[int]:
     """The axes that move the address, the slowest first."""
-    moving = [axis for axis, extent in enumerate(_extents(stage)) if access.strides[axis] and extent > 1]
+    moving = [axis for axis, extent in enumerate(stage.all_extents) if access.strides[axis] and extent > 1]
     return sorted(moving, key=lambda axis: -access.strides[axis])
 
 
 def _cuttable(stage: Stage, access: Access) -> list[int]:
     """The axes of the sum along which the weights lie, the innermost first; not the groups of a dot
     product."""
-    axes = range(len(stage.extents), len(_extents(stage)) - (dot_block(stage) is not None))
+    axes = range(len(stage.extents), len(stage.all_extents) - (dot_block(stage) is not None))
     return [axis for axis in reversed(axes) if access.strides[axis]]
 
 
 def _packed(stage: Stage, choice: _Choice, values: np.ndarray) -> tuple[Stage, np.ndarray]:
     """The stage on packed weights, and those."""
     access, parts = choice.load.access, parts_of(choice.bits)
-    used, extents, reduction = _used(stage, access), list(_extents(stage)), stage.reduction
+    used, extents, reduction = _used(stage, access), list(stage.all_extents), stage.reduction
     cut = used.index(choice.axis)
     shape = [extents[axis] for axis in used]
     shape[cut : cut + 1] = [parts, shape[cut] // parts]
@@ -162,13 +146,3 @@ def _part(operand: Expression, choice: _Choice, begin: int, weight: Expression) 
         return None
 
     return rewrite(operand, visit)
-
-
-def _laid_out(program: Program, values: Mapping[str, np.ndarray]) -> tuple[tuple[Buffer, ...], bytes]:
-    """The buffers of a program whose constants have these values, and their bytes."""
-    buffers, blob = [buffer for buffer in program.buffers if buffer.role != "constant"], bytearray()
-    for name, array in values.items():
-        buffers.append(Buffer(name, "constant", array.dtype.name, array.size, len(blob)))
-        blob += array.tobytes()
-        blob += bytes(-len(blob) % ALIGNMENT)
-    return tuple(buffers), bytes(blob)

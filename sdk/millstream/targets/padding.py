@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from millstream.lower.view import row_major
+from millstream.targets.constants import constant_arrays
 from millstream_runtime.arena import ALIGNMENT
 from millstream_runtime.lanes import DOT, dot_factors
 from millstream_runtime.packing import bits_for, parts_of
@@ -23,6 +24,7 @@ from millstream_runtime.program import (
     Call,
     Constant,
     Expression,
+    Filled,
     Load,
     Program,
     Reduction,
@@ -40,31 +42,20 @@ class _Pad:
 
     def extent(self, axis: int) -> int:
         """How far an axis goes with what is added."""
-        return _extents(self.stage)[axis] + (self.missing if axis == self.axis else 0)
+        return self.stage.all_extents[axis] + (self.missing if axis == self.axis else 0)
 
 
-@dataclass(frozen=True)
-class Padded:
-    """The rewritten program and its weights."""
-
-    program: Program
-    weights: bytes
-
-
-def pad_dots(program: Program, weights: bytes) -> Padded:
+def pad_dots(program: Program, weights: bytes) -> Filled:
     """Pad every sum of products of int8 activations and constant int8 weights."""
-    made = Padded(program, weights)
-    constants = {
-        buffer.name: np.frombuffer(weights, buffer.dtype, buffer.size, buffer.offset)
-        for buffer in program.role("constant")
-    }
+    made = Filled(program, weights)
+    constants = constant_arrays(program, weights)
     stages: list[Stage] = []
     for stage in program.stages:
         factors, axis = dot_factors(stage), dot_axis(stage, constants)
         missing = 0
         if factors is not None and axis is not None:
             weight = next(load.access.buffer for load in factors if load.access.buffer in constants)
-            missing = -_extents(stage)[axis] % (DOT * parts_of(bits_for(constants[weight])))
+            missing = -stage.all_extents[axis] % (DOT * parts_of(bits_for(constants[weight])))
         if factors is None or axis is None or not missing:
             stages.append(stage)
             continue
@@ -91,19 +82,15 @@ def dot_axis(stage: Stage, constants: Collection[str]) -> int | None:
     return found
 
 
-def _extents(stage: Stage) -> tuple[int, ...]:
-    return stage.extents + (stage.reduction.extents if stage.reduction else ())
-
-
 def _with_operand(pad: _Pad, operand: Expression) -> Stage:
     """The stage with a longer sum over another operand."""
-    axes = range(len(pad.stage.extents), len(_extents(pad.stage)))
+    axes = range(len(pad.stage.extents), len(pad.stage.all_extents))
     return replace(pad.stage, reduction=Reduction("sum", tuple(map(pad.extent, axes)), operand))
 
 
 def _place(name: str, pad: _Pad, access: Access) -> tuple[Access, list[int], list[int]]:
     """Where the padded copy of what a stage reads lies; the axes it has, and how far each goes."""
-    extents = _extents(pad.stage)
+    extents = pad.stage.all_extents
     axes = [k for k, stride in enumerate(access.strides) if k == pad.axis or (stride and extents[k] > 1)]
     shape = [pad.extent(k) for k in axes]
     strides = [0] * len(extents)
@@ -112,24 +99,24 @@ def _place(name: str, pad: _Pad, access: Access) -> tuple[Access, list[int], lis
     return Access(name, 0, tuple(strides)), axes, shape
 
 
-def _constant(made: Padded, pad: _Pad, access: Access) -> tuple[Padded, list[Stage], Access]:
+def _constant(made: Filled, pad: _Pad, access: Access) -> tuple[Filled, list[Stage], Access]:
     """A constant with zeros at the end of the axis."""
     padded, axes, shape = _place(f"padded.{len(made.program.buffers)}", pad, access)
     source = made.program.buffer(access.buffer)
     values = np.frombuffer(made.weights, source.dtype, source.size, source.offset)
     address = np.array(access.offset)
     for k in axes:
-        address = np.add.outer(address, np.arange(_extents(pad.stage)[k]) * access.strides[k])
+        address = np.add.outer(address, np.arange(pad.stage.all_extents[k]) * access.strides[k])
     ends = [(0, size - extent) for size, extent in zip(shape, address.shape, strict=True)]
     array = np.pad(values[address], ends)
     begin = made.weights + bytes(-len(made.weights) % ALIGNMENT)
     buffer = Buffer(padded.buffer, "constant", source.dtype, array.size, len(begin))
     blob = begin + array.tobytes()
     program = replace(made.program, buffers=(*made.program.buffers, buffer), weight_bytes=len(blob))
-    return Padded(program, blob), [], padded
+    return Filled(program, blob), [], padded
 
 
-def _scratch(made: Padded, pad: _Pad, access: Access) -> tuple[Padded, list[Stage], Access]:
+def _scratch(made: Filled, pad: _Pad, access: Access) -> tuple[Filled, list[Stage], Access]:
     """A copy in scratch with zeros at the end of the axis, and the two stages that make it."""
     padded, axes, shape = _place(f"padded.{len(made.program.buffers)}", pad, access)
     begin = made.program.scratch_bytes
@@ -140,7 +127,7 @@ def _scratch(made: Padded, pad: _Pad, access: Access) -> tuple[Padded, list[Stag
         buffers=(*made.program.buffers, buffer),
         scratch_bytes=end + -end % ALIGNMENT,
     )
-    extents = [_extents(pad.stage)[k] for k in axes]
+    extents = [pad.stage.all_extents[k] for k in axes]
     place = axes.index(pad.axis)
     rest = [*extents[:place], pad.missing, *extents[place + 1 :]]
     source = replace(access, strides=tuple(access.strides[k] for k in axes))

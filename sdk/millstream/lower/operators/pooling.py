@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from millstream.lower.builder import Builder, Node, Untranslatable
-from millstream.lower.expression import divide, like, neutral
+from millstream.lower.expression import divide, like
 from millstream.lower.operators.convolution import Window, slide, window
 from millstream.lower.operators.movement import pad
 from millstream.lower.operators.reduction import identity, p_norm, reduce_axes
 from millstream.lower.view import View
-from millstream_runtime.program import Accumulated, Expression
+from millstream_runtime.program import Accumulated, Expression, neutral
 
 
 def _windows(builder: Builder, node: Node, filler: float) -> View:

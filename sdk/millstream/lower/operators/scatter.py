@@ -15,11 +15,11 @@ import numpy as np
 
 from millstream.lower.affine import Affine, keep, move
 from millstream.lower.builder import Builder, Node
-from millstream.lower.expression import call, constant, neutral, select
+from millstream.lower.expression import call, constant, select
 from millstream.lower.operators.indexing import look_up, wrapped
 from millstream.lower.operators.movement import MAX_RUNS, runs
 from millstream.lower.view import View
-from millstream_runtime.program import AxisIndex, Expression
+from millstream_runtime.program import AxisIndex, Expression, neutral
 
 #: ONNX's name of a combination -> the reduction over updates, and how its result meets the old element.
 _COMBINED = {

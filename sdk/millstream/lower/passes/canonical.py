@@ -22,7 +22,7 @@ def canonical(draft: Draft) -> Draft:
 
 def _simplified(stage: Stage) -> Stage:
     outer = len(stage.extents)
-    extents = stage.extents + (stage.reduction.extents if stage.reduction else ())
+    extents = stage.all_extents
     groups = _groups(extents, outer, _full_accesses(stage, len(extents)), _indexed(stage))
     if len(groups) == len(extents):
         return stage

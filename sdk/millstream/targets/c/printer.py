@@ -21,7 +21,7 @@ from millstream_runtime.program import (
     Reduction,
     Stage,
     Stored,
-    limits,
+    neutral,
     read_back,
 )
 
@@ -107,7 +107,7 @@ class _Stage:
         if reduction is None:
             return
         dtype = reduction.operand.dtype
-        yield f"{TYPES[dtype]} acc = {literal(_neutral(reduction.kind, dtype), dtype)};"
+        yield f"{TYPES[dtype]} acc = {literal(neutral(reduction.kind, dtype), dtype)};"
         axes = [a for a in range(len(self.stage.extents), len(self.extents)) if self.extents[a] > 1]
         body = [self._combine(reduction)]
         if reduction.kept:
@@ -163,14 +163,3 @@ def _bare(text: str) -> str:
         if depth == 0:
             return text[1:-1] if place == len(text) - 1 else text
     return text
-
-
-def _neutral(kind: str, dtype: str) -> float | int | bool:
-    """What a reduction starts from."""
-    if kind in ("sum", "product"):
-        return int(kind == "product")
-    if dtype == "bool":
-        return kind == "min"
-    if dtype.startswith("float"):
-        return float("-inf") if kind == "max" else float("inf")
-    return limits(dtype)[0 if kind == "max" else 1]

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from millstream.targets.blocks import block
 from millstream.targets.packed_weights import pack_weights
 from millstream.targets.tvm.levels import Level
-from millstream_runtime.program import Program
+from millstream_runtime.program import Filled, Program
 from millstream_runtime.unsigned import shift_dots
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """The rewritten program and its weights."""
-
-    program: Program
-    weights: bytes
-
-
-def fit(program: Program, weights: bytes, level: Level) -> Fitted:
+def fit(program: Program, weights: bytes, level: Level) -> Filled:
     """The program and its weights for a level; serial loops have no lanes to cut into."""
     if level.lanes > 1:
         blocked = block(program, weights, level.lanes)
@@ -29,4 +19,4 @@ def fit(program: Program, weights: bytes, level: Level) -> Fitted:
     if level.dot.unsigned:
         shifted = shift_dots(program, weights)
         program, weights = shifted.program, shifted.weights
-    return Fitted(program, weights)
+    return Filled(program, weights)
