@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fold_models import make, noise
+from fold_models import make, noise, streamed
 from torch import nn
 
 from millstream.datasets import japanese_vowels
@@ -26,15 +26,6 @@ def _training():
     return module
 
 
-def _streamed(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    state, outputs = module.initial_state(len(x)), []
-    with torch.no_grad():
-        for t in range(x.shape[1]):
-            y, state = module.step(x[:, t], state)
-            outputs.append(y)
-    return torch.stack(outputs, 1)
-
-
 @pytest.mark.parametrize("length", [1, 2, 3, 11])
 def test_the_causal_attention_is_what_its_equation_says(length):
     attention, x = make(CausalAttention, 12, 3).double(), noise(1, length, 12).double()
@@ -45,7 +36,7 @@ def test_the_causal_attention_is_what_its_equation_says(length):
 def test_the_stream_gives_what_the_sequence_gives(length):
     model = make(FoldableStream, StreamingConfig(inputs=5, classes=3, width=12, heads=3)).double().eval()
     x = noise(2, length, 5).double()
-    torch.testing.assert_close(_streamed(model, x), model(x), atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(streamed(model, x), model(x), atol=1e-12, rtol=1e-12)
 
 
 def test_both_trained_models_fold_to_the_papers_three_matrices_and_predict_the_same():
@@ -65,4 +56,4 @@ def test_both_trained_models_fold_to_the_papers_three_matrices_and_predict_the_s
         in_blocks = sum(m.weight.numel() for m in layers) - width * (9 + (12 if model is stream else 0))
         assert in_blocks == blocks * (4 + 3) * width * width
         assert report.after.macs < 0.65 * report.before.macs
-    assert (_streamed(folded, shown) - want).abs().max() < BOUND * want.abs().max()
+    assert (streamed(folded, shown) - want).abs().max() < BOUND * want.abs().max()

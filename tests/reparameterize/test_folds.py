@@ -6,7 +6,17 @@ import copy
 
 import pytest
 import torch
-from fold_models import AdaptedBlock, CausalNet, ParallelPointwise, RepBlock, conv_norm, make, noise, warmed
+from fold_models import (
+    AdaptedBlock,
+    CausalNet,
+    ParallelPointwise,
+    RepBlock,
+    conv_norm,
+    make,
+    noise,
+    streamed,
+    warmed,
+)
 from torch import Tensor, nn
 
 from millstream.errors import MutatedBuffer
@@ -31,15 +41,6 @@ def _equal(before: nn.Module, after: nn.Module, x: Tensor) -> None:
     assert (got - want).abs().max() < BOUND * want.abs().max()
 
 
-def _streamed(module: nn.Module, x: Tensor) -> Tensor:
-    state, outputs = module.initial_state(len(x)), []
-    with torch.no_grad():
-        for t in range(x.shape[1]):
-            y, state = module.step(x[:, t], state)
-            outputs.append(y)
-    return torch.stack(outputs, 1)
-
-
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 19])
 def test_norms_around_a_causal_convolution_fold_and_stream_with_exact_borders(length: int) -> None:
     module = warmed(make(CausalNet), noise(3, 17, 5))
@@ -52,8 +53,8 @@ def test_norms_around_a_causal_convolution_fold_and_stream_with_exact_borders(le
     assert not any(isinstance(each, nn.BatchNorm1d) for each in folded.modules())
     x = noise(2, length, 5)
     _equal(module, folded, x)
-    want = _streamed(copy.deepcopy(module).eval(), x)
-    assert (_streamed(folded, x) - want).abs().max() < BOUND * want.abs().max()
+    want = streamed(copy.deepcopy(module).eval(), x)
+    assert (streamed(folded, x) - want).abs().max() < BOUND * want.abs().max()
 
 
 def test_norms_before_and_after_padded_and_grouped_convolutions_fold_with_exact_borders() -> None:

@@ -125,3 +125,13 @@ class AdaptedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gates = torch.sigmoid(self.inner(self.before(self.norm(x))))
         return x + self.after(self.outer(gates))
+
+
+def streamed(module: nn.Module, x: Tensor) -> Tensor:
+    """The outputs (B, T, ...) of a module that takes its frames one by one."""
+    state, outputs = module.initial_state(len(x)), []
+    with torch.no_grad():
+        for t in range(x.shape[1]):
+            y, state = module.step(x[:, t], state)
+            outputs.append(y)
+    return torch.stack(outputs, 1)
