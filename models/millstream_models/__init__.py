@@ -9,6 +9,26 @@ from __future__ import annotations
 from millstream_models.reference_model import ReferenceModel
 from millstream_models.systems import SYSTEMS
 
+_BYTE_LANGUAGE = {
+    "mamba_bytes": "Mamba",
+    "gla_bytes": "gated linear attention",
+    "gated_deltanet_bytes": "Gated DeltaNet",
+    "mlgru_bytes": "MLGRU between ternary layers",
+}
+
+
+def _byte_language(name: str, mixer: str) -> ReferenceModel:
+    return ReferenceModel(
+        name=name,
+        factory=f"millstream_models.byte_language:{name}",
+        summary=f"{mixer} trained on the text of Python's library: the next byte",
+        input_shape=(),
+        weights=f"byte_language/{name}.safetensors",
+        dataset="python_library",
+        input_dtype="int64",
+    )
+
+
 CATALOGUE: tuple[ReferenceModel, ...] = (
     ReferenceModel(
         name="lmuformer_jv",
@@ -26,6 +46,18 @@ CATALOGUE: tuple[ReferenceModel, ...] = (
         summary="LMUFormer at the paper's sizes for Speech Commands, five frames of look-ahead; UNTRAINED",
         input_shape=(128,),
     ),
+    ReferenceModel(
+        name="keyword_spotter",
+        factory="millstream_models.keyword_spotter:keyword_spotter",
+        summary="Mamba-2 behind a log-mel front end, trained on synthesized speech: spoken digits",
+        input_shape=(128,),
+        weights="keyword_spotter/spoken_digits.safetensors",
+        dataset="spoken_digits",
+        sample_rate=8000.0,
+        labels=("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "-"),
+        hop=128,
+    ),
+    *(_byte_language(name, mixer) for name, mixer in _BYTE_LANGUAGE.items()),
     *SYSTEMS,
 )
 
