@@ -5,7 +5,7 @@
     python models/training/byte_language.py --evaluate       # read the committed weights again
 
 Each reads the same three million bytes once, in the same order: eight readers side by side, 128 bytes at a
-time, each reader's state carried on. On one core that takes from three minutes (GLA) to twenty (Mamba).
+time, each reader's state carried on. On one core that takes from three minutes (GLA) to ten (Mamba).
 Bits per byte are those of the held-out modules, each read from its first byte with an empty state.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,11 +24,25 @@ from torch.nn import functional
 
 import millstream_models.byte_language as models
 from millstream.datasets import python_library
+from millstream_models.core.forms import SEQUENCE, Form
 from millstream_models.core.shell import StreamModel
 
 FOLDER = Path(models.__file__).parent
 READERS, STRETCH, BUDGET = 8, 128, 3_000_000
 LEARNING_RATE = 4e-3
+
+
+def _frame_by_frame(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+    """The recurrence without chunks. With values of width 1 a core spends its time on memory, and a frame's
+    state stays in the cache: Mamba trains twice as fast."""
+    reads, state = [], past
+    for query, key, value, factor in zip(*(x.unbind(1) for x in (q, k, v, decay)), strict=True):
+        state = state * factor.unsqueeze(-2) + value.unsqueeze(-1) * key.unsqueeze(-2)
+        reads.append((state * query.unsqueeze(-2)).sum(-1))
+    return torch.stack(reads, 1), state
+
+
+FORMS = {"mamba_bytes": replace(SEQUENCE, recur=_frame_by_frame)}
 
 
 def main() -> None:
@@ -41,14 +56,14 @@ def main() -> None:
         if options.evaluate:
             model.load_state_dict(load_file(path))
         else:
-            train(model)
+            train(model, FORMS.get(name, SEQUENCE))
             save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
         minutes = (time.monotonic() - begin) / 60
         size = sum(parameter.numel() for parameter in model.parameters())
         print(f"| {name} | {size:,} | {minutes:.1f} | {bits_per_byte(model):.3f} |", flush=True)
 
 
-def train(model: StreamModel) -> None:
+def train(model: StreamModel, form: Form) -> None:
     """One pass over the budget; the model is left in evaluation mode."""
     torch.manual_seed(0)
     text = torch.from_numpy(python_library.training_text()[: BUDGET + READERS])
@@ -58,7 +73,7 @@ def train(model: StreamModel) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, len(starts), pct_start=0.1)
     state = model.train().initial_state(READERS)
     for start in starts:
-        logits, state = model.prefill(rows[:, start : start + STRETCH], state)
+        logits, state = model.mix(rows[:, start : start + STRETCH], state, form)
         state = {name: value.detach() for name, value in state.items()}
         loss = _loss(logits, rows[:, start + 1 : start + STRETCH + 1])
         optimizer.zero_grad()

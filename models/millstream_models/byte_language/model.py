@@ -27,7 +27,9 @@ def mamba_bytes() -> StreamModel:
 
 def gla_bytes() -> StreamModel:
     """Gated linear attention, keys half as wide as values."""
-    return _model(WIDTH, BLOCKS, lambda _: Block(WIDTH, GatedLinearAttention(WIDTH, HEADS), SwiGLU(WIDTH, 182)))
+    return _model(
+        WIDTH, BLOCKS, lambda _: Block(WIDTH, GatedLinearAttention(WIDTH, HEADS), SwiGLU(WIDTH, 182))
+    )
 
 
 def gated_deltanet_bytes() -> StreamModel:
@@ -48,5 +50,7 @@ def mlgru_bytes() -> StreamModel:
 def _model(width: int, blocks: int, make: Callable[[int], Block]) -> StreamModel:
     """Bytes (B, T) int64 to logits of the next byte (B, T, 256)."""
     return seeded(
-        lambda: StreamModel(nn.Embedding(VOCABULARY, width), [make(i) for i in range(blocks)], width, VOCABULARY)
+        lambda: StreamModel(
+            nn.Embedding(VOCABULARY, width), [make(i) for i in range(blocks)], width, VOCABULARY
+        )
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from millstream_models.core.forms import Form
 from millstream_models.core.shell import Mixer, State
@@ -36,7 +36,9 @@ class LogMel(Mixer):
         # Only the frequencies that some triangle sees.
         seen = triangles.sum(1) > 0
         dtype = torch.get_default_dtype()
-        self.register_buffer("waves", windowed_waves(length)[..., seen].flatten(1).to(dtype), persistent=False)
+        self.register_buffer(
+            "waves", windowed_waves(length)[..., seen].flatten(1).to(dtype), persistent=False
+        )
         self.register_buffer("triangles", triangles[seen].to(dtype), persistent=False)
 
     def mix(self, x: Tensor, state: State, form: Form) -> tuple[Tensor, State]:

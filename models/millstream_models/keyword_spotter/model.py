@@ -11,8 +11,8 @@ from millstream_models.keyword_spotter.log_mel import LogMel
 from millstream_models.lmuformer.norm import InputNorm
 from millstream_models.mamba2.model import Mamba2
 
-RATE, HOP, HOPS, BANDS = 8000, 128, 2, 32
-WIDTH, BLOCKS = 48, 4
+RATE, HOP, HOPS, BANDS = 8000, 160, 2, 32
+WIDTH, BLOCKS = 48, 3
 #: The digits in order, then what is none of them: silence, noise, other words, a digit that is not over yet.
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "-")
 
@@ -31,7 +31,7 @@ class KeywordSpotter(Mixer):
         self.body = StreamModel(nn.Linear(BANDS, WIDTH), blocks, WIDTH, len(LABELS))
 
     def mix(self, x: Tensor, state: State, form: Form) -> tuple[Tensor, State]:
-        """Samples in [-1, 1), (..., 128) -> scores (..., 11)."""
+        """Samples in [-1, 1), (..., 160) -> scores (..., 11)."""
         energies, ring = self.front.mix(x, state, form)
         scores, after = self.body.mix(self.normalize(energies), state, form)
         return scores, {**ring, **after}

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from synthesis import KEYWORDS, RATE, Utterance, resampled
 
-HOP = 128
-FRAMES = 125
+HOP = 160
+FRAMES = 80
 LENGTH = FRAMES * HOP
 NOTHING, OPEN = len(KEYWORDS), -100
 #: Samples: a digit may be told so long before its word ends, and shall be for so long after it.
@@ -37,13 +37,10 @@ class Scenes:
     def __init__(self, utterances: Sequence[Utterance], random: np.random.Generator) -> None:
         self.random = random
         self.utterances = [u for u in utterances if len(u.samples) > RATE // 10]
-        words = [u.word for u in self.utterances]
-        groups = {
-            (engine, word): [i for i, u in enumerate(self.utterances) if (u.voice.engine, u.word) == (engine, word)]
-            for engine, word in {(u.voice.engine, u.word) for u in self.utterances}
-        }
-        self.groups = groups
-        self.others = sorted(set(words) - set(KEYWORDS))
+        self.groups: dict[tuple[str, str], list[int]] = {}
+        for i, utterance in enumerate(self.utterances):
+            self.groups.setdefault((utterance.voice.engine, utterance.word), []).append(i)
+        self.others = sorted({word for _, word in self.groups} - set(KEYWORDS))
 
     def draw(self) -> Scene:
         """One scene: as many words as fit, of one synthesizer, with pauses between them."""

@@ -61,10 +61,10 @@ ACCENTS = (
     "en-us-nyc",
 )
 VARIANTS = (
-    "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 klatt4 adam Alex Alicia Andrea Andy Annie "
-    "anika aunty belinda benjamin caleb david Denis ed edward Gene Hugo iven Jacky john Lee linda Marco Mario "
-    "max Michael michel Mike Mr Nguyen pablo paul quincy rob robert steph steph2 steph3 travis victor zac "
-    "shelby sandro miguel norbert grandma grandpa"
+    "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 klatt4 adam Alex Alicia Andrea Andy "
+    "Annie anika aunty belinda benjamin caleb david Denis ed edward Gene Hugo iven Jacky john Lee linda "
+    "Marco Mario max Michael michel Mike Mr Nguyen pablo paul quincy rob robert steph steph2 steph3 "
+    "travis victor zac shelby sandro miguel norbert grandma grandpa"
 ).split()
 FLITE = {"kal": 105, "kal16": 105, "awb": 130, "rms": 100, "slt": 180}
 FESTIVAL = ("kal_diphone", "ked_diphone", "cmu_us_slt_arctic_hts")

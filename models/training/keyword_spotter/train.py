@@ -77,7 +77,7 @@ def train(utterances: list[Utterance], steps: int) -> KeywordSpotter:
 
 
 def _batch(scenes: Scenes, count: int) -> tuple[Tensor, Tensor]:
-    """Samples (count, frames, 128) and targets (count, frames)."""
+    """Samples (count, frames, 160) and targets (count, frames)."""
     drawn = [scenes.draw() for _ in range(count)]
     samples = torch.from_numpy(np.stack([scene.samples for scene in drawn]))
     return samples.unflatten(1, (-1, HOP)), torch.from_numpy(np.stack([scene.targets for scene in drawn]))
@@ -106,7 +106,7 @@ def report(model: KeywordSpotter, utterances: list[Utterance]) -> str:
 
 
 def padded(samples: np.ndarray) -> Tensor:
-    """A fifth of a second of near silence before, a tenth after: (1, frames, 128)."""
+    """A fifth of a second of near silence before, a tenth after: (1, frames, 160)."""
     quiet = 1e-4 * np.random.default_rng(0).standard_normal(len(samples) + 3 * RATE // 10)
     quiet[RATE // 5 : RATE // 5 + len(samples)] += samples
     count = len(quiet) // HOP

@@ -2,7 +2,7 @@
 
 The recordings are the prompts of the telephone exchange Asterisk, spoken by Allison Smith, as Debian packs
 them: 8 kHz, 16 bits. Ten of them say one digit each; others say letters, or words of the spelling alphabet.
-Every sequence is the sound as frames of 128 samples; what is left of the last frame is dropped.
+Every sequence is the sound as frames of 160 samples; what is left of the last frame is dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from millstream.errors import DataInvalid, ToolMissing
 from millstream.sequences import Sequences
 
 RATE = 8000
-HOP = 128
+HOP = 160
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 #: The label of what is no digit.
 NOTHING = len(WORDS)
@@ -27,18 +27,18 @@ _INSTALL = "apt install asterisk-core-sounds-en-wav"
 
 
 def train() -> Sequences:
-    """Twenty-six letters (T, 128), none of them a digit: what an export is proved on. No model was trained on
+    """Twenty-six letters (T, 160), none of them a digit: what an export is proved on. No model was trained on
     them. Raises ToolMissing, DataInvalid."""
     return _sequences([f"letters/{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"], [NOTHING] * 26)
 
 
 def test() -> Sequences:
-    """The ten digits (T, 128), from zero to nine. Raises ToolMissing, DataInvalid."""
+    """The ten digits (T, 160), from zero to nine. Raises ToolMissing, DataInvalid."""
     return _sequences([f"digits/{digit}" for digit in range(10)], list(range(10)))
 
 
 def other_words() -> Sequences:
-    """Forty-six words (T, 128) that are no digit: the spelling alphabet from alpha to zulu, the days of the
+    """Forty-six words (T, 160) that are no digit: the spelling alphabet from alpha to zulu, the days of the
     week, the months, and "thousand". Raises ToolMissing, DataInvalid."""
     alphabet = [f"phonetic/{letter}_p" for letter in "abcdefghijklmnopqrstuvwxyz"]
     days, months = [f"digits/day-{i}" for i in range(7)], [f"digits/mon-{i}" for i in range(12)]
