@@ -32,7 +32,9 @@ sequences, and the block and the model around a mixer. A further mixer is one fo
 
     millstream export gla --example noise:64x12 -o gla.mill
 
-exports the small untrained configuration of any of them: frames of 12 numbers, width 32, 8 outputs.
+exports the small untrained configuration of any of them: frames of 12 numbers, width 32, 8 outputs. Those that
+were trained, and what they reach, are [a page of their own](trained.md); so is
+[what a hundred thousand frames do to a state](drift.md).
 
 ## What a block keeps and computes
 

@@ -29,13 +29,13 @@ class Scene:
 
 
 class Scenes:
-    """Draws scenes from utterances; digits and other words are equally likely, and so are synthesizers.
+    """Draws scenes from utterances, `digits` being the share of digits among the words.
 
-    Festival speaks half as often as the other two, which have more voices.
+    Festival speaks a third as often as the other two, which have more voices.
     """
 
-    def __init__(self, utterances: Sequence[Utterance], random: np.random.Generator) -> None:
-        self.random = random
+    def __init__(self, utterances: Sequence[Utterance], digits: float, random: np.random.Generator) -> None:
+        self.digits, self.random = digits, random
         self.utterances = [u for u in utterances if len(u.samples) > RATE // 10]
         self.groups: dict[tuple[str, str], list[int]] = {}
         for i, utterance in enumerate(self.utterances):
@@ -50,7 +50,7 @@ class Scenes:
         place = int(random.uniform(0.02, 0.6) * RATE)
         size = random.uniform(0.85, 1.25)
         while True:
-            word = str(random.choice(KEYWORDS if random.random() < 0.7 else self.others))
+            word = str(random.choice(KEYWORDS if random.random() < self.digits else self.others))
             spoken = self._spoken(engine, word, size * random.uniform(0.95, 1.05))
             end = place + len(spoken)
             if end > LENGTH:
