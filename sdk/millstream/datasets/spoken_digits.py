@@ -64,7 +64,7 @@ def recording(name: str) -> NDArray[np.float32]:
         raise _invalid(path, str(error)) from error
     if kind != (RATE, 1, 2):
         raise _invalid(path, f"{kind[1]} channels of {8 * kind[2]} bits, {kind[0]} samples per second")
-    return np.frombuffer(data, "<i2").astype(np.float32) / 32768
+    return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
 
 
 def _sequences(names: list[str], labels: list[int]) -> Sequences:
