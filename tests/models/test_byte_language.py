@@ -40,7 +40,7 @@ def test_a_stream_guesses_as_the_whole_does_and_has_learnt(name):
         streamed.append(logits[0])
     # Ternary layers round activations: one that lies at a tie may fall to either side, and a frame with it.
     assert bits(torch.stack(streamed), text[1:]) == pytest.approx(bits(whole, text[1:]), abs=1e-3)
-    assert bits(whole[LENGTH // 2 :], text[1 + LENGTH // 2 :]) < 3.0
+    assert bits(whole[LENGTH // 2 :], text[1 + LENGTH // 2 :]) < 3.5
     assert bits(whole, text[1:].roll(1)) > 5
 
 

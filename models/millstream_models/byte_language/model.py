@@ -21,8 +21,8 @@ WIDTH, HEADS, BLOCKS = 96, 4, 2
 
 
 def mamba_bytes() -> StreamModel:
-    """Three blocks of Mamba, without feed-forward layers, as published."""
-    return _model(92, 3, lambda _: Block(92, Mamba(92)))
+    """Three blocks of Mamba of order 8, without feed-forward layers, as published."""
+    return _model(95, 3, lambda _: Block(95, Mamba(95, order=8)))
 
 
 def gla_bytes() -> StreamModel:
