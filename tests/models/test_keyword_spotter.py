@@ -1,4 +1,4 @@
-"""The trained keyword spotter on a person's voice: as a whole, hop by hop, and as a bundle that takes samples."""
+"""The trained keyword spotter on a voice: as a whole, hop by hop, and as a bundle that takes samples."""
 
 import wave
 
