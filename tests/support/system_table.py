@@ -84,8 +84,8 @@ what the fused programs above do for each number of state. Projections come on t
 | LMU | order 256 | 256 | 1 KiB | 257 | 65,792 |
 
 The field counts 3 for DeltaNet and S4D and 2 for the MLGRU: we multiply by a decay or a key of one, which the
-shared kernel has and they do not need. It costs no time where a step waits for the memory that its state lies in.
-Rings of short convolutions hold three columns, not the four of published code, whose oldest is never read.
+shared kernel has and they do not need. It costs no time where a step waits for the memory of its state. Rings
+of short convolutions hold three columns, not the four of published code, whose oldest is never read.
 
 ## Tracking a state
 
