@@ -4,10 +4,7 @@
     python examples/keyword_spotter.py keyword_spotter.mill sound.wav    # 8 kHz, one channel
     python examples/keyword_spotter.py keyword_spotter.mill --mic        # until Ctrl-C
 
-The scores of every hop, on the command line:
-
-    millstream export keyword_spotter -o keyword_spotter.mill
-    millstream run keyword_spotter.mill --mic
+On the command line: `millstream export keyword_spotter`, and `millstream run keyword_spotter.mill --mic`.
 """
 
 from __future__ import annotations
@@ -20,8 +17,8 @@ import numpy as np
 import torch
 
 NOTHING = "-"
-#: Scores are averaged over so many hops of 20 ms.
-SMOOTHED = 4
+#: Scores are averaged over so many hops of 20 ms; a digit is heard when its own comes so near to nothing's.
+SMOOTHED, NEAR = 4, 1.0
 
 
 def heard(model, chunks: Iterable[np.ndarray]) -> Iterator[tuple[float, str]]:
@@ -32,7 +29,8 @@ def heard(model, chunks: Iterable[np.ndarray]) -> Iterator[tuple[float, str]]:
         for chunk in chunks:
             for scores in stream.push(chunk):
                 recent.append(scores)
-                label = labels[int(np.mean(recent, axis=0).argmax())]
+                mean = np.mean(recent, axis=0) - NEAR * (np.array(labels) == NOTHING)
+                label = labels[int(mean.argmax())]
                 if label not in (last, NOTHING):
                     yield stream.frames * seconds, label
                 last = label
