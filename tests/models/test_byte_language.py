@@ -40,8 +40,11 @@ def test_a_stream_guesses_as_the_whole_does_and_has_learnt(name):
         streamed.append(logits[0])
     # Ternary layers round activations: one that lies at a tie may fall to either side, and a frame with it.
     assert bits(torch.stack(streamed), text[1:]) == pytest.approx(bits(whole, text[1:]), abs=1e-3)
-    assert bits(whole[LENGTH // 2 :], text[1 + LENGTH // 2 :]) < 3.5
-    assert bits(whole, text[1:].roll(1)) > 5
+    share = torch.bincount(text) / len(text)
+    frequencies = -float(torch.special.xlogy(share, share).sum()) / math.log(2)
+    # Even the frequencies of this very text, which the model has not seen, would cost more.
+    assert bits(whole, text[1:]) < 0.85 * frequencies
+    assert bits(whole, text[1:].roll(1)) > frequencies
 
 
 @each_model
@@ -51,7 +54,7 @@ def test_the_models_are_of_one_size(name):
     assert (FOLDER / f"{name}.safetensors").stat().st_size < 1_000_000
 
 
-@each_model
+@pytest.mark.parametrize("name", ["mamba_bytes", "mlgru_bytes"])
 def test_an_export_predicts_the_next_byte_as_torch_does(name):
     example = python_library.train()
     labelled = millstream.sequences.Sequences(
