@@ -13,10 +13,12 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 _ROADS = {
     "streamed_denoiser.py": ("bundle.mill",),
     "language_model.py": ("bundle.mill",),
+    "byte_language_model.py": ("bundle.mill",),
+    "keyword_spotter.py": ("bundle.mill",),
     "imported_detector.py": ("model.onnx", "bundle.mill"),
     "image_classifier.py": ("bundle.mill",),
 }
-#: Backends sum in another order than the model; values are of order 1.
+#: Backends sum in another order than the model; values are of order 1, or said in units of the largest.
 _BOUND = 1e-5
 
 

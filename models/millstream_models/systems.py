@@ -28,6 +28,7 @@ SYSTEMS: tuple[ReferenceModel, ...] = (
     _system("mamba2", "mamba2", "Mamba-2: selective state space, a decay per head"),
     _system("s4d", "s4d", "S4D: time-invariant complex diagonal state space"),
     _system("s4d_bilinear", "s4d", "S4D discretised by the bilinear rule"),
+    _system("s4", "s4", "S4: time-invariant state space, diagonal plus rank one"),
     _system("deltanet", "deltanet", "DeltaNet: the delta rule"),
     _system("deltanet_signed", "deltanet", "DeltaNet with eigenvalues between -1 and 1"),
     _system("gated_deltanet", "deltanet", "Gated DeltaNet: decay, then the delta rule"),

@@ -148,14 +148,20 @@ def _attempt(what: str, run: Callable[[], Any]) -> Any:
 
 
 def _translations() -> dict[Any, Callable[..., Any]]:
-    """Coarse torch operators that are loaded in this process -> nodes of our domain."""
-    table = {}
+    """Coarse torch operators that are loaded in this process -> nodes of our domain; one of torch's own."""
+    table: dict[Any, Callable[..., Any]] = {torch.ops.aten.log_sigmoid.default: _log_sigmoid}
     for function in coarse.functions():
         packet = getattr(torch.ops.millstream, coarse.TORCH_NAMES[function.name], None)
         if packet is not None:
             opset = onnxscript.values.Opset(coarse.DOMAIN, coarse.VERSION)
             table[packet.default] = onnxscript.values.Op(opset, function.name, coarse.schema(function))
     return table
+
+
+def _log_sigmoid(x: Any) -> Any:
+    """-softplus(-x). The exporter writes log(sigmoid(x)), and onnxruntime's sigmoid is never under 1e-8."""
+    opset = onnxscript.values.Opset("", OPSET)
+    return opset.Neg(opset.Softplus(opset.Neg(x)))
 
 
 def _name_batch(model: onnx.ModelProto) -> None:

@@ -46,6 +46,14 @@ def test_attention_over_a_ring_streams_on_every_backend() -> None:
     assert exported.ladder.passed
 
 
+def test_the_logarithm_of_a_tiny_sigmoid_is_exact_on_every_backend() -> None:
+    """A decay of GLA is such a logarithm, and trained ones go below -20, where a float32 sigmoid rounds."""
+    module = Construct((5,), nn.functional.logsigmoid)
+    x = torch.tensor([[-90.0, -25.0, -18.5, 0.0, 30.0]])
+    exported = millstream.export(module, x, target=("cpu", "numba", "c"))
+    assert exported.ladder.passed
+
+
 class _Outside(nn.Module):
     """Parts that are not lowered, each in a submodule."""
 

@@ -46,7 +46,7 @@ def test_a_factory_gives_the_same_module_each_time_and_leaves_the_random_state_a
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
 def test_an_entry_describes_its_module(entry):
-    output = _factory(entry)()(torch.zeros(1, 2, *entry.input_shape))
+    output = _factory(entry)()(torch.zeros(1, 2, *entry.input_shape, dtype=getattr(torch, entry.input_dtype)))
     assert output.shape[:2] == (1, 2)
     assert not entry.labels or output.shape[2] == len(entry.labels)
     assert not entry.weights or (PACKAGE / entry.weights).is_file()

@@ -32,7 +32,9 @@ sequences, and the block and the model around a mixer. A further mixer is one fo
 
     millstream export gla --example noise:64x12 -o gla.mill
 
-exports the small untrained configuration of any of them: frames of 12 numbers, width 32, 8 outputs.
+exports the small untrained configuration of any of them: frames of 12 numbers, width 32, 8 outputs. What
+was trained, and what it reaches, is [a page of its own](trained.md); so is
+[what a hundred thousand frames do to a state](drift.md).
 
 ## What a block keeps and computes
 
@@ -61,6 +63,29 @@ output; ATLAS alone has wider ones, as its Newton-Schulz steps amplify rounding.
 
 compares Mamba, Mamba-2, Gated DeltaNet (Qwen3-Next), Griffin (RecurrentGemma), the cell of mLSTM and ternary
 weights with independent code on the same random weights.
+
+## At published sizes
+
+What the papers' own sizes come to, for one layer: the state of one stream in float32, which
+`tests/systems/test_published_sizes.py` holds to the published figures, and the multiplications on it, by
+what the fused programs above do for each number of state. Projections come on top.
+
+| mixer | size | numbers of state | bytes | multiplications a number | together |
+|---|---|---:|---:|---:|---:|
+| GLA | d 1024, 4 heads | 131,072 | 512 KiB | 3 | 393,216 |
+| HGRN2 | d 1024, heads of 128 | 131,072 | 512 KiB | 3 | 393,216 |
+| RetNet | d 1024, 8 heads | 262,144 | 1 MiB | 3 | 786,432 |
+| Mamba-2 | d 768, order 128 | 196,608 | 768 KiB | 3 | 589,824 |
+| Mamba | d 768, order 16 | 24,576 | 96 KiB | 3, and an exponential | 73,728 |
+| S4D | d 256, order 64 | 16,384 | 64 KiB | 3.5 | 57,344 |
+| S4 | d 256, order 64 | 16,384 | 64 KiB | 5.5 | 90,112 |
+| DeltaNet | d 1024, 4 heads | 262,144 | 1 MiB | 4 | 1,048,576 |
+| MLGRU | d 1024 | 1,024 | 4 KiB | 3 | 3,072 |
+| LMU | order 256 | 256 | 1 KiB | 257 | 65,792 |
+
+The field counts 3 for DeltaNet and S4D and 2 for the MLGRU: we multiply by a decay or a key of one, which the
+shared kernel has and they do not need. It costs no time where a step waits for the memory of its state. Rings
+of short convolutions hold three columns, not the four of published code, whose oldest is never read.
 
 ## Tracking a state
 

@@ -13,6 +13,8 @@ from millstream_models.core.parts.mixture import MixtureOfExperts
 from millstream_models.core.parts.partial_softmax import attend, finish, merge
 from millstream_models.hgrn2 import lower_bounds
 from millstream_models.lightning import lightning_decays
+from millstream_models.s4 import S4
+from millstream_models.s4.hippo import legendre
 from millstream_models.scout import Scout
 
 
@@ -144,3 +146,27 @@ def test_a_reflection_keeps_the_length_of_what_it_reflects():
     _, state = SEQUENCE.delta(k, k, zero, two, one, start)
     # Ten thousand products in float32, each off by 6e-8 at most.
     torch.testing.assert_close(state.norm(), start.norm(), rtol=6e-4, atol=0)
+
+
+def test_s4_begins_as_the_recurrence_of_legendre_coefficients():
+    """The real, dense HiPPO matrix under the bilinear rule, read along p, against diagonal plus rank one."""
+    order, length = 12, 60
+    n = torch.arange(order, dtype=torch.float64)
+    p, b = torch.sqrt(n + 0.5), torch.sqrt(2 * n + 1)
+    matrix = -torch.tril(torch.outer(b, b), -1) - torch.diag(n + 1)
+    mixer = S4(1, order).double()
+    with torch.no_grad():
+        mixer.frequency.copy_(legendre(order)[0])
+        mixer.factor.copy_(legendre(order)[1])
+        mixer.drive.copy_(torch.view_as_real(legendre(order)[2]))
+        mixer.log_damping.fill_(0.5).log_()
+        mixer.read.copy_(torch.stack((mixer.factor, torch.zeros(order // 2)), -1))
+        half, one = float(torch.exp(mixer.log_step)) / 2, torch.eye(order, dtype=torch.float64)
+        before = torch.linalg.inv(one - half * matrix)
+        u, state, expected = random(3, length), torch.zeros(order, dtype=torch.float64), []
+        for sample in u:
+            state = before @ (one + half * matrix) @ state + 2 * half * (before @ b) * sample
+            expected.append(p @ state)
+        past = mixer.initial_state(1)
+        found, *_ = SEQUENCE.oscillate_coupled(u.view(1, length, 1), *mixer._discrete(), *past.values())
+    torch.testing.assert_close(found.flatten(), torch.stack(expected), rtol=0, atol=1e-10)

@@ -16,6 +16,7 @@ from millstream_models.mamba2 import Mamba2
 from millstream_models.matmul_free import MLGRU
 from millstream_models.mlstm import MLSTM
 from millstream_models.retnet import Retention
+from millstream_models.s4 import S4
 from millstream_models.s4d import S4D
 from millstream_models.slstm import SLSTM
 from millstream_models.titans import NeuralMemory
@@ -47,7 +48,7 @@ def test_state_spaces() -> None:
     assert numbers(Mamba(d), "ring") == 2 * d * 3
     assert numbers(Mamba2(d), "memory") == 2 * d * 128 == 196_608
     assert numbers(Mamba2(d), "ring") == 3 * (2 * d + 2 * 128)
-    assert numbers(S4D(256, 64)) * 4 == 64 * 1024
+    assert numbers(S4D(256, 64)) * 4 == numbers(S4(256, 64)) * 4 == 64 * 1024
 
 
 def test_small_states() -> None:

@@ -21,6 +21,8 @@ from millstream_models.lmuformer.norm import ChannelNorm, InputNorm
 
 TAPS = 3
 STEM = 4
+#: Sizes of the model that is trained on JapaneseVowels.
+JAPANESE_VOWELS = {"inputs": 12, "classes": 9, "width": 48, "order": 96, "theta": 32.0}
 
 
 class SpikingLMUFormer(Mixer):
@@ -112,3 +114,10 @@ def spiking_lmuformer() -> SpikingLMUFormer:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return SpikingLMUFormer(INPUTS, OUTPUTS, width=16, order=8, theta=12.0).eval()
+
+
+def spiking_lmuformer_jv() -> SpikingLMUFormer:
+    """The model for JapaneseVowels: (12,) raw frames, 9 speakers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return SpikingLMUFormer(**JAPANESE_VOWELS).eval()

@@ -178,7 +178,7 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
     about = About(
         name=options.name or ready.name,
         sample_rate=options.sample_rate or (reference.sample_rate if reference else None),
-        hop=options.hop or ready.hop,
+        hop=options.hop or ready.hop or (reference.hop if reference else None),
         labels=read_labels(options, reference),
         provenance=ready.provenance,
         options=stored,

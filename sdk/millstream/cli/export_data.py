@@ -39,15 +39,14 @@ def read_example(options: ExportOptions, reference: ReferenceModel | None) -> So
 
 
 def read_labelled(options: ExportOptions, reference: ReferenceModel | None) -> Source | None:
-    """The labelled data that the options name, else the test split of the reference model's data set.
+    """The labelled data that the options name, else the test split of the reference model's data set, if any.
 
     Raises DataInvalid, ToolMissing when the data set is not installed.
     """
     if options.labelled:
         return Source(_with_labels(options.labelled, options.time_axis), options.labelled)
-    if reference and reference.dataset:
-        return Source(_dataset(reference).test(), f"{reference.dataset}, test split")
-    return None
+    test = getattr(_dataset(reference), "test", None) if reference and reference.dataset else None
+    return Source(test(), f"{reference.dataset}, test split") if reference and test else None
 
 
 def _dataset(reference: ReferenceModel) -> ModuleType:

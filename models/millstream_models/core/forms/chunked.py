@@ -31,14 +31,14 @@ def chunked_linear_recurrence(
     Returns:
         The reads (B, T, H, V), and the state after the last frame.
     """
-    length, heads = v.shape[1], v.shape[2]
-    q, k, v, decay = (_chunks(x, heads, fill) for x, fill in ((q, 0.0), (k, 0.0), (v, 0.0), (decay, 1.0)))
+    length = v.shape[1]
+    q, k, v, decay = (_chunks(x, fill) for x, fill in ((q, 0.0), (k, 0.0), (v, 0.0), (decay, 1.0)))
     narrow = v.shape[-1] < min(CHUNK, decay.shape[-1])
     chunk = _scanned(q, k, v, decay) if narrow else _multiplied(q, k, v, decay)
     outputs, state = [], past
-    for n in range(v.shape[2]):
-        outputs.append(chunk.within[:, :, n] + chunk.reads[:, :, n] @ state.mT)
-        state = state * chunk.total[:, :, n] + chunk.writes[:, :, n]
+    for within, reads, writes, total in zip(*(x.unbind(2) for x in chunk), strict=True):
+        outputs.append(within + reads @ state.mT)
+        state = state * total + writes
     return _frames(outputs, length), state
 
 
@@ -66,13 +66,13 @@ def _scanned(q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> _Chunk:
     state = v.new_zeros(())
     before = v.new_ones(())
     within, reads = [], []
-    for i in range(CHUNK):
-        factor = decay[..., i : i + 1, :]
-        state = state * factor + v[..., i, :, None] * k[..., i, None, :]
+    # Not slices: the derivative of each slice would be a whole tensor of zeros.
+    for read, key, value, factor in zip(*(x.unbind(-2) for x in (q, k, v, decay)), strict=True):
+        state = state * factor.unsqueeze(-2) + value.unsqueeze(-1) * key.unsqueeze(-2)
         before = before * factor
-        within.append((state @ q[..., i, :, None]).squeeze(-1))
-        reads.append(q[..., i : i + 1, :] * before)
-    return _Chunk(torch.stack(within, -2), torch.cat(reads, -2), state, before)
+        within.append((state * read.unsqueeze(-2)).sum(-1))
+        reads.append(read * before)
+    return _Chunk(torch.stack(within, -2), torch.stack(reads, -2), state, before.unsqueeze(-2))
 
 
 def chunked_rank_one_recurrence(
@@ -83,9 +83,9 @@ def chunked_rank_one_recurrence(
     What the probe of frame t finds depends on what earlier probes of the chunk found: u = L u + known, with
     L strictly lower triangular.
     """
-    length, heads = v.shape[1], v.shape[2]
+    length = v.shape[1]
     operands = ((q, 0.0), (k, 0.0), (v, 0.0), (decay, 1.0), (erase, 0.0), (probe, 0.0))
-    q, k, v, decay, erase, probe = (_chunks(x, heads, fill) for x, fill in operands)
+    q, k, v, decay, erase, probe = (_chunks(x, fill) for x, fill in operands)
     window = _window(decay)
     earlier = torch.cat((torch.zeros_like(window.between[..., :1, :, :]), window.between[..., :-1, :, :]), -3)
     start = torch.cat((torch.ones_like(window.before[..., :1, :]), window.before[..., :-1, :]), -2)
@@ -121,8 +121,8 @@ class _Window(NamedTuple):
 def _window(decay: Tensor) -> _Window:
     identity = torch.eye(CHUNK, dtype=decay.dtype, device=decay.device).unsqueeze(-1)
     row, rows = torch.zeros_like(decay), []
-    for i in range(CHUNK):
-        row = row * decay[..., i : i + 1, :] + identity[i]
+    for factor, here in zip(decay.unbind(-2), identity, strict=True):
+        row = row * factor.unsqueeze(-2) + here
         rows.append(row)
     between = torch.stack(rows, -3)
     before = between[..., 0, :] * decay[..., :1, :]
@@ -136,11 +136,11 @@ def _scores(rows: Tensor, between: Tensor, columns: Tensor) -> Tensor:
     return torch.einsum("...ik,...ijk,...jk->...ij", rows, between, columns)
 
 
-def _chunks(x: Tensor, heads: int, fill: float) -> Tensor:
-    """(B, T, H or 1, ·) -> (B, H, N, C, ·), the last chunk filled with frames that change nothing."""
-    batch, length, _, width = x.shape
+def _chunks(x: Tensor, fill: float) -> Tensor:
+    """(B, T, H or 1, ·) -> (B, H or 1, N, C, ·), the last chunk filled with frames that change nothing."""
+    batch, length, heads, width = x.shape
     count = -(-length // CHUNK)
-    x = x.transpose(1, 2).expand(batch, heads, length, width)
+    x = x.transpose(1, 2)
     filling = x.new_full((batch, heads, count * CHUNK - length, width), fill)
     return torch.cat((x, filling), 2).unflatten(2, (count, CHUNK))
 

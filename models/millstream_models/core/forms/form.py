@@ -32,6 +32,8 @@ class Form:
         rank_one: `rank_one_recurrence`.
         convolve: `causal_depthwise_ring`.
         oscillate: `complex_diagonal`.
+        oscillate_coupled: the same with a transition of diagonal plus rank one: the parts of its diagonal, of
+            what it writes and probes (x' = a x - w Re(p · x) + u), of the read, and of the past.
         remember: `linear_memory`.
         previous: (x, past) -> the frame before x, and x itself as the next past.
         total: (x, past) -> the sum of all frames up to x, twice: as the result and as the next past.
@@ -48,6 +50,7 @@ class Form:
     rank_one: Callable[..., tuple[Tensor, Tensor]]
     convolve: Callable[..., tuple[Tensor, Tensor]]
     oscillate: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    oscillate_coupled: Callable[..., tuple[Tensor, Tensor, Tensor]]
     remember: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
     previous: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     total: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

@@ -70,6 +70,44 @@ def _powers(transition: Tensor, count: int) -> Tensor:
     return powers[..., :count]
 
 
+def _oscillate_coupled(
+    u: Tensor,
+    real: Tensor,
+    imaginary: Tensor,
+    write_real: Tensor,
+    write_imaginary: Tensor,
+    probe_real: Tensor,
+    probe_imaginary: Tensor,
+    read_real: Tensor,
+    read_imaginary: Tensor,
+    past_real: Tensor,
+    past_imaginary: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """By FFT, as `_oscillate`; M is the transition as a dense real matrix of both parts, taken to powers by
+    doubling."""
+    length, pairs = u.shape[1], real.shape[-1]
+    upper = torch.cat((torch.diag_embed(real), torch.diag_embed(-imaginary)), -1)
+    lower = torch.cat((torch.diag_embed(imaginary), torch.diag_embed(real)), -1)
+    write = torch.cat((write_real, write_imaginary), -1)
+    probe, read = torch.cat((probe_real, -probe_imaginary), -1), torch.cat((read_real, -read_imaginary), -1)
+    matrix = torch.cat((upper, lower), -2) - write.unsqueeze(-1) * probe.unsqueeze(-2)
+    past = torch.cat((past_real, past_imaginary), -1)
+    # Columns M^t e, where e is what an input of 1 leaves; rows read M^(t + 1).
+    columns = torch.cat((torch.ones_like(real), torch.zeros_like(real)), -1).unsqueeze(-1)
+    rows, power = read.unsqueeze(-2) @ matrix, matrix
+    while rows.shape[-2] < length:
+        columns, rows = torch.cat((columns, power @ columns), -1), torch.cat((rows, rows @ power), -2)
+        power = power @ power
+    columns, rows = columns[..., :length], rows[..., :length, :]
+    response = (read.unsqueeze(-2) @ columns).squeeze(-2)
+    spectrum = torch.fft.rfft(u.mT, n=2 * length) * torch.fft.rfft(response, n=2 * length)
+    driven = torch.fft.irfft(spectrum, n=2 * length)[..., :length]
+    left = torch.einsum("ctn,bcn->bct", rows, past)
+    last = torch.einsum("bct,cnt->bcn", u.mT, columns.flip(-1))
+    present = (torch.linalg.matrix_power(matrix, length) @ past.unsqueeze(-1)).squeeze(-1) + last
+    return (driven + left).mT, present[..., :pairs], present[..., pairs:]
+
+
 def _remember(u: Tensor, transition: Tensor, input_matrix: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     """By FFT: the response to the input, and what is left of the past, transition^t past."""
     length = u.shape[1]
@@ -125,6 +163,7 @@ SEQUENCE = Form(
     rank_one=chunked_rank_one_recurrence,
     convolve=_convolve,
     oscillate=_oscillate,
+    oscillate_coupled=_oscillate_coupled,
     remember=_remember,
     previous=_previous,
     total=_total,

@@ -24,6 +24,26 @@ def _delta_product(
     return o, state
 
 
+def _oscillate_coupled(
+    u: Tensor,
+    real: Tensor,
+    imaginary: Tensor,
+    write_real: Tensor,
+    write_imaginary: Tensor,
+    probe_real: Tensor,
+    probe_imaginary: Tensor,
+    read_real: Tensor,
+    read_imaginary: Tensor,
+    past_real: Tensor,
+    past_imaginary: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    found = (probe_real * past_real - probe_imaginary * past_imaginary).sum(-1, keepdim=True)
+    present_real = real * past_real - imaginary * past_imaginary - write_real * found + u.unsqueeze(-1)
+    present_imaginary = real * past_imaginary + imaginary * past_real - write_imaginary * found
+    y = (read_real * present_real - read_imaginary * present_imaginary).sum(-1)
+    return y, present_real, present_imaginary
+
+
 def _remember(u: Tensor, transition: Tensor, input_matrix: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     present = linear_memory(u, transition, input_matrix, past)
     return present, present
@@ -65,6 +85,7 @@ STEP = Form(
     rank_one=rank_one_recurrence,
     convolve=causal_depthwise_ring,
     oscillate=complex_diagonal,
+    oscillate_coupled=_oscillate_coupled,
     remember=_remember,
     previous=_previous,
     total=_total,
