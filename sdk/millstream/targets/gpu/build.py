@@ -1,0 +1,69 @@
+"""From TVMScript to the source text of kernels for a device."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from millstream.targets.tvm.module import module_of
+
+from millstream.targets.gpu.words import Words
+
+if TYPE_CHECKING:
+    from tvm.ir.transform import Pass
+
+_VECTOR_OF_CPP = re.compile(r"\b(char|uchar|short|ushort|int|uint|float)([24])\(")
+
+
+def cuda_source(functions: Sequence[str], arch: str) -> str:
+    """CUDA C++ for one compute capability, such as `sm_90`."""
+    return _source(functions, {"kind": "cuda", "arch": arch})
+
+
+def opencl_source(functions: Sequence[str]) -> str:
+    """OpenCL C."""
+    text = _source(functions, {"kind": "opencl"})
+    # TVM writes vectors as C++ does, and its barriers leave out what lies in the device's memory.
+    text = _VECTOR_OF_CPP.sub(r"(\1\2)(", text)
+    return text.replace("CLK_LOCAL_MEM_FENCE", "CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE")
+
+
+def metal_source(functions: Sequence[str]) -> str:
+    """The Metal shading language."""
+    return _source(functions, {"kind": "metal"})
+
+
+def _source(functions: Sequence[str], keys: dict[str, Any]) -> str:
+    import tvm
+
+    target = tvm.target.Target(keys)
+    lines = ["class Module:"] + [f"    {line}" for text in functions for line in text.split("\n")]
+    order = ["blockIdx.x", "blockIdx.y", "threadIdx.x"]
+    kernels = {
+        name: function.with_attr("target", target).with_attr("tirx.kernel_launch_params", order)
+        for name, function in module_of("\n".join(lines), Words()).functions.items()
+    }
+    build = tvm.get_global_func(f"target.build.{target.kind.name}")
+    return str(build(_lowering()(tvm.IRModule(kernels)), target).inspect_source())
+
+
+def _lowering() -> Pass:
+    """What a printed kernel needs; see `millstream.targets.tvm.build` on what is left out, and why.
+
+    All buffers are flat. Flattening them again would hide from the code generator which vectors are whole.
+    Words of TVM that need lowering are not used (`words.py`).
+    """
+    from tvm import s_tir, tirx
+    from tvm.ir.transform import Sequential
+
+    return Sequential(
+        [
+            s_tir.transform.LowerInitBlock(),
+            s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+            s_tir.transform.ConvertBlocksToOpaque(),
+            s_tir.transform.LowerOpaqueBlock(),
+            tirx.transform.VectorizeLoop(),
+            tirx.transform.LowerTVMBuiltin(),
+        ]
+    )

@@ -1,0 +1,353 @@
+"""One stage as the threads of a block share it: their numbers become points, streams and parts of sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from millstream.targets.gpu.assembler import ThreadAssembler
+from millstream.targets.gpu.forms import VECTOR, Form, Tile, is_aligned, vectors
+from millstream_runtime.kernels.assembler import Index, Value
+from millstream_runtime.kernels.point import Point
+from millstream_runtime.kernels.reductions import COMBINE
+from millstream_runtime.program import Access, Expression, Reduction, Stage, item_size, neutral
+from millstream_runtime.lanes import loads
+
+#: Threads side by side that read neighbouring places before the next streams' turn.
+_WARP = 32
+
+
+def rounds(stage: Stage, form: Form, tile: Tile) -> int:
+    """How often a block of threads goes to work until the stage is done."""
+    return -(-_items(stage, form, tile) // _at_once(form, tile))
+
+
+def part_bytes(stage: Stage, form: Form, tile: Tile) -> int:
+    """Bytes of shared memory in which parts of sums meet."""
+    if not form.shared or stage.reduction is None:
+        return 0
+    size = item_size(stage.reduction.operand.dtype)
+    if form.neighbours:
+        return _at_once(form, tile) * (form.parts + 1) * size
+    return tile.threads * form.streams * form.width * size
+
+
+def write_stage(stage: Stage, form: Form, tile: Tile, write: ThreadAssembler, turn: str) -> None:
+    """Write one round, the one whose number is the text `turn`; all threads of the block come through.
+
+    Behind it stands no barrier, but for what the round itself leaves in shared memory.
+    """
+    _Writer(stage, form, tile, write).round(turn)
+
+
+def _items(stage: Stage, form: Form, tile: Tile) -> int:
+    """What threads share out: tiles of points and streams."""
+    count = tile.streams // form.streams
+    for extent in stage.extents[1:]:
+        count *= extent
+    return count // form.width
+
+
+def _at_once(form: Form, tile: Tile) -> int:
+    """Of those, how many a block takes in one round."""
+    return tile.threads // form.parts if form.shared else tile.threads
+
+
+class _Writer:
+    def __init__(self, stage: Stage, form: Form, tile: Tile, write: ThreadAssembler) -> None:
+        self.stage, self.form, self.tile, self.write = stage, form, tile, write
+        self.outer = len(stage.extents)
+        self.items, self.at_once = _items(stage, form, tile), _at_once(form, tile)
+
+    def round(self, turn: str) -> None:
+        write, form, reduction = self.write, self.form, self.stage.reduction
+        part, item = "0", "thread"
+        if form.shared and form.neighbours:
+            part = write.bind(f"T.bitwise_and(thread, {form.parts - 1})", "int32")
+            item = write.bind(f"T.shift_right(thread, {form.parts.bit_length() - 1})", "int32")
+        elif form.shared:
+            item = write.bind(f"T.bitwise_and(thread, {self.at_once - 1})", "int32")
+            part = write.bind(f"T.shift_right(thread, {self.at_once.bit_length() - 1})", "int32")
+        place = write.bind(f"{turn} * {self.at_once} + {item}", "int32") if turn != "0" else item
+        if reduction is None:
+            with write.when(self._exists(place, turn)), write.holding():
+                self._store(self._point(place), lambda stream, lane: None)
+        elif form.shared:
+            self._shared(reduction, place, item, part, turn)
+        else:
+            with write.when(self._exists(place, turn)), write.holding():
+                point = self._point(place)
+                totals = self._parts_alone(reduction, point)
+                self._store(point, lambda stream, lane: totals(stream * form.width + lane))
+
+    def _exists(self, place: str, turn: str) -> str | None:
+        """The condition that there is such an item; None where all are."""
+        if self.items % self.at_once == 0:
+            return None
+        return f"{place} < {self.items}"
+
+    def _point(self, place: str) -> Point:
+        """The first point of an item."""
+        form, extents = self.form, self.stage.extents
+        lanes = extents[-1] // form.width if self.outer > 1 else 1
+        # A warp takes neighbouring places, and the next warps the same places of other streams.
+        near = lanes & -lanes if lanes % _WARP else _WARP
+        near = min(near, _WARP)
+        counts = [*extents[1:-1], lanes // near, self.tile.streams // form.streams, near]
+        *others, far, stream, lane = self.write.split(place, counts)
+        index = [stream.times(form.streams), *others]
+        if self.outer > 1:
+            index.append((far.times(near) + lane).times(form.width))
+        inner = len(self.stage.all_extents) - self.outer
+        return Point(self.write, (*index, *(Index() for _ in range(inner))))
+
+    def _tile(self, point: Point) -> Iterator[tuple[int, int, Point]]:
+        """The streams and the places of an item."""
+        for stream in range(self.form.streams):
+            own = point.at(0, point.index[0].plus(stream))
+            for lane in range(self.form.width):
+                yield stream, lane, self._lane(own, lane)
+
+    def _lane(self, point: Point, lane: int) -> Point:
+        last = self.outer - 1
+        return point.at(last, point.index[last].plus(lane)) if last else point
+
+    # Sums.
+
+    def _parts_alone(self, reduction: Reduction, point: Point) -> Callable[[int], Value]:
+        """All parts of the sums of an item, one after the other."""
+        form = self.form
+        if form.parts == 1 or form.neighbours:
+            sums = self._part(reduction, point, Index())
+            return lambda number: sums[number]
+        dtype, totals = reduction.operand.dtype, self._array(reduction)
+        with self.write.loop(form.parts) as running, self.write.holding():
+            sums = self._part(reduction, point, running)
+            name, _ = running.terms[0]
+            for number, value in enumerate(sums):
+                joined = self.write.call(COMBINE[reduction.kind], dtype, dtype, [f"{totals}[{number}]", value])
+                self.write.line(f"{totals}[{number}] = T.Select({name} == 0, {value}, {joined})")
+        return lambda number: f"{totals}[{number}]"
+
+    def _array(self, reduction: Reduction) -> str:
+        """A new sum for every stream and place of an item."""
+        name, dtype = self.write.name(), reduction.operand.dtype
+        stored = "uint8" if dtype == "bool" else dtype
+        size = self.form.streams * self.form.width
+        self.write.line(f"{name} = T.alloc_buffer(({size},), '{stored}')")
+        return name
+
+    def _part(self, reduction: Reduction, point: Point, part: Index) -> list[Value]:
+        """One part of every sum of an item."""
+        write, form = self.write, self.form
+        sums, dtype = self._array(reduction), reduction.operand.dtype
+        size = form.streams * form.width
+        start = write.number(neutral(reduction.kind, dtype), dtype)
+        if dtype == "bool":
+            start = f"T.Cast('uint8', {start})"
+        for number in range(size):
+            write.line(f"{sums}[{number}] = {start}")
+        others = [axis for axis in range(self.outer, len(self.stage.all_extents)) if axis != form.axis]
+        with self._nest(others, point) as term:
+            if form.neighbours and form.parts > 1:
+                self._by_turns(reduction, term, part, sums)
+            else:
+                self._one_by_one(reduction, term, part, sums)
+        if dtype == "bool":
+            return [f"({sums}[{number}] != T.uint8(0))" for number in range(size)]
+        return [f"{sums}[{number}]" for number in range(size)]
+
+    @contextmanager
+    def _nest(self, axes: Sequence[int], point: Point) -> Iterator[Point]:
+        if not axes:
+            yield point
+            return
+        first, *rest = axes
+        with self._repeated(self.stage.all_extents[first]) as running:
+            with self._nest(rest, point.at(first, running)) as inner:
+                yield inner
+
+    @contextmanager
+    def _repeated(self, count: int) -> Iterator[Index]:
+        if count == 1:
+            yield Index()
+            return
+        with self.write.loop(count) as running, self.write.holding():
+            yield running
+
+    def _one_by_one(self, reduction: Reduction, point: Point, part: Index, sums: str) -> None:
+        """The terms of a part, those of all streams and places of the item at each step."""
+        form, extent = self.form, self.stage.all_extents[self.form.axis] // self.form.parts
+        ahead = VECTOR if extent % VECTOR == 0 else 1
+        with self._repeated(extent // ahead) as running:
+            place = part.times(extent) + running.times(ahead)
+            if ahead > 1:
+                for stream in range(form.streams):
+                    own = point.at(0, point.index[0].plus(stream)).at(form.axis, place)
+                    self._hold(self._terms(reduction), own, form.axis)
+            for step in range(ahead):
+                self._take(reduction, point.at(form.axis, place.plus(step)), sums)
+
+    def _terms(self, reduction: Reduction) -> list[Expression]:
+        return [reduction.operand] + ([reduction.kept.value] if reduction.kept else [])
+
+    def _take(self, reduction: Reduction, point: Point, sums: str) -> None:
+        """One term of every sum of the item."""
+        form = self.form
+        for stream in range(form.streams):
+            own = point.at(0, point.index[0].plus(stream))
+            if form.width > 1:
+                self._hold(self._terms(reduction), own, self.outer - 1)
+            self._hold_single(reduction, own)
+            kept = self._keep(reduction, own)
+            for lane in range(form.width):
+                self._add(reduction, self._lane(own, lane), kept[lane], sums, stream * form.width + lane)
+
+    def _hold_single(self, reduction: Reduction, point: Point) -> None:
+        """What all places of an item share."""
+        last = self.outer - 1
+        for expression in self._terms(reduction):
+            for load in loads(expression):
+                if not load.access.lookups and (last == 0 or not load.access.strides[last]):
+                    self.write.hold(point.address(load.access, load.dtype), 1)
+
+    def _hold(self, expressions: Sequence[Expression], point: Point, axis: int) -> None:
+        """Read whole vectors along an axis."""
+        for load in vectors(expressions, axis):
+            self.write.hold(point.address(load.access, load.dtype), VECTOR)
+
+    def _keep(self, reduction: Reduction, point: Point) -> list[Value | None]:
+        """What the reduction keeps at the places of an item, stored, and its values."""
+        width, kept = self.form.width, reduction.kept
+        if kept is None:
+            return [None] * width
+        dtype = kept.value.dtype
+        values = [self._bound(self._lane(point, lane).value(kept.value), dtype) for lane in range(width)]
+        self._put(kept.target, dtype, [self._lane(point, lane) for lane in range(width)], values)
+        return list(values)
+
+    def _bound(self, value: Value, dtype: str) -> Value:
+        return value if dtype == "bool" else self.write.bind(value, dtype)
+
+    def _add(self, reduction: Reduction, point: Point, stored: Value | None, sums: str, number: int) -> None:
+        dtype, total = reduction.operand.dtype, f"{sums}[{number}]"
+        before = f"({total} != T.uint8(0))" if dtype == "bool" else total
+        term = point.value(reduction.operand, stored)
+        joined = self.write.call(COMBINE[reduction.kind], dtype, dtype, [before, term])
+        self.write.line(f"{total} = {_stored(joined, dtype)}")
+
+    def _by_turns(self, reduction: Reduction, point: Point, part: Index, sums: str) -> None:
+        """Every `parts`th term, or vector of terms."""
+        form, width = self.form, VECTOR if self.form.whole else 1
+        with self._repeated(self.stage.all_extents[form.axis] // (form.parts * width)) as running:
+            place = running.times(form.parts * width) + part.times(width)
+            own = point.at(form.axis, place)
+            if form.whole:
+                self._hold(self._terms(reduction), own, form.axis)
+            steps = [own.at(form.axis, place.plus(step)) for step in range(width)]
+            values: list[Value | None] = [None] * width
+            if reduction.kept:
+                kept, dtype = reduction.kept, reduction.kept.value.dtype
+                found = [self._bound(step.value(kept.value), dtype) for step in steps]
+                self._put(kept.target, dtype, steps, found)
+                values = list(found)
+            for step, value in zip(steps, values, strict=True):
+                self._add(reduction, step, value, sums, 0)
+
+    # Sums whose parts have a thread each.
+
+    def _shared(self, reduction: Reduction, place: str, item: str, part: str, turn: str) -> None:
+        write, form, dtype = self.write, self.form, reduction.operand.dtype
+        with write.when(self._exists(place, turn)), write.holding():
+            index = Index(0, ((part, 1),))
+            for number, value in enumerate(self._part(reduction, self._point(place), index)):
+                write.line(f"{write.part(dtype, self._meeting(item, part, number))} = {_stored(value, dtype)}")
+        write.barrier()
+        self._join(reduction, turn)
+
+    def _meeting(self, item: str, part: str, number: int) -> str:
+        """Where a part of a sum lies in shared memory: threads that write together hit different banks."""
+        if self.form.neighbours:
+            return f"{item} * {self.form.parts + 1} + {part}"
+        return f"{part} * {self.at_once} + {item} + {number * self.tile.threads}"
+
+    def _join(self, reduction: Reduction, turn: str) -> None:
+        """The parts of every sum joined in their order, by as many threads as there are sums."""
+        write, form, dtype = self.write, self.form, reduction.operand.dtype
+        size = form.streams * form.width
+        results = size * self.at_once
+        for first in range(0, results, self.tile.threads):
+            number = write.bind(f"thread + {first}" if first else "thread", "int32")
+            item, which = number, "0"
+            if size > 1:
+                item = write.bind(f"T.bitwise_and({number}, {self.at_once - 1})", "int32")
+                which = write.bind(f"T.shift_right({number}, {self.at_once.bit_length() - 1})", "int32")
+            place = write.bind(f"{turn} * {self.at_once} + {item}", "int32") if turn != "0" else item
+            conditions = []
+            if self.items % self.at_once:
+                conditions.append(f"{place} < {self.items}")
+            if first + self.tile.threads > results:
+                conditions.append(f"{number} < {results}")
+            condition = f"T.And({', '.join(conditions)})" if len(conditions) == 2 else "".join(conditions)
+            with write.when(condition or None), write.holding():
+                total = self._joined(reduction, item, which)
+                point = self._point(place)
+                if size > 1:
+                    stream, lane = write.split(which, [form.streams, form.width])
+                    point = point.at(0, point.index[0] + stream)
+                    if self.outer > 1:
+                        last = self.outer - 1
+                        point = point.at(last, point.index[last] + lane)
+                self._put(self.stage.target, self.stage.value.dtype, [point],
+                          [point.value(self.stage.value, total)])
+
+    def _joined(self, reduction: Reduction, item: str, which: str) -> Value:
+        write, form, dtype = self.write, self.form, reduction.operand.dtype
+        if form.neighbours:
+            places = [f"{item} * {form.parts + 1} + {part}" for part in range(form.parts)]
+        else:
+            begin = write.bind(f"{which} * {self.tile.threads} + {item}", "int32")
+            places = [f"{begin} + {part * self.at_once}" for part in range(form.parts)]
+        total: Value = None
+        for place in places:
+            value = write.part(dtype, place)
+            value = f"({value} != T.uint8(0))" if dtype == "bool" else value
+            total = value if total is None else write.call(COMBINE[reduction.kind], dtype, dtype, [total, value])
+            total = self._bound(total, dtype)
+        return total
+
+    # Values.
+
+    def _store(self, point: Point, result: Callable[[int, int], Value]) -> None:
+        """The values of an item, each from the result of its sum."""
+        form, value = self.form, self.stage.value
+        for stream in range(form.streams):
+            own = point.at(0, point.index[0].plus(stream))
+            if form.width > 1:
+                self._hold([value], own, self.outer - 1)
+            lanes = [self._lane(own, lane) for lane in range(form.width)]
+            values = [
+                self._bound(lane.value(value, result(stream, number)), value.dtype)
+                for number, lane in enumerate(lanes)
+            ]
+            self._put(self.stage.target, value.dtype, lanes, values)
+
+    def _put(self, target: Access, dtype: str, points: Sequence[Point], values: Sequence[Value]) -> None:
+        """Neighbouring values stored, at once where they may."""
+        first = points[0].address(target, dtype)
+        following = [points[0].address(target, dtype).index.plus(n) for n in range(len(points))]
+        together = all(
+            point.address(target, dtype).index == index
+            for point, index in zip(points, following, strict=True)
+        )
+        axis = next((a for a, stride in enumerate(target.strides) if stride == 1), -1)
+        whole = len(points) == VECTOR and together and axis >= 0 and is_aligned(target, axis)
+        if whole and dtype != "bool" and item_size(dtype) <= 4:
+            self.write.store_vector(first, values)
+            return
+        for point, value in zip(points, values, strict=True):
+            self.write.store(point.address(target, dtype), value)
+
+
+def _stored(value: Value, dtype: str) -> str:
+    return f"T.Cast('uint8', {value})" if dtype == "bool" else value
