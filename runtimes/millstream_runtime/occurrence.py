@@ -47,15 +47,16 @@ class Occurrence:
     places: tuple[Place, ...]
 
 
-def occurrence(stage: Stage, buffers: Mapping[str, Buffer]) -> Occurrence:
+def occurrence(stage: Stage, buffers: Mapping[str, Buffer], unit: int = 1) -> Occurrence:
     """The stage with its buffers numbered in the order in which it names them.
 
-    An operand begins at the lowest offset among the stage's addresses of that buffer.
+    An operand begins at the lowest offset among the stage's addresses of that buffer, or the multiple of
+    `unit` elements below it.
     """
     spans: dict[str, list[tuple[int, int]]] = {}
-    for access, extents in _accesses(stage):
+    for access, extents in accesses(stage):
         spans.setdefault(access.buffer, []).append(_span(access, extents))
-    begins = {name: min(begin for begin, _ in found) for name, found in spans.items()}
+    begins = {name: min(begin for begin, _ in found) // unit * unit for name, found in spans.items()}
     names = {buffer: f"b{number}" for number, buffer in enumerate(spans)}
     operands = tuple(
         Operand(
@@ -74,7 +75,7 @@ def occurrence(stage: Stage, buffers: Mapping[str, Buffer]) -> Occurrence:
     return Occurrence(Shape(replace(readdressed(stage, placed), origin=""), operands), places)
 
 
-def _accesses(stage: Stage) -> Iterator[tuple[Access, Sequence[int]]]:
+def accesses(stage: Stage) -> Iterator[tuple[Access, Sequence[int]]]:
     """Every address with the extents that it is walked over."""
     inner = stage.all_extents
     reduction = stage.reduction

@@ -1,12 +1,8 @@
-"""A program on the memory of a block of threads: the weights, the scratch of its streams, the caller's arrays.
-
-Every stage gets a first axis of streams. Scratch and weights are one array for each dtype, as all buffers of a
-dtype lie in it.
-"""
+"""Where the threads of a block find what a program calls its buffers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from millstream_runtime.arena import ALIGNMENT, aligned
@@ -19,26 +15,28 @@ _BANKS = 128
 
 @dataclass(frozen=True)
 class Array:
-    """An array that stages read or write: its elements for one stream, and whether streams share them."""
+    """An array that a kernel takes or keeps: weights, scratch, or a buffer of the caller.
+
+    `apart` is the number of elements from one stream to the next, 0 where streams share them.
+    """
 
     name: str
     dtype: str
-    size: int
-    role: str
+    apart: int
 
 
-def arrays_of(program: Program) -> dict[str, Array]:
-    """The array that each buffer of a program lies in, by the name of the buffer."""
-    numbers = {buffer.name: number for number, buffer in enumerate(program.callers)}
-    found = {}
-    for buffer in program.buffers:
-        if buffer.name in numbers:
-            found[buffer.name] = Array(f"caller{numbers[buffer.name]}", buffer.dtype, buffer.size, buffer.role)
-            continue
-        whole = scratch_bytes(program) if buffer.role == "scratch" else aligned(program.weight_bytes)
-        name = f"{'scratch' if buffer.role == 'scratch' else 'weights'}_{buffer.dtype}"
-        found[buffer.name] = Array(name, buffer.dtype, whole // item_size(buffer.dtype), buffer.role)
-    return found
+def array_of(buffer: Buffer, program: Program) -> Array:
+    """The array that a buffer lies in. Weights are one for each dtype, and scratch is."""
+    if buffer.role == "constant":
+        return Array(f"weights_{buffer.dtype}", buffer.dtype, 0)
+    if buffer.role == "scratch":
+        return Array(f"scratch_{buffer.dtype}", buffer.dtype, scratch_bytes(program) // item_size(buffer.dtype))
+    return Array(f"caller{program.callers.index(buffer)}", buffer.dtype, buffer.size)
+
+
+def begin_of(buffer: Buffer) -> int:
+    """The element of its array that a buffer begins at."""
+    return buffer.offset // item_size(buffer.dtype)
 
 
 def scratch_bytes(program: Program) -> int:
@@ -48,15 +46,27 @@ def scratch_bytes(program: Program) -> int:
     return size + (-size + ALIGNMENT // 4) % _BANKS if size else 0
 
 
-def placed(
-    stage: Stage, buffers: Mapping[str, Buffer], arrays: Mapping[str, Array], streams: int
-) -> Stage:
-    """The stage for `streams` streams, on the arrays."""
+def of_streams(stage: Stage, program: Program, streams: int) -> Stage:
+    """The stage with a first axis of streams, each on its own part of the arrays."""
+    buffers = {buffer.name: buffer for buffer in program.buffers}
 
-    def place(access: Access, extents: tuple[int, ...]) -> Access:
-        buffer, array = buffers[access.buffer], arrays[access.buffer]
-        offset = access.offset + buffer.offset // item_size(buffer.dtype)
-        apart = 0 if buffer.role == "constant" else array.size
-        return replace(access, buffer=array.name, offset=offset, strides=(apart, *access.strides[1:]))
+    def apart(access: Access) -> Access:
+        step = array_of(buffers[access.buffer], program).apart
+        return replace(access, strides=(step, *access.strides[1:]))
 
-    return readdressed(with_leading_axis(stage, streams), place)
+    return _readdressed(with_leading_axis(stage, streams), apart)
+
+
+def on_arrays(stage: Stage, program: Program) -> Stage:
+    """The stage on the arrays in place of their buffers."""
+    buffers = {buffer.name: buffer for buffer in program.buffers}
+
+    def moved(access: Access) -> Access:
+        buffer = buffers[access.buffer]
+        return replace(access, buffer=array_of(buffer, program).name, offset=access.offset + begin_of(buffer))
+
+    return _readdressed(stage, moved)
+
+
+def _readdressed(stage: Stage, place: Callable[[Access], Access]) -> Stage:
+    return readdressed(stage, lambda access, extents: place(access))

@@ -1,163 +1,200 @@
-"""Kernels for a program printed as TVMScript: the whole step in one, or one for each stage.
+"""Kernels for a program printed as TVMScript, and how they are launched: the whole step in one, or stage by
+stage.
 
-In a `fused` kernel every block of threads takes a tile of streams through the whole step. Streams share
-nothing but weights, so no block waits for another, and scratch lies in the memory that the threads of a block
-share. Kernels for single stages spread the work of few streams over the whole device, and their scratch lies in
-its memory.
-
-Every kernel takes the address of the weights, of the scratch, and of each buffer of the caller.
+In a whole kernel every block of threads takes a tile of streams through all stages. Streams share nothing but
+weights, so no block waits for another, and scratch lies in the memory that the threads of a block share. Stage
+by stage, the work of few streams spreads over all of a device, and scratch lies in its memory; stages that
+differ only in where their buffers lie share one kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from millstream.targets.gpu.assembler import PARTS, ThreadAssembler
 from millstream.targets.gpu.forms import Form, Tile, form_of
-from millstream.targets.gpu.placing import Array, arrays_of, placed, scratch_bytes
+from millstream.targets.gpu.placing import Array, array_of, begin_of, of_streams, on_arrays, scratch_bytes
 from millstream.targets.gpu.stage import part_bytes, rounds, write_stage
-from millstream_runtime.program import Program, Stage, item_size, loaded, stored_into
+from millstream_runtime.backends.gpu.layout import Launch, Way
+from millstream_runtime.occurrence import Shape, accesses, occurrence
+from millstream_runtime.program import Program, Stage, item_size
+
+#: Elements at whose multiples operands begin, so that vectors stay whole.
+_UNIT = 16
 
 
 @dataclass(frozen=True)
-class Kernel:
-    """A printed kernel: `columns` blocks serve each tile of streams, with `shared_bytes` of shared memory."""
+class Printed:
+    """The functions of kernels, and a way to run the step with them."""
 
-    name: str
-    tile: Tile
-    columns: int
-    shared_bytes: int
-    source: str
+    functions: tuple[str, ...]
+    way: Way
 
 
-def fused(name: str, program: Program, tile: Tile, dynamic: bool) -> Kernel:
-    """The whole step for a tile of streams. Shared memory that is `dynamic` gets its size at the launch."""
-    stages = [_Shared.of(stage, program, tile) for stage in program.stages]
+def whole(program: Program, tile: Tile, scope: str) -> Printed:
+    """The whole step for a tile of streams in one kernel. `scope` is shared memory as TVM calls it:
+    `shared.dyn` where its size is said at the launch, else `shared`."""
+    name = f"whole_{tile.streams}_{tile.threads}"
+    stages = [_Formed.of(of_streams(stage, program, tile.streams), tile) for stage in program.stages]
     scratch = tile.streams * scratch_bytes(program)
-    meeting = max((part_bytes(s.stage, s.form, tile) for s in stages), default=0)
-    memory = _memory(stages, scratch, meeting, "shared.dyn" if dynamic else "shared", local=True)
-    bases = _bases(program, tile, local=True)
+    meeting = _meeting(stages, tile)
+    arrays = {array_of(buffer, program): buffer for buffer in program.buffers}
+    ordered = sorted((a for a, b in arrays.items() if b.role != "scratch"), key=_weights_first)
+    bases = {array.name: _tile_of(array, tile) for array in ordered if array.apart}
     write = ThreadAssembler(bases, scratch)
     for stage in stages:
-        _write_whole(stage, tile, write)
-    lines = [*memory, *write.lines]
-    return Kernel(name, tile, 1, scratch + meeting, _function(name, program, tile, 1, lines, local=True))
+        _write_whole(_Formed(on_arrays(stage.stage, program), stage.form), tile, write)
+    kept = {array for array, buffer in arrays.items() if buffer.role == "scratch"}
+    views = [_view(array.name, scratch + meeting, array.dtype, scope) for array in sorted(kept, key=_weights_first)]
+    body = [*_memory(stages, scratch + meeting, scope, views), *write.lines]
+    text = _function(name, [(array.name, array.dtype) for array in ordered], (), tile, body)
+    names = tuple("weights" if not a.apart else arrays[a].name for a in ordered)
+    launch = Launch(name, 1, scratch + meeting if scope == "shared.dyn" else 0, names, ())
+    return Printed((text,), Way(tile.streams, tile.threads, (launch,)))
 
 
-def single(name: str, program: Program, stage: Stage, tile: Tile, dynamic: bool) -> Kernel:
-    """One stage for a tile of streams, each of whose rounds has a block of its own."""
-    own = _Shared.of(stage, program, tile)
-    meeting = part_bytes(own.stage, own.form, tile)
-    memory = _memory([own], 0, meeting, "shared.dyn" if dynamic else "shared", local=False)
-    write = ThreadAssembler(_bases(program, tile, local=False), 0)
-    columns = rounds(own.stage, own.form, tile)
-    write_stage(own.stage, own.form, tile, write, "column" if columns > 1 else "0")
-    lines = [*memory, *write.lines]
-    return Kernel(name, tile, columns, meeting, _function(name, program, tile, columns, lines, local=False))
+def by_stages(program: Program, tile: Tile, scope: str) -> Printed:
+    """The step as one launch for each stage."""
+    buffers = {buffer.name: buffer for buffer in program.buffers}
+    printed: dict[Shape, _Single] = {}
+    launches = []
+    for stage in program.stages:
+        found = occurrence(of_streams(stage, program, tile.streams), buffers, _UNIT)
+        if found.shape not in printed:
+            name = f"stage{len(printed)}_{tile.streams}_{tile.threads}"
+            printed[found.shape] = _single(name, found.shape, tile, scope)
+        kernel = printed[found.shape]
+        roles = {"constant": "weights", "scratch": "scratch"}
+        places = [(buffers[place.buffer], place.element) for place in found.places]
+        launches.append(
+            Launch(
+                kernel.name,
+                kernel.columns,
+                kernel.shared_bytes if scope == "shared.dyn" else 0,
+                tuple(roles.get(buffer.role, buffer.name) for buffer, _ in places),
+                tuple(begin_of(buffer) + element for buffer, element in places),
+            )
+        )
+    functions = tuple(kernel.function for kernel in printed.values())
+    return Printed(functions, Way(tile.streams, tile.threads, tuple(launches)))
 
 
 @dataclass(frozen=True)
-class _Shared:
-    """A stage on the memory of a block, and how its threads share it."""
+class _Single:
+    """The kernel of one shape of stage; each of its rounds has a block of its own, a column."""
+
+    name: str
+    columns: int
+    shared_bytes: int
+    function: str
+
+
+def _single(name: str, shape: Shape, tile: Tile, scope: str) -> _Single:
+    stage = _Formed.of(shape.stage, tile)
+    apart = _apart(shape.stage)
+    bases = {
+        operand.name: f"T.Cast('int64', from_{operand.name})"
+        + (f" + tile * T.int64({apart[operand.name] * tile.streams})" if apart[operand.name] else "")
+        for operand in shape.operands
+    }
+    write = ThreadAssembler(bases, 0)
+    columns, meeting = rounds(stage.stage, stage.form, tile), _meeting([stage], tile)
+    write_stage(stage.stage, stage.form, tile, write, "column" if columns > 1 else "0")
+    body = [*_memory([stage], meeting, scope, []), *write.lines]
+    arrays = [(operand.name, operand.dtype) for operand in shape.operands]
+    numbers = [f"from_{operand.name}" for operand in shape.operands]
+    return _Single(name, columns, meeting, _function(name, arrays, numbers, tile, body))
+
+
+def _apart(stage: Stage) -> dict[str, int]:
+    """By operand: the elements from one stream to the next."""
+    found: dict[str, int] = {}
+    for access, _ in accesses(stage):
+        found[access.buffer] = access.strides[0]
+    return found
+
+
+@dataclass(frozen=True)
+class _Formed:
+    """A stage with a first axis of streams, and how the threads of a block share it."""
 
     stage: Stage
     form: Form
 
     @classmethod
-    def of(cls, stage: Stage, program: Program, tile: Tile) -> _Shared:
-        buffers = {buffer.name: buffer for buffer in program.buffers}
-        own = placed(stage, buffers, arrays_of(program), tile.streams)
-        return cls(own, form_of(own, tile))
+    def of(cls, stage: Stage, tile: Tile) -> _Formed:
+        return cls(stage, form_of(stage, tile))
 
 
-def _write_whole(shared: _Shared, tile: Tile, write: ThreadAssembler) -> None:
+def _write_whole(formed: _Formed, tile: Tile, write: ThreadAssembler) -> None:
     """All rounds of a stage, and the barrier behind it."""
-    count = rounds(shared.stage, shared.form, tile)
+    count = rounds(formed.stage, formed.form, tile)
     if count == 1:
-        write_stage(shared.stage, shared.form, tile, write, "0")
+        write_stage(formed.stage, formed.form, tile, write, "0")
         write.barrier()
         return
     with write.loop(count) as running:
         ((turn, _),) = running.terms
-        write_stage(shared.stage, shared.form, tile, write, turn)
-        if shared.form.shared:
+        write_stage(formed.stage, formed.form, tile, write, turn)
+        if formed.form.shared:
             write.barrier()
     write.barrier()
 
 
-def _memory(
-    stages: Sequence[_Shared], scratch: int, meeting: int, scope: str, local: bool
-) -> Iterator[str]:
-    """Views of the memory that the threads of a block share, one for each dtype."""
-    if not scratch + meeting:
+def _meeting(stages: Iterable[_Formed], tile: Tile) -> int:
+    """Bytes of shared memory in which parts of sums meet."""
+    return max((part_bytes(formed.stage, formed.form, tile) for formed in stages), default=0)
+
+
+def _memory(stages: Iterable[_Formed], size: int, scope: str, views: Sequence[str]) -> Iterator[str]:
+    """The memory that the threads of a block share, and its views."""
+    if not size:
         return
-    yield f'shared = T.alloc_buffer(({scratch + meeting},), "uint8", scope="{scope}")'
-    for dtype in sorted(_scratch_dtypes(stages)) if local and scratch else ():
-        yield f"scratch_{dtype} = {_view('shared.data', scratch + meeting, dtype, scope)}"
-    for dtype in sorted(_meeting_dtypes(stages)):
-        yield f"{PARTS}_{dtype} = {_view('shared.data', scratch + meeting, dtype, scope)}"
+    yield f'shared = T.alloc_buffer(({size},), "uint8", scope="{scope}")'
+    yield from views
+    reductions = [formed.stage.reduction for formed in stages if formed.form.shared]
+    for dtype in sorted({reduction.operand.dtype for reduction in reductions if reduction}):
+        yield _view(f"{PARTS}_{dtype}", size, dtype, scope)
 
 
-def _scratch_dtypes(stages: Iterable[_Shared]) -> set[str]:
-    names = {name for shared in stages for name in loaded(shared.stage) | stored_into(shared.stage)}
-    return {name.removeprefix("scratch_") for name in names if name.startswith("scratch_")}
-
-
-def _meeting_dtypes(stages: Iterable[_Shared]) -> set[str]:
-    reductions = [shared.stage.reduction for shared in stages if shared.form.shared]
-    return {reduction.operand.dtype for reduction in reductions if reduction}
-
-
-def _view(address: str, size: int, dtype: str, scope: str) -> str:
-    return f'T.decl_buffer(({size // item_size(dtype)},), "{_kept(dtype)}", data={address}, scope="{scope}")'
-
-
-def _bases(program: Program, tile: Tile, local: bool) -> Mapping[str, str]:
-    """Where a block's part begins of every array that streams have parts of."""
-    arrays = {array.name: array for array in arrays_of(program).values()}
-    return {
-        name: f"tile * T.int64({array.size * tile.streams})"
-        for name, array in arrays.items()
-        if array.role != "constant" and not (local and array.role == "scratch")
-    }
+def _view(name: str, size: int, dtype: str, scope: str) -> str:
+    count = size // item_size(dtype)
+    return f'{name} = T.decl_buffer(({count},), "{_kept(dtype)}", data=shared.data, scope="{scope}")'
 
 
 def _function(
-    name: str, program: Program, tile: Tile, columns: int, body: Sequence[str], local: bool
+    name: str, arrays: Sequence[tuple[str, str]], numbers: Sequence[str], tile: Tile, body: Sequence[str]
 ) -> str:
-    arrays = {array.name: array for array in arrays_of(program).values()}
-    if local:
-        arrays = {key: array for key, array in arrays.items() if array.role != "scratch"}
-    ordered = sorted(arrays.values(), key=_order)
-    parameters = ", ".join(f'at_{a.name}: T.handle("{_kept(a.dtype)}", "global")' for a in ordered)
-    lines = ["@T.prim_func(s_tir=True)", f"def {name}({parameters}):"]
-    lines.append(f'    T.func_attr({{"global_symbol": "{name}", "calling_conv": 2, "tirx.noalias": True}})')
-    lines += [
-        f'    {a.name} = T.decl_buffer(({a.size},), "{_kept(a.dtype)}", data=at_{a.name})' for a in ordered
-    ]
-    lines.append('    with T.launch_thread("blockIdx.x", 1) as block:')
-    lines.append('        with T.launch_thread("blockIdx.y", 1) as column:')
-    lines.append(f'            with T.launch_thread("threadIdx.x", {tile.threads}) as thread:')
-    lines.append("                tile: T.let = T.Cast('int64', block)")
-    lines.append("                nought: T.let = T.int32(0)")
-    lines += [f"                {line}" for line in body]
-    return "\n".join(lines)
+    """A kernel that takes arrays, then numbers."""
+    takes = [f'at_{array}: T.handle("{_kept(dtype)}", "global")' for array, dtype in arrays]
+    takes += [f"{number}: T.int32" for number in numbers]
+    return "\n".join(
+        [
+            "@T.prim_func(s_tir=True)",
+            f"def {name}({', '.join(takes)}):",
+            f'    T.func_attr({{"global_symbol": "{name}", "calling_conv": 2, "tirx.noalias": True}})',
+            *(f'    {a} = T.decl_buffer((1,), "{_kept(dtype)}", data=at_{a})' for a, dtype in arrays),
+            '    with T.launch_thread("blockIdx.x", 1) as block:',
+            '        with T.launch_thread("blockIdx.y", 1) as column:',
+            f'            with T.launch_thread("threadIdx.x", {tile.threads}) as thread:',
+            "                tile: T.let = T.Cast('int64', block)",
+            "                nought: T.let = T.int32(0)",
+            *(f"                {line}" for line in body),
+        ]
+    )
 
 
 def _kept(dtype: str) -> str:
+    """A bool lies in memory as a byte."""
     return "uint8" if dtype == "bool" else dtype
 
 
-def _order(array: Array) -> tuple[int, int, str]:
-    """Weights, then scratch, then the caller's, in the order of the program."""
-    kind = {"constant": 0, "scratch": 1}.get(array.role, 2)
-    return kind, int(array.name.removeprefix("caller")) if kind == 2 else 0, array.name
+def _tile_of(array: Array, tile: Tile) -> str:
+    """Where a block's part of an array begins."""
+    return f"tile * T.int64({array.apart * tile.streams})"
 
 
-def parameters(program: Program, local: bool) -> tuple[str, ...]:
-    """What a kernel takes, in order: `weights`, `scratch`, or the name of a buffer of the caller."""
-    arrays = {array.name: (array, name) for name, array in arrays_of(program).items()}
-    kept = [pair for pair in arrays.values() if not (local and pair[0].role == "scratch")]
-    words = {"constant": "weights", "scratch": "scratch"}
-    return tuple(words.get(array.role, name) for array, name in sorted(kept, key=lambda p: _order(p[0])))
+def _weights_first(array: Array) -> tuple[bool, int, str]:
+    number = array.name.removeprefix("caller")
+    return array.apart > 0, int(number) if number.isdigit() else 0, array.name

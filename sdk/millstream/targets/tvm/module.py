@@ -64,19 +64,20 @@ def _built(function: ast.FunctionDef, callees: _Functions, words: Any) -> PrimFu
     with IRBuilder() as made, builder.prim_func(is_private=_is_private(function), s_tir=True):
         builder.func_name(function.name)
         for parameter in function.args.args:
-            names[parameter.arg] = builder.arg(parameter.arg, _handle(parameter))
+            names[parameter.arg] = builder.arg(parameter.arg, _taken(parameter))
         # The text comes from the printer beside this file, never from outside.
         exec(compile(program, f"<{function.name}>", "exec"), names)
     return cast("PrimFunc", made.get())
 
 
-def _handle(parameter: ast.arg) -> Any:
-    """T.handle, or with arguments T.handle(dtype, scope)."""
+def _taken(parameter: ast.arg) -> Any:
+    """A new T.handle, T.handle(dtype, scope) or T.int32."""
     from tvm.tirx.script import builder
 
-    annotation = parameter.annotation
-    arguments = annotation.args if isinstance(annotation, ast.Call) else []
-    return builder.handle(*(ast.literal_eval(argument) for argument in arguments))
+    kind = parameter.annotation
+    arguments = kind.args if isinstance(kind, ast.Call) else []
+    word = ast.unparse(kind.func if isinstance(kind, ast.Call) else kind or ast.Constant("T.handle"))
+    return getattr(builder, word.removeprefix("T."))(*map(ast.literal_eval, arguments))
 
 
 def _is_private(function: ast.FunctionDef) -> bool:
