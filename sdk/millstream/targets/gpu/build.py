@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from millstream.targets.tvm.module import module_of
-
+from millstream.errors import KernelsInvalid
 from millstream.targets.gpu.words import Words
+from millstream.targets.tvm.module import module_of
 
 if TYPE_CHECKING:
     from tvm.ir.transform import Pass
@@ -67,3 +67,48 @@ def _lowering() -> Pass:
             tirx.transform.LowerTVMBuiltin(),
         ]
     )
+
+
+_PRELUDE = """\
+/* The kernels of a step. Made by Millstream. */
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+typedef unsigned int uint;
+typedef unsigned short ushort;
+typedef unsigned char uchar;
+"""
+# Every product and sum rounds as written, but where the text itself fuses them.
+_NVRTC = ("--fmad=false", "--std=c++17")
+
+
+def without_prelude(source: str) -> str:
+    """CUDA C++ without the headers that TVM puts before it: NVIDIA's compiler needs none of them."""
+    return _PRELUDE + source[source.index('extern "C"') :]
+
+
+def cubin(source: str, arch: str) -> bytes:
+    """Machine code for one compute capability. Raises KernelsInvalid."""
+    from cuda.bindings import nvrtc
+
+    def ask(answer: tuple[Any, ...]) -> Any:
+        status, *results = answer
+        if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+            raise KernelsInvalid("the kernels cannot be compiled", where=arch, why=_log(nvrtc, program))
+        return results[0] if results else None
+
+    program = None
+    program = ask(nvrtc.nvrtcCreateProgram(source.encode(), b"step.cu", 0, [], []))
+    options = [option.encode() for option in (f"--gpu-architecture={arch}", *_NVRTC)]
+    ask(nvrtc.nvrtcCompileProgram(program, len(options), options))
+    code = b" " * ask(nvrtc.nvrtcGetCUBINSize(program))
+    ask(nvrtc.nvrtcGetCUBIN(program, code))
+    ask(nvrtc.nvrtcDestroyProgram(program))
+    return code
+
+
+def _log(nvrtc: Any, program: Any) -> str:
+    """What the compiler says."""
+    _, size = nvrtc.nvrtcGetProgramLogSize(program)
+    log = b" " * size
+    nvrtc.nvrtcGetProgramLog(program, log)
+    return log.decode(errors="replace").strip("\0 \n")
