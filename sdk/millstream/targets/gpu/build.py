@@ -76,9 +76,13 @@ typedef unsigned long long uint64_t;
 typedef unsigned int uint;
 typedef unsigned short ushort;
 typedef unsigned char uchar;
+#define CUDART_INF_F __int_as_float(0x7f800000)
+#define CUDART_NAN_F __int_as_float(0x7fffffff)
+#define CUDART_INF __longlong_as_double(0x7ff0000000000000LL)
+#define CUDART_NAN __longlong_as_double(0x7fffffffffffffffLL)
 """
 # Every product and sum rounds as written, but where the text itself fuses them.
-_NVRTC = ("--fmad=false", "--std=c++17")
+_NVRTC = ("--fmad=false", "--std=c++17", "--disable-warnings")
 
 
 def without_prelude(source: str) -> str:

@@ -20,8 +20,8 @@ from millstream_runtime.backends.gpu.layout import Launch, Way
 from millstream_runtime.occurrence import Shape, accesses, occurrence
 from millstream_runtime.program import Program, Stage, item_size
 
-#: Elements at whose multiples operands begin, so that vectors stay whole.
-_UNIT = 16
+#: Elements at whose multiples operands begin, which TVM must see to make whole vectors.
+_UNIT = 8
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def by_stages(program: Program, tile: Tile, scope: str) -> Printed:
                 kernel.columns,
                 kernel.shared_bytes if scope == "shared.dyn" else 0,
                 tuple(roles.get(buffer.role, buffer.name) for buffer, _ in places),
-                tuple(begin_of(buffer) + element for buffer, element in places),
+                tuple((begin_of(buffer) + element) // _UNIT for buffer, element in places),
             )
         )
     functions = tuple(kernel.function for kernel in printed.values())
@@ -94,7 +94,7 @@ def _single(name: str, shape: Shape, tile: Tile, scope: str) -> _Single:
     stage = _Formed.of(shape.stage, tile)
     apart = _apart(shape.stage)
     bases = {
-        operand.name: f"T.Cast('int64', from_{operand.name})"
+        operand.name: f"T.Cast('int64', from_{operand.name}) * T.int64({_UNIT})"
         + (f" + tile * T.int64({apart[operand.name] * tile.streams})" if apart[operand.name] else "")
         for operand in shape.operands
     }
