@@ -17,12 +17,15 @@ _MOST_THREADS, _MOST_STREAMS = 1024, 1024
 
 @dataclass(frozen=True)
 class Launch:
-    """A kernel, launched with `columns` blocks for each tile of streams and `shared_bytes` of shared memory.
+    """A kernel, launched for each tile of `streams` streams with `columns` blocks of `threads` threads, each
+    with `shared_bytes` of shared memory.
 
     It takes the arrays of those names, then the numbers.
     """
 
     kernel: str
+    streams: int
+    threads: int
     columns: int
     shared_bytes: int
     arrays: tuple[str, ...]
@@ -31,10 +34,9 @@ class Launch:
 
 @dataclass(frozen=True)
 class Way:
-    """A step as launches, one after the other, for tiles of `streams` streams and `threads` threads a block."""
+    """A step as launches, one after the other; the way to go for at least `least` streams."""
 
-    streams: int
-    threads: int
+    least: int
     launches: tuple[Launch, ...]
 
 
@@ -71,6 +73,8 @@ def _way(way: Mapping[str, Any]) -> Way:
     launches = tuple(
         Launch(
             each["kernel"],
+            each["streams"],
+            each["threads"],
             each["columns"],
             each["shared_bytes"],
             tuple(each["arrays"]),
@@ -78,7 +82,7 @@ def _way(way: Mapping[str, Any]) -> Way:
         )
         for each in way["launches"]
     )
-    return Way(way["streams"], way["threads"], launches)
+    return Way(way["least"], launches)
 
 
 def _check(layout: Layout) -> None:
@@ -90,8 +94,8 @@ def _check(layout: Layout) -> None:
         raise _invalid("sizes are missing, or a way to run the step", "")
     names = {WEIGHTS, SCRATCH, *(buffer.name for buffer in layout.callers)}
     for way in layout.ways:
-        if not _is_power(way.streams, _MOST_STREAMS) or not _is_power(way.threads, _MOST_THREADS):
-            raise _invalid("a tile makes no sense", f"{way.streams} streams, {way.threads} threads")
+        if not _is_size(way.least) or not way.launches:
+            raise _invalid("a way to run the step makes no sense", repr(way.least))
         for launch in way.launches:
             _check_launch(launch, names)
 
@@ -99,7 +103,8 @@ def _check(layout: Layout) -> None:
 def _check_launch(launch: Launch, names: Collection[str]) -> None:
     sizes = (launch.columns, launch.shared_bytes, *launch.numbers)
     known = isinstance(launch.kernel, str) and set(launch.arrays) <= set(names)
-    if not known or not all(map(_is_size, sizes)) or launch.columns < 1:
+    tile = _is_power(launch.streams, _MOST_STREAMS) and _is_power(launch.threads, _MOST_THREADS)
+    if not known or not tile or not all(map(_is_size, sizes)) or launch.columns < 1:
         raise _invalid("a launch makes no sense", repr(launch))
 
 

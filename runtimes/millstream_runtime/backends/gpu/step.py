@@ -63,14 +63,14 @@ class DeviceStep:
 
     def prepared(self, way: Way, streams: int, memory: Mapping[str, Memory]) -> Callable[[], None]:
         """One step of so many streams on that memory."""
-        held, tiles = {**memory, WEIGHTS: self._weights}, rows_of(way, streams) // way.streams
+        held, rows = {**memory, WEIGHTS: self._weights}, rows_of(way, streams)
         return self.device.prepared(
             [
                 Call(
                     launch.kernel,
-                    tiles,
+                    rows // launch.streams,
                     launch.columns,
-                    way.threads,
+                    launch.threads,
                     launch.shared_bytes,
                     tuple(held[name] for name in launch.arrays),
                     launch.numbers,
@@ -82,7 +82,8 @@ class DeviceStep:
 
 def rows_of(way: Way, streams: int) -> int:
     """Streams that there is memory for: whole tiles."""
-    return -(-streams // way.streams) * way.streams
+    tile = max(launch.streams for launch in way.launches)
+    return -(-streams // tile) * tile
 
 
 def way_for(layout: Layout, streams: int) -> Way:

@@ -20,7 +20,7 @@ _STREAMS = 8
 #: Sums of a thread that are worth more than a share in them.
 _WORTH = 16
 #: Parts of one sum, and terms that are worth a thread of their own.
-_MOST_PARTS, _FEWEST_TERMS = 8, 16
+_MOST_PARTS, _FEWEST_TERMS = 32, 32
 #: Threads that share a sum whose terms are neighbours: those of a warp.
 _MOST_NEIGHBOURS = 32
 
@@ -110,7 +110,7 @@ def _longest(stage: Stage) -> int:
 
 
 def _parts(extent: int) -> int:
-    return next((p for p in (8, 4, 2) if p <= _MOST_PARTS and extent % p == 0 and extent >= p * _FEWEST_TERMS), 1)
+    return next((p for p in (_MOST_PARTS, 16, 8, 4, 2) if extent % p == 0 and extent >= p * _FEWEST_TERMS), 1)
 
 
 def _power_of_two(extent: int, most: int) -> int:

@@ -1,88 +1,122 @@
-"""Kernels for a program printed as TVMScript, and how they are launched: the whole step in one, or stage by
-stage.
+"""Kernels for a program printed as TVMScript, and how they are launched: the whole step in one, or cut up.
 
 In a whole kernel every block of threads takes a tile of streams through all stages. Streams share nothing but
-weights, so no block waits for another, and scratch lies in the memory that the threads of a block share. Stage
-by stage, the work of few streams spreads over all of a device, and scratch lies in its memory; stages that
-differ only in where their buffers lie share one kernel.
+weights, so no block waits for another, and scratch lies in the memory that the threads of a block share.
+
+Cut up, each product with many weights is a kernel of its own, whose tiles are `wide` enough to read weights
+for many streams at once, or whose blocks spread over all of a device where streams are few; what lies between
+two of them is one kernel, with `narrow` tiles. Scratch then lies in the device's memory. Kernels that differ
+only in where their buffers lie are one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from millstream.targets.gpu.assembler import PARTS, ThreadAssembler
 from millstream.targets.gpu.forms import Form, Tile, form_of
-from millstream.targets.gpu.placing import Array, array_of, begin_of, of_streams, on_arrays, scratch_bytes
+from millstream.targets.gpu.placing import array_of, begin_of, of_streams, on_arrays, scratch_bytes
 from millstream.targets.gpu.stage import part_bytes, rounds, write_stage
-from millstream_runtime.backends.gpu.layout import Launch, Way
+from millstream_runtime.backends.gpu.layout import SCRATCH, WEIGHTS, Launch
+from millstream_runtime.lanes import loads
 from millstream_runtime.occurrence import Shape, accesses, occurrence
 from millstream_runtime.program import Program, Stage, item_size
 
 #: Elements at whose multiples operands begin, which TVM must see to make whole vectors.
 _UNIT = 8
+#: Products of one stream with weights that are worth a kernel of their own.
+_MANY_PRODUCTS = 8192
+#: Shared memory whose size is said at the launch, as TVM calls it.
+DYNAMIC = "shared.dyn"
 
 
 @dataclass(frozen=True)
 class Printed:
-    """The functions of kernels, and a way to run the step with them."""
+    """The functions of kernels, and the launches that make a step with them."""
 
     functions: tuple[str, ...]
-    way: Way
+    launches: tuple[Launch, ...]
 
 
 def whole(program: Program, tile: Tile, scope: str) -> Printed:
-    """The whole step for a tile of streams in one kernel. `scope` is shared memory as TVM calls it:
-    `shared.dyn` where its size is said at the launch, else `shared`."""
+    """The whole step for a tile of streams in one kernel. `scope` is shared memory: `DYNAMIC`, or `shared`
+    where its size is said in the kernel."""
     name = f"whole_{tile.streams}_{tile.threads}"
-    stages = [_Formed.of(of_streams(stage, program, tile.streams), tile) for stage in program.stages]
+    formed = [_Formed.of(of_streams(stage, program, tile.streams), tile) for stage in program.stages]
+    stages = [_Formed(on_arrays(each.stage, program), each.form) for each in formed]
     scratch = tile.streams * scratch_bytes(program)
-    meeting = _meeting(stages, tile)
+    size = scratch + _meeting(stages, tile)
     arrays = {array_of(buffer, program): buffer for buffer in program.buffers}
-    ordered = sorted((a for a, b in arrays.items() if b.role != "scratch"), key=_weights_first)
-    bases = {array.name: _tile_of(array, tile) for array in ordered if array.apart}
+    taken = {array: buffer for array, buffer in arrays.items() if buffer.role != "scratch"}
+    kept = {array: array.dtype for array, buffer in arrays.items() if buffer.role == "scratch"}
+    bases = {array.name: f"tile * T.int64({array.apart * tile.streams})" for array in taken if array.apart}
     write = ThreadAssembler(bases, scratch)
     for stage in stages:
-        _write_whole(_Formed(on_arrays(stage.stage, program), stage.form), tile, write)
-    kept = {array for array, buffer in arrays.items() if buffer.role == "scratch"}
-    views = [_view(array.name, scratch + meeting, array.dtype, scope) for array in sorted(kept, key=_weights_first)]
-    body = [*_memory(stages, scratch + meeting, scope, views), *write.lines]
-    text = _function(name, [(array.name, array.dtype) for array in ordered], (), tile, body)
-    names = tuple("weights" if not a.apart else arrays[a].name for a in ordered)
-    launch = Launch(name, 1, scratch + meeting if scope == "shared.dyn" else 0, names, ())
-    return Printed((text,), Way(tile.streams, tile.threads, (launch,)))
+        _write_all(stage, tile, write)
+    views = [_view(array.name, size, dtype, scope) for array, dtype in kept.items()]
+    body = [*_memory(stages, size, scope, views), *write.lines]
+    text = _function(name, [(array.name, array.dtype) for array in taken], (), tile, body, alone=False)
+    names = tuple(buffer.name if array.apart else WEIGHTS for array, buffer in taken.items())
+    shared_bytes = size if scope == DYNAMIC else 0
+    return Printed((text,), (Launch(name, tile.streams, tile.threads, 1, shared_bytes, names, ()),))
 
 
-def by_stages(program: Program, tile: Tile, scope: str) -> Printed:
-    """The step as one launch for each stage."""
+def cut_up(program: Program, wide: Tile, narrow: Tile, scope: str) -> Printed:
+    """The step as a kernel for each product with many weights, and one for all that lies between two."""
     buffers = {buffer.name: buffer for buffer in program.buffers}
-    printed: dict[Shape, _Single] = {}
+    printed: dict[tuple[Shape, Tile], _Kernel] = {}
     launches = []
-    for stage in program.stages:
-        found = occurrence(of_streams(stage, program, tile.streams), buffers, _UNIT)
-        if found.shape not in printed:
-            name = f"stage{len(printed)}_{tile.streams}_{tile.threads}"
-            printed[found.shape] = _single(name, found.shape, tile, scope)
-        kernel = printed[found.shape]
-        roles = {"constant": "weights", "scratch": "scratch"}
+    for stages in _groups(program):
+        tile = wide if _is_large(stages[0], program) else narrow
+        found = occurrence([of_streams(s, program, tile.streams) for s in stages], buffers, _UNIT)
+        key = (found.shape, tile)
+        if key not in printed:
+            printed[key] = _kernel(f"part{len(printed)}_{tile.streams}_{tile.threads}", *key, scope)
+        kernel = printed[key]
+        roles = {"constant": WEIGHTS, "scratch": SCRATCH}
         places = [(buffers[place.buffer], place.element) for place in found.places]
         launches.append(
             Launch(
                 kernel.name,
+                tile.streams,
+                tile.threads,
                 kernel.columns,
-                kernel.shared_bytes if scope == "shared.dyn" else 0,
+                kernel.shared_bytes if scope == DYNAMIC else 0,
                 tuple(roles.get(buffer.role, buffer.name) for buffer, _ in places),
                 tuple((begin_of(buffer) + element) // _UNIT for buffer, element in places),
             )
         )
-    functions = tuple(kernel.function for kernel in printed.values())
-    return Printed(functions, Way(tile.streams, tile.threads, tuple(launches)))
+    return Printed(tuple(kernel.function for kernel in printed.values()), tuple(launches))
+
+
+def _groups(program: Program) -> Iterator[list[Stage]]:
+    """The stages in order, those with many weights alone."""
+    group: list[Stage] = []
+    for stage in program.stages:
+        if _is_large(stage, program):
+            if group:
+                yield group
+            yield [stage]
+            group = []
+        else:
+            group.append(stage)
+    if group:
+        yield group
+
+
+def _is_large(stage: Stage, program: Program) -> bool:
+    """Whether a stage multiplies with many weights."""
+    constants = {buffer.name for buffer in program.role("constant")}
+    terms = loads(stage.reduction.operand) if stage.reduction else []
+    weights = any(load.access.buffer in constants for load in terms)
+    return weights and prod(stage.all_extents) >= _MANY_PRODUCTS
 
 
 @dataclass(frozen=True)
-class _Single:
-    """The kernel of one shape of stage; each of its rounds has a block of its own, a column."""
+class _Kernel:
+    """A printed kernel; `columns` blocks serve each tile of streams."""
 
     name: str
     columns: int
@@ -90,29 +124,34 @@ class _Single:
     function: str
 
 
-def _single(name: str, shape: Shape, tile: Tile, scope: str) -> _Single:
-    stage = _Formed.of(shape.stage, tile)
-    apart = _apart(shape.stage)
-    bases = {
-        operand.name: f"T.Cast('int64', from_{operand.name}) * T.int64({_UNIT})"
-        + (f" + tile * T.int64({apart[operand.name] * tile.streams})" if apart[operand.name] else "")
-        for operand in shape.operands
-    }
-    write = ThreadAssembler(bases, 0)
-    columns, meeting = rounds(stage.stage, stage.form, tile), _meeting([stage], tile)
-    write_stage(stage.stage, stage.form, tile, write, "column" if columns > 1 else "0")
-    body = [*_memory([stage], meeting, scope, []), *write.lines]
+def _kernel(name: str, shape: Shape, tile: Tile, scope: str) -> _Kernel:
+    """The kernel of one shape. Where that is a single stage, each of its rounds has a block of its own."""
+    stages = [_Formed.of(stage, tile) for stage in shape.stages]
+    apart = _apart(shape.stages)
+    write = ThreadAssembler({o.name: _begin(o.name, apart[o.name] * tile.streams) for o in shape.operands}, 0)
+    columns = rounds(stages[0].stage, stages[0].form, tile) if len(stages) == 1 else 1
+    if len(stages) == 1:
+        write_stage(stages[0].stage, stages[0].form, tile, write, "column" if columns > 1 else "0")
+    else:
+        for stage in stages:
+            _write_all(stage, tile, write)
+    size = _meeting(stages, tile)
+    body = [*_memory(stages, size, scope, []), *write.lines]
     arrays = [(operand.name, operand.dtype) for operand in shape.operands]
     numbers = [f"from_{operand.name}" for operand in shape.operands]
-    return _Single(name, columns, meeting, _function(name, arrays, numbers, tile, body))
+    text = _function(name, arrays, numbers, tile, body, alone=len(stages) == 1)
+    return _Kernel(name, columns, size, text)
 
 
-def _apart(stage: Stage) -> dict[str, int]:
+def _begin(operand: str, apart: int) -> str:
+    """Where a block's part of an operand begins."""
+    begin = f"T.Cast('int64', from_{operand}) * T.int64({_UNIT})"
+    return f"{begin} + tile * T.int64({apart})" if apart else begin
+
+
+def _apart(stages: Iterable[Stage]) -> Mapping[str, int]:
     """By operand: the elements from one stream to the next."""
-    found: dict[str, int] = {}
-    for access, _ in accesses(stage):
-        found[access.buffer] = access.strides[0]
-    return found
+    return {access.buffer: access.strides[0] for stage in stages for access, _ in accesses(stage)}
 
 
 @dataclass(frozen=True)
@@ -127,18 +166,17 @@ class _Formed:
         return cls(stage, form_of(stage, tile))
 
 
-def _write_whole(formed: _Formed, tile: Tile, write: ThreadAssembler) -> None:
+def _write_all(formed: _Formed, tile: Tile, write: ThreadAssembler) -> None:
     """All rounds of a stage, and the barrier behind it."""
     count = rounds(formed.stage, formed.form, tile)
     if count == 1:
         write_stage(formed.stage, formed.form, tile, write, "0")
-        write.barrier()
-        return
-    with write.loop(count) as running:
-        ((turn, _),) = running.terms
-        write_stage(formed.stage, formed.form, tile, write, turn)
-        if formed.form.shared:
-            write.barrier()
+    else:
+        with write.loop(count) as running:
+            ((turn, _),) = running.terms
+            write_stage(formed.stage, formed.form, tile, write, turn)
+            if formed.form.shared:
+                write.barrier()
     write.barrier()
 
 
@@ -164,16 +202,26 @@ def _view(name: str, size: int, dtype: str, scope: str) -> str:
 
 
 def _function(
-    name: str, arrays: Sequence[tuple[str, str]], numbers: Sequence[str], tile: Tile, body: Sequence[str]
+    name: str,
+    arrays: Sequence[tuple[str, str]],
+    numbers: Sequence[str],
+    tile: Tile,
+    body: Sequence[str],
+    alone: bool,
 ) -> str:
-    """A kernel that takes arrays, then numbers."""
+    """A kernel that takes arrays, then numbers.
+
+    The arrays of a stage that is `alone` share no memory. Over several stages they may: scratch is used
+    again.
+    """
     takes = [f'at_{array}: T.handle("{_kept(dtype)}", "global")' for array, dtype in arrays]
     takes += [f"{number}: T.int32" for number in numbers]
+    attributes = f'"global_symbol": "{name}", "calling_conv": 2, "tirx.noalias": {alone}'
     return "\n".join(
         [
             "@T.prim_func(s_tir=True)",
             f"def {name}({', '.join(takes)}):",
-            f'    T.func_attr({{"global_symbol": "{name}", "calling_conv": 2, "tirx.noalias": True}})',
+            f"    T.func_attr({{{attributes}}})",
             *(f'    {a} = T.decl_buffer((1,), "{_kept(dtype)}", data=at_{a})' for a, dtype in arrays),
             '    with T.launch_thread("blockIdx.x", 1) as block:',
             '        with T.launch_thread("blockIdx.y", 1) as column:',
@@ -188,13 +236,3 @@ def _function(
 def _kept(dtype: str) -> str:
     """A bool lies in memory as a byte."""
     return "uint8" if dtype == "bool" else dtype
-
-
-def _tile_of(array: Array, tile: Tile) -> str:
-    """Where a block's part of an array begins."""
-    return f"tile * T.int64({array.apart * tile.streams})"
-
-
-def _weights_first(array: Array) -> tuple[bool, int, str]:
-    number = array.name.removeprefix("caller")
-    return array.apart > 0, int(number) if number.isdigit() else 0, array.name
