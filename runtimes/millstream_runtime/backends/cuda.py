@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from millstream_runtime.backends.gpu import dlpack
+from millstream_runtime.backends.gpu.choosing import KERNELS
 from millstream_runtime.backends.gpu.device import Call
+from millstream_runtime.backends.gpu.dlpack import Given
 from millstream_runtime.backends.gpu.layout import Layout, load
 from millstream_runtime.backends.gpu.step import DeviceStep
-from millstream_runtime.errors import BackendRefused, MachineMismatch
+from millstream_runtime.errors import BackendRefused, MachineMismatch, WrongDtype
 from millstream_runtime.spec import ModelSpec, TargetSpec
 
 #: As NaN in any float, as in `arrays.aligned`.
@@ -38,6 +41,8 @@ def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Dev
 class CudaDevice:
     """The first device, with the kernels of a step; see `gpu.device.Device`."""
 
+    dlpack = (dlpack.CUDA, 0)
+
     def __init__(self, cubin: bytes, arch: str, layout: Layout) -> None:
         from cuda.bindings import driver
 
@@ -55,7 +60,7 @@ class CudaDevice:
             driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING), "no stream can be made"
         )
         module = self._ask(driver.cuModuleLoadData(cubin), "the kernels cannot be loaded")
-        shared: dict[str, int] = {}
+        shared: dict[str, int] = dict.fromkeys(KERNELS.values(), 0)
         for launch in (launch for way in layout.ways for launch in way.launches):
             shared[launch.kernel] = max(shared.get(launch.kernel, 0), launch.shared_bytes)
         self._kernels = {name: self._kernel(module, name, size) for name, size in shared.items()}
@@ -104,22 +109,40 @@ class CudaDevice:
         self._enter()
         self._ask(self._driver.cuMemFree(address), "memory cannot be given back")
 
-    def write(self, memory: CudaMemory, array: np.ndarray) -> None:
+    def write(self, memory: CudaMemory, array: np.ndarray, begin: int = 0) -> None:
         self._enter()
-        place, size = array.ctypes.data, array.nbytes
-        self._ask(self._driver.cuMemcpyHtoDAsync(memory.address, place, size, self.stream), "copying failed")
-        self.finish()
-
-    def read(self, array: np.ndarray, memory: CudaMemory) -> None:
-        self._enter()
-        place, size = array.ctypes.data, array.nbytes
-        self._ask(self._driver.cuMemcpyDtoHAsync(place, memory.address, size, self.stream), "copying failed")
-        self.finish()
-
-    def copy(self, target: CudaMemory, source: CudaMemory, size: int) -> None:
-        self._enter()
-        answer = self._driver.cuMemcpyDtoDAsync(target.address, source.address, size, self.stream)
+        place, target = array.ctypes.data, memory.address + begin
+        answer = self._driver.cuMemcpyHtoDAsync(target, place, array.nbytes, self.stream)
         self._ask(answer, "copying failed")
+        self.finish()
+
+    def read(self, array: np.ndarray, memory: CudaMemory, begin: int = 0) -> None:
+        self._enter()
+        place, source = array.ctypes.data, memory.address + begin
+        answer = self._driver.cuMemcpyDtoHAsync(place, source, array.nbytes, self.stream)
+        self._ask(answer, "copying failed")
+        self.finish()
+
+    def look(self, array: Any) -> Given:
+        self._enter()
+        given = dlpack.read(array, int(self.stream))
+        if given.device != self.dlpack or not given.is_contiguous:
+            raise WrongDtype(
+                f"frames on device {given.device}",
+                why="frames on a device are C-contiguous, on the device of the model",
+            )
+        return given
+
+    def take(self, memory: CudaMemory, given: Given) -> None:
+        self._enter()
+        size = int(np.prod(given.shape)) * np.dtype(given.dtype).itemsize
+        answer = self._driver.cuMemcpyDtoDAsync(memory.address, given.address, size, self.stream)
+        self._ask(answer, "copying failed")
+
+    def run(self, call: Call) -> None:
+        self._enter()
+        with self._lock:
+            self._launch(call)
 
     def prepared(self, calls: Sequence[Call]) -> Callable[[], None]:
         self._enter()

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from millstream_runtime.backends.gpu.device import Call
+from millstream_runtime.backends.gpu.dlpack import Given
 from millstream_runtime.backends.gpu.layout import load
 from millstream_runtime.backends.gpu.step import DeviceStep
-from millstream_runtime.errors import BackendRefused
+from millstream_runtime.errors import BackendRefused, WrongDtype
 from millstream_runtime.spec import ModelSpec, TargetSpec
 
 _POISON = np.uint8(255)
@@ -33,6 +34,9 @@ def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Dev
 class OpenclDevice:
     """The first device, graphics before others, with the kernels of a step; see `gpu.device.Device`."""
 
+    #: DLPack's number of OpenCL.
+    dlpack = (4, 0)
+
     def __init__(self, source: str) -> None:
         import pyopencl
 
@@ -51,16 +55,22 @@ class OpenclDevice:
         self._cl.enqueue_fill_buffer(self._queue, memory, _POISON, 0, max(size, 1))
         return memory
 
-    def write(self, memory: Any, array: np.ndarray) -> None:
+    def write(self, memory: Any, array: np.ndarray, begin: int = 0) -> None:
         if array.nbytes:
-            self._cl.enqueue_copy(self._queue, memory, array, is_blocking=True)
+            self._cl.enqueue_copy(self._queue, memory, array, dst_offset=begin, is_blocking=True)
 
-    def read(self, array: np.ndarray, memory: Any) -> None:
+    def read(self, array: np.ndarray, memory: Any, begin: int = 0) -> None:
         if array.nbytes:
-            self._cl.enqueue_copy(self._queue, array, memory, is_blocking=True)
+            self._cl.enqueue_copy(self._queue, array, memory, src_offset=begin, is_blocking=True)
 
-    def copy(self, target: Any, source: Any, size: int) -> None:
-        self._cl.enqueue_copy(self._queue, target, source, byte_count=size)
+    def look(self, array: Any) -> Given:
+        raise _elsewhere()
+
+    def take(self, memory: Any, given: Given) -> None:
+        raise _elsewhere()
+
+    def run(self, call: Call) -> None:
+        self.prepared([call])()
 
     def prepared(self, calls: Sequence[Call]) -> Callable[[], None]:
         ready = []
@@ -90,6 +100,10 @@ def first_device() -> Any:
     if not found:
         raise _nothing("no platform has one")
     return min(found, key=lambda device: device.type != pyopencl.device_type.GPU)
+
+
+def _elsewhere() -> WrongDtype:
+    return WrongDtype("frames on a device", why="OpenCL takes those of the host alone", fix="use NumPy")
 
 
 def _nothing(why: str) -> BackendRefused:

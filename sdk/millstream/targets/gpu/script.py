@@ -34,10 +34,12 @@ DYNAMIC = "shared.dyn"
 
 @dataclass(frozen=True)
 class Printed:
-    """The functions of kernels, and the launches that make a step with them."""
+    """The functions of kernels, the launches that make a step with them, and the most shared memory that a
+    block needs."""
 
     functions: tuple[str, ...]
     launches: tuple[Launch, ...]
+    shared_bytes: int
 
 
 def whole(program: Program, tile: Tile, scope: str) -> Printed:
@@ -60,7 +62,7 @@ def whole(program: Program, tile: Tile, scope: str) -> Printed:
     text = _function(name, [(array.name, array.dtype) for array in taken], (), tile, body, alone=False)
     names = tuple(buffer.name if array.apart else WEIGHTS for array, buffer in taken.items())
     shared_bytes = size if scope == DYNAMIC else 0
-    return Printed((text,), (Launch(name, tile.streams, tile.threads, 1, shared_bytes, names, ()),))
+    return Printed((text,), (Launch(name, tile.streams, tile.threads, 1, shared_bytes, names, ()),), size)
 
 
 def cut_up(program: Program, wide: Tile, narrow: Tile, scope: str) -> Printed:
@@ -88,7 +90,8 @@ def cut_up(program: Program, wide: Tile, narrow: Tile, scope: str) -> Printed:
                 tuple((begin_of(buffer) + element) // _UNIT for buffer, element in places),
             )
         )
-    return Printed(tuple(kernel.function for kernel in printed.values()), tuple(launches))
+    functions = tuple(kernel.function for kernel in printed.values())
+    return Printed(functions, tuple(launches), max(kernel.shared_bytes for kernel in printed.values()))
 
 
 def _groups(program: Program) -> Iterator[list[Stage]]:
