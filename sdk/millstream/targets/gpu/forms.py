@@ -21,6 +21,8 @@ _STREAMS = 8
 _WORTH = 16
 #: Parts of one sum, and terms that are worth a thread of their own.
 _MOST_PARTS, _FEWEST_TERMS = 32, 32
+#: Sums of neighbouring terms that a thread may have a part of.
+_ROWS = (8, 4, 2)
 #: Threads that share a sum whose terms are neighbours: those of a warp.
 _MOST_NEIGHBOURS = 32
 
@@ -37,10 +39,9 @@ class Tile:
 class Form:
     """How one stage is shared out.
 
-    A thread computes the points of `streams` streams and of `width` places along the last axis. Every sum is
-    cut into `parts` along `axis`, one of its own; where it is `shared`, each part has a thread, and
-    `neighbours` says that those of one sum stand side by side and take its terms by turns, `VECTOR` at a time
-    where these are `whole`.
+    A thread computes the points of `streams` streams and of `width` places along the last axis. Every sum is cut into `parts` along `axis`, one of its own; where it is `shared`, each
+    part has a thread, and `neighbours` says that those of one sum stand side by side and take its terms by
+    turns, `VECTOR` at a time where these are `whole`.
     """
 
     streams: int
@@ -63,21 +64,30 @@ def form_of(stage: Stage, tile: Tile) -> Form:
     terms = loads(reduction.operand) + (loads(reduction.kept.value) if reduction.kept else [])
     if last > 0 and _side_by_side(terms, last):
         return _register_tile(stage, tile, axis, wide and _in_vectors(terms, last))
-    contiguous = _side_by_side(terms, axis)
-    if not contiguous:
+    if not _side_by_side(terms, axis):
         return Form(1, 1, axis)
     extent = stage.all_extents[axis]
     whole = extent % VECTOR == 0 and _in_vectors(terms, axis) and _kept_whole(stage, axis)
     parts = _power_of_two(extent // VECTOR if whole else extent, _MOST_NEIGHBOURS)
-    return Form(1, 1, axis, parts, shared=parts > 1, neighbours=True, whole=whole)
+    form = Form(1, 1, axis, parts, shared=parts > 1, neighbours=True, whole=whole)
+    return replace(form, width=_rows(stage, tile, parts)) if form.shared and last > 0 else form
+
+
+def _rows(stage: Stage, tile: Tile, parts: int) -> int:
+    """Sums of neighbouring terms that a thread has a part of: as many as leave every thread something to do,
+    so that much is on its way from memory at once."""
+    points = tile.streams * _points(stage)
+    fits = (rows for rows in _ROWS if stage.extents[-1] % rows == 0)
+    return next((rows for rows in fits if points // rows * parts >= tile.threads), 1)
 
 
 def _register_tile(stage: Stage, tile: Tile, axis: int, wide: bool) -> Form:
     """Streams and places of one thread: as many as leave every thread something to do."""
     parts, most = _parts(stage.all_extents[axis]), _STREAMS if _shares_terms(stage) else 1
     streams = [s for s in (8, 4, 2, 1) if s <= min(tile.streams, most)]
-    sizes = ((s, w) for w in ((VECTOR, 1) if wide else (1,)) for s in streams)
-    tiles = [Form(s, w, axis, parts) for s, w in sorted(sizes, key=lambda each: -each[0] * each[1])]
+    widths = [w for w in (2 * VECTOR, VECTOR) if wide and stage.extents[-1] % w == 0] + [1]
+    sizes = sorted(((s, w) for w in widths for s in streams), key=lambda each: -each[0] * each[1])
+    tiles = [Form(s, w, axis, parts) for s, w in sizes]
 
     def threads(form: Form) -> int:
         return tile.streams // form.streams * _points(stage) // form.width
@@ -85,7 +95,8 @@ def _register_tile(stage: Stage, tile: Tile, axis: int, wide: bool) -> Form:
     for form in tiles:
         if form.streams * form.width >= _WORTH and threads(form) >= tile.threads:
             return form
-    shared = (replace(form, shared=parts > 1) for form in tiles if threads(form) * parts >= tile.threads)
+    narrow = [form for form in tiles if form.width <= VECTOR]
+    shared = (replace(form, shared=parts > 1) for form in narrow if threads(form) * parts >= tile.threads)
     return next(shared, replace(tiles[-1], shared=parts > 1))
 
 

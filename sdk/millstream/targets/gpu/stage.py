@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from millstream.targets.gpu.assembler import ThreadAssembler
 from millstream.targets.gpu.forms import VECTOR, Form, Tile, is_aligned, vectors
-from millstream_runtime.kernels.assembler import Index, Value
+from millstream_runtime.kernels.assembler import Address, Index, Value
 from millstream_runtime.kernels.point import Point
 from millstream_runtime.kernels.reductions import COMBINE
 from millstream_runtime.program import Access, Expression, Reduction, Stage, item_size, neutral
@@ -26,10 +26,7 @@ def part_bytes(stage: Stage, form: Form, tile: Tile) -> int:
     """Bytes of shared memory in which parts of sums meet."""
     if not form.shared or stage.reduction is None:
         return 0
-    size = item_size(stage.reduction.operand.dtype)
-    if form.neighbours:
-        return _at_once(form, tile) * (form.parts + 1) * size
-    return tile.threads * form.streams * form.width * size
+    return _apart(form, tile) * form.streams * form.width * item_size(stage.reduction.operand.dtype)
 
 
 def write_stage(stage: Stage, form: Form, tile: Tile, write: ThreadAssembler, turn: str) -> None:
@@ -51,6 +48,11 @@ def _items(stage: Stage, form: Form, tile: Tile) -> int:
 def _at_once(form: Form, tile: Tile) -> int:
     """Of those, how many a block takes in one round."""
     return tile.threads // form.parts if form.shared else tile.threads
+
+
+def _apart(form: Form, tile: Tile) -> int:
+    """Elements from the parts of one of a thread's sums to those of the next, in shared memory."""
+    return _at_once(form, tile) * (form.parts + 1) if form.neighbours else tile.threads
 
 
 class _Writer:
@@ -86,31 +88,35 @@ class _Writer:
             return None
         return f"{place} < {self.items}"
 
+    @property
+    def _near(self) -> int:
+        """Places that neighbouring threads take, before the same places of other streams are taken."""
+        lanes = self.stage.extents[-1] // self.form.width if self.outer > 1 else 1
+        return min(lanes & -lanes, _WARP)
+
     def _point(self, place: str) -> Point:
         """The first point of an item."""
-        form, extents = self.form, self.stage.extents
+        form, extents, near = self.form, self.stage.extents, self._near
         lanes = extents[-1] // form.width if self.outer > 1 else 1
-        # A warp takes neighbouring places, and the next warps the same places of other streams.
-        near = lanes & -lanes if lanes % _WARP else _WARP
-        near = min(near, _WARP)
         counts = [*extents[1:-1], lanes // near, self.tile.streams // form.streams, near]
         *others, far, stream, lane = self.write.split(place, counts)
         index = [stream.times(form.streams), *others]
         if self.outer > 1:
-            index.append((far.times(near) + lane).times(form.width))
+            # What a thread reads at once are vectors, one behind those of its neighbours.
+            index.append(far.times(near * form.width) + lane.times(min(form.width, self._vector)))
         inner = len(self.stage.all_extents) - self.outer
         return Point(self.write, (*index, *(Index() for _ in range(inner))))
 
-    def _tile(self, point: Point) -> Iterator[tuple[int, int, Point]]:
-        """The streams and the places of an item."""
-        for stream in range(self.form.streams):
-            own = point.at(0, point.index[0].plus(stream))
-            for lane in range(self.form.width):
-                yield stream, lane, self._lane(own, lane)
+    @property
+    def _vector(self) -> int:
+        """Places of an item that lie side by side."""
+        return 1 if self.form.neighbours else VECTOR
 
     def _lane(self, point: Point, lane: int) -> Point:
+        """One of the places of an item."""
         last = self.outer - 1
-        return point.at(last, point.index[last].plus(lane)) if last else point
+        vector, within = divmod(lane, self._vector)
+        return point.at(last, point.index[last].plus(vector * self._near * self._vector + within)) if last else point
 
     # Sums.
 
@@ -196,8 +202,7 @@ class _Writer:
         form = self.form
         for stream in range(form.streams):
             own = point.at(0, point.index[0].plus(stream))
-            if form.width > 1:
-                self._hold(self._terms(reduction), own, self.outer - 1)
+            self._hold_lanes(self._terms(reduction), own)
             self._hold_single(reduction, own)
             kept = self._keep(reduction, own)
             for lane in range(form.width):
@@ -215,6 +220,11 @@ class _Writer:
         """Read whole vectors along an axis."""
         for load in vectors(expressions, axis):
             self.write.hold(point.address(load.access, load.dtype), VECTOR)
+
+    def _hold_lanes(self, expressions: Sequence[Expression], point: Point) -> None:
+        """Read what the places of an item need, in whole vectors."""
+        for lane in range(0, self.form.width - 1, VECTOR):
+            self._hold(expressions, self._lane(point, lane), self.outer - 1)
 
     def _keep(self, reduction: Reduction, point: Point) -> list[Value | None]:
         """What the reduction keeps at the places of an item, stored, and its values."""
@@ -237,22 +247,29 @@ class _Writer:
         self.write.line(f"{total} = {_stored(joined, dtype)}")
 
     def _by_turns(self, reduction: Reduction, point: Point, part: Index, sums: str) -> None:
-        """Every `parts`th term, or vector of terms."""
+        """Every `parts`th term, or vector of terms, of every sum of the item."""
         form, width = self.form, VECTOR if self.form.whole else 1
         with self._repeated(self.stage.all_extents[form.axis] // (form.parts * width)) as running:
             place = running.times(form.parts * width) + part.times(width)
-            own = point.at(form.axis, place)
+            rows = [self._lane(point, row).at(form.axis, place) for row in range(form.width)]
             if form.whole:
-                self._hold(self._terms(reduction), own, form.axis)
-            steps = [own.at(form.axis, place.plus(step)) for step in range(width)]
-            values: list[Value | None] = [None] * width
-            if reduction.kept:
-                kept, dtype = reduction.kept, reduction.kept.value.dtype
-                found = [self._bound(step.value(kept.value), dtype) for step in steps]
-                self._put(kept.target, dtype, steps, found)
-                values = list(found)
-            for step, value in zip(steps, values, strict=True):
-                self._add(reduction, step, value, sums, 0)
+                for row in rows:
+                    self._hold(self._terms(reduction), row, form.axis)
+            for number, row in enumerate(rows):
+                self._take_vector(reduction, row, width, sums, number)
+
+    def _take_vector(self, reduction: Reduction, point: Point, width: int, sums: str, number: int) -> None:
+        """`width` neighbouring terms of one sum."""
+        axis, kept = self.form.axis, reduction.kept
+        steps = [point.at(axis, point.index[axis].plus(step)) for step in range(width)]
+        values: list[Value | None] = [None] * width
+        if kept:
+            dtype = kept.value.dtype
+            found = [self._bound(step.value(kept.value), dtype) for step in steps]
+            self._put(kept.target, dtype, steps, found)
+            values = list(found)
+        for step, value in zip(steps, values, strict=True):
+            self._add(reduction, step, value, sums, number)
 
     # Sums whose parts have a thread each.
 
@@ -267,9 +284,10 @@ class _Writer:
 
     def _meeting(self, item: str, part: str, number: int) -> str:
         """Where a part of a sum lies in shared memory: threads that write together hit different banks."""
+        begin = f" + {number * _apart(self.form, self.tile)}" if number else ""
         if self.form.neighbours:
-            return f"{item} * {self.form.parts + 1} + {part}"
-        return f"{part} * {self.at_once} + {item} + {number * self.tile.threads}"
+            return f"{item} * {self.form.parts + 1} + {part}{begin}"
+        return f"{part} * {self.at_once} + {item}{begin}"
 
     def _join(self, reduction: Reduction, turn: str) -> None:
         """The parts of every sum joined in their order, by as many threads as there are sums."""
@@ -293,21 +311,22 @@ class _Writer:
                 total = self._joined(reduction, item, which)
                 point = self._point(place)
                 if size > 1:
-                    stream, lane = write.split(which, [form.streams, form.width])
+                    vectors = -(-form.width // self._vector)
+                    counts = [form.streams, vectors, form.width // vectors]
+                    stream, vector, lane = write.split(which, counts)
                     point = point.at(0, point.index[0] + stream)
                     if self.outer > 1:
                         last = self.outer - 1
-                        point = point.at(last, point.index[last] + lane)
-                self._put(self.stage.target, self.stage.value.dtype, [point],
-                          [point.value(self.stage.value, total)])
+                        far = vector.times(self._near * self._vector)
+                        point = point.at(last, point.index[last] + far + lane)
+                value = point.value(self.stage.value, total)
+                self._put(self.stage.target, self.stage.value.dtype, [point], [value])
 
     def _joined(self, reduction: Reduction, item: str, which: str) -> Value:
         write, form, dtype = self.write, self.form, reduction.operand.dtype
-        if form.neighbours:
-            places = [f"{item} * {form.parts + 1} + {part}" for part in range(form.parts)]
-        else:
-            begin = write.bind(f"{which} * {self.tile.threads} + {item}", "int32")
-            places = [f"{begin} + {part * self.at_once}" for part in range(form.parts)]
+        step = (form.parts + 1, 1) if form.neighbours else (1, self.at_once)
+        begin = write.bind(f"{which} * {_apart(form, self.tile)} + {item} * {step[0]}", "int32")
+        places = [f"{begin} + {part * step[1]}" for part in range(form.parts)]
         total: Value = None
         for place in places:
             value = write.part(dtype, place)
@@ -323,8 +342,7 @@ class _Writer:
         form, value = self.form, self.stage.value
         for stream in range(form.streams):
             own = point.at(0, point.index[0].plus(stream))
-            if form.width > 1:
-                self._hold([value], own, self.outer - 1)
+            self._hold_lanes([value], own)
             lanes = [self._lane(own, lane) for lane in range(form.width)]
             values = [
                 self._bound(lane.value(value, result(stream, number)), value.dtype)
@@ -333,20 +351,23 @@ class _Writer:
             self._put(self.stage.target, value.dtype, lanes, values)
 
     def _put(self, target: Access, dtype: str, points: Sequence[Point], values: Sequence[Value]) -> None:
-        """Neighbouring values stored, at once where they may."""
-        first = points[0].address(target, dtype)
-        following = [points[0].address(target, dtype).index.plus(n) for n in range(len(points))]
-        together = all(
-            point.address(target, dtype).index == index
-            for point, index in zip(points, following, strict=True)
-        )
-        axis = next((a for a, stride in enumerate(target.strides) if stride == 1), -1)
-        whole = len(points) == VECTOR and together and axis >= 0 and is_aligned(target, axis)
-        if whole and dtype != "bool" and item_size(dtype) <= 4:
-            self.write.store_vector(first, values)
-            return
-        for point, value in zip(points, values, strict=True):
-            self.write.store(point.address(target, dtype), value)
+        """Values stored, as whole vectors where they may."""
+        for first in range(0, len(points), VECTOR):
+            some, stored = points[first : first + VECTOR], values[first : first + VECTOR]
+            addresses = [point.address(target, dtype) for point in some]
+            if dtype != "bool" and item_size(dtype) <= 4 and _is_vector(target, addresses):
+                self.write.store_vector(addresses[0], stored)
+                continue
+            for address, value in zip(addresses, stored, strict=True):
+                self.write.store(address, value)
+
+
+def _is_vector(target: Access, addresses: Sequence[Address]) -> bool:
+    """Whether these are a whole vector along an axis."""
+    first = addresses[0].index
+    follow = all(address.index == first.plus(n) for n, address in enumerate(addresses))
+    aligned = any(is_aligned(target, axis) for axis in range(len(target.strides)))
+    return len(addresses) == VECTOR and follow and aligned
 
 
 def _stored(value: Value, dtype: str) -> str:
