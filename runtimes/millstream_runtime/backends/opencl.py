@@ -89,6 +89,15 @@ class OpenclDevice:
         self._queue.finish()
 
 
+def has_device() -> bool:
+    """Whether this machine has a device; pyopencl is here."""
+    try:
+        first_device()
+    except BackendRefused:
+        return False
+    return True
+
+
 def first_device() -> Any:
     """The first device of this machine, graphics before others. Raises BackendRefused when there is none."""
     import pyopencl

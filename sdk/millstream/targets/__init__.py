@@ -102,6 +102,20 @@ _ALL = (
     Target("wasm32", "object", "a WebAssembly module with SIMD, and a kernel for C"),
     Target("wasm32-plain", "object", "a WebAssembly module without SIMD, and a kernel for C"),
     Target("web", "web", "WebAssembly with and without SIMD, and an ES module that streams it in a browser"),
+    *(
+        Target(f"cuda:{arch}", "cuda", f"kernels for many streams on {chips}")
+        for arch, chips in (
+            ("sm_75", "NVIDIA Turing"),
+            ("sm_80", "NVIDIA A100"),
+            ("sm_86", "NVIDIA Ampere, such as RTX 30"),
+            ("sm_87", "NVIDIA Jetson Orin"),
+            ("sm_89", "NVIDIA Ada, such as RTX 40"),
+            ("sm_90", "NVIDIA H100 and H200"),
+            ("sm_100", "NVIDIA B100 and B200"),
+            ("sm_120", "NVIDIA Blackwell, such as RTX 50"),
+        )
+    ),
+    Target("opencl", "opencl", "kernels for many streams on any device with OpenCL"),
     Target("c", "c", "C11 sources for any machine, without Python; proved here with the host's compiler"),
     Target("relax", "relax", "as cpu, for what it does not cover: TVM's own operators, one after the other"),
     Target("onnxruntime", "onnxruntime", "any machine with onnxruntime", reads_step=True),

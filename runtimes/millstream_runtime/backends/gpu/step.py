@@ -87,8 +87,9 @@ def rows_of(way: Way, streams: int) -> int:
 
 
 def way_for(layout: Layout, streams: int) -> Way:
-    """The way to step so many streams."""
-    return layout.ways[0]
+    """The way to step so many streams: of those for no more the one for most."""
+    fits = [way for way in layout.ways if way.least <= streams]
+    return max(fits, key=lambda way: way.least)
 
 
 def _bytes(buffer: Buffer) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from millstream.errors import KernelsInvalid
+from millstream.targets.gpu.script import DYNAMIC, STATIC
 from millstream.targets.gpu.words import Words
 from millstream.targets.tvm.module import module_of
 
@@ -23,7 +24,7 @@ def cuda_source(functions: Sequence[str], arch: str) -> str:
 
 def opencl_source(functions: Sequence[str]) -> str:
     """OpenCL C."""
-    text = _source(functions, {"kind": "opencl"})
+    text = _source(map(_sized, functions), {"kind": "opencl"})
     # TVM writes vectors as C++ does, and its barriers leave out what lies in the device's memory.
     text = _VECTOR_OF_CPP.sub(r"(\1\2)(", text)
     return text.replace("CLK_LOCAL_MEM_FENCE", "CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE")
@@ -31,10 +32,15 @@ def opencl_source(functions: Sequence[str]) -> str:
 
 def metal_source(functions: Sequence[str]) -> str:
     """The Metal shading language."""
-    return _source(functions, {"kind": "metal"})
+    return _source(map(_sized, functions), {"kind": "metal"})
 
 
-def _source(functions: Sequence[str], keys: dict[str, Any]) -> str:
+def _sized(function: str) -> str:
+    """The function with the size of its shared memory in it."""
+    return function.replace(f'"{DYNAMIC}"', f'"{STATIC}"')
+
+
+def _source(functions: Iterable[str], keys: dict[str, Any]) -> str:
     import tvm
 
     target = tvm.target.Target(keys)

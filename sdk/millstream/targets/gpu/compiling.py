@@ -19,6 +19,8 @@ TOLERANCE = Tolerance(
     absolute=1e-7,
     reason="float32 sums in another order and fused multiply-adds; exp, tanh and erf to a few ulp",
 )
+#: Tiles that every device has room for.
+_SMALLEST = (Tile(1, 256), Tile(1, 256))
 
 
 @dataclass(frozen=True)
@@ -38,25 +40,29 @@ class Kernels:
     weights: bytes
 
 
-def kernels(program: Program, weights: bytes, choices: Sequence[Choice], scope: str, shared: int) -> Kernels:
+def kernels(program: Program, weights: bytes, choices: Sequence[Choice], shared: int) -> Kernels:
     """A lowered program as kernels with no more than `shared` bytes of shared memory in a block.
 
-    A choice that asks for more is left out.
+    A choice that asks for more is left out; there is always a way for one stream.
     """
     filled = columns(program, weights)
     program = filled.program
     functions: dict[str, None] = dict.fromkeys(choosing.functions())
     ways = []
     for choice in choices:
-        printed = _printed(program, choice.tiles, scope)
+        printed = _printed(program, choice.tiles)
         if printed.shared_bytes <= shared:
             functions |= dict.fromkeys(printed.functions)
             ways.append(Way(choice.least, printed.launches))
+    if not any(way.least <= 1 for way in ways):
+        printed = cut_up(program, *_SMALLEST)
+        functions |= dict.fromkeys(printed.functions)
+        ways.append(Way(1, printed.launches))
     layout = Layout(program.callers, scratch_bytes(program), program.weight_bytes, tuple(ways))
     return Kernels(tuple(functions), dump(layout), filled.weights)
 
 
-def _printed(program: Program, tiles: tuple[Tile, ...], scope: str) -> Printed:
-    return whole(program, *tiles, scope) if len(tiles) == 1 else cut_up(program, *tiles, scope)
+def _printed(program: Program, tiles: tuple[Tile, ...]) -> Printed:
+    return whole(program, *tiles) if len(tiles) == 1 else cut_up(program, *tiles)
 
 

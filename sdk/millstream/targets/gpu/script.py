@@ -28,23 +28,25 @@ from millstream_runtime.program import Program, Stage, item_size
 _UNIT = 8
 #: Products of one stream with weights that are worth a kernel of their own.
 _MANY_PRODUCTS = 8192
-#: Shared memory whose size is said at the launch, as TVM calls it.
-DYNAMIC = "shared.dyn"
+#: Shared memory whose size is said at the launch, as TVM calls it; and where the kernel says it.
+DYNAMIC, STATIC = "shared.dyn", "shared"
 
 
 @dataclass(frozen=True)
 class Printed:
-    """The functions of kernels, the launches that make a step with them, and the most shared memory that a
-    block needs."""
+    """The functions of kernels, and the launches that make a step with them."""
 
     functions: tuple[str, ...]
     launches: tuple[Launch, ...]
-    shared_bytes: int
+
+    @property
+    def shared_bytes(self) -> int:
+        """The most shared memory that a block needs."""
+        return max(launch.shared_bytes for launch in self.launches)
 
 
-def whole(program: Program, tile: Tile, scope: str) -> Printed:
-    """The whole step for a tile of streams in one kernel. `scope` is shared memory: `DYNAMIC`, or `shared`
-    where its size is said in the kernel."""
+def whole(program: Program, tile: Tile) -> Printed:
+    """The whole step for a tile of streams in one kernel."""
     name = f"whole_{tile.streams}_{tile.threads}"
     formed = [_Formed.of(of_streams(stage, program, tile.streams), tile) for stage in program.stages]
     stages = [_Formed(on_arrays(each.stage, program), each.form) for each in formed]
@@ -57,15 +59,14 @@ def whole(program: Program, tile: Tile, scope: str) -> Printed:
     write = ThreadAssembler(bases, scratch)
     for stage in stages:
         _write_all(stage, tile, write)
-    views = [_view(array.name, size, dtype, scope) for array, dtype in kept.items()]
-    body = [*_memory(stages, size, scope, views), *write.lines]
+    views = [_view(array.name, size, dtype) for array, dtype in kept.items()]
+    body = [*_memory(stages, size, views), *write.lines]
     text = _function(name, [(array.name, array.dtype) for array in taken], (), tile, body, alone=False)
     names = tuple(buffer.name if array.apart else WEIGHTS for array, buffer in taken.items())
-    shared_bytes = size if scope == DYNAMIC else 0
-    return Printed((text,), (Launch(name, tile.streams, tile.threads, 1, shared_bytes, names, ()),), size)
+    return Printed((text,), (Launch(name, tile.streams, tile.threads, 1, size, names, ()),))
 
 
-def cut_up(program: Program, wide: Tile, narrow: Tile, scope: str) -> Printed:
+def cut_up(program: Program, wide: Tile, narrow: Tile) -> Printed:
     """The step as a kernel for each product with many weights, and one for all that lies between two."""
     buffers = {buffer.name: buffer for buffer in program.buffers}
     printed: dict[tuple[Shape, Tile], _Kernel] = {}
@@ -75,7 +76,7 @@ def cut_up(program: Program, wide: Tile, narrow: Tile, scope: str) -> Printed:
         found = occurrence([of_streams(s, program, tile.streams) for s in stages], buffers, _UNIT)
         key = (found.shape, tile)
         if key not in printed:
-            printed[key] = _kernel(f"part{len(printed)}_{tile.streams}_{tile.threads}", *key, scope)
+            printed[key] = _kernel(f"part{len(printed)}_{tile.streams}_{tile.threads}", *key)
         kernel = printed[key]
         roles = {"constant": WEIGHTS, "scratch": SCRATCH}
         places = [(buffers[place.buffer], place.element) for place in found.places]
@@ -85,13 +86,12 @@ def cut_up(program: Program, wide: Tile, narrow: Tile, scope: str) -> Printed:
                 tile.streams,
                 tile.threads,
                 kernel.columns,
-                kernel.shared_bytes if scope == DYNAMIC else 0,
+                kernel.shared_bytes,
                 tuple(roles.get(buffer.role, buffer.name) for buffer, _ in places),
                 tuple((begin_of(buffer) + element) // _UNIT for buffer, element in places),
             )
         )
-    functions = tuple(kernel.function for kernel in printed.values())
-    return Printed(functions, tuple(launches), max(kernel.shared_bytes for kernel in printed.values()))
+    return Printed(tuple(kernel.function for kernel in printed.values()), tuple(launches))
 
 
 def _groups(program: Program) -> Iterator[list[Stage]]:
@@ -127,7 +127,7 @@ class _Kernel:
     function: str
 
 
-def _kernel(name: str, shape: Shape, tile: Tile, scope: str) -> _Kernel:
+def _kernel(name: str, shape: Shape, tile: Tile) -> _Kernel:
     """The kernel of one shape. Where that is a single stage, each of its rounds has a block of its own."""
     stages = [_Formed.of(stage, tile) for stage in shape.stages]
     apart = _apart(shape.stages)
@@ -139,7 +139,7 @@ def _kernel(name: str, shape: Shape, tile: Tile, scope: str) -> _Kernel:
         for stage in stages:
             _write_all(stage, tile, write)
     size = _meeting(stages, tile)
-    body = [*_memory(stages, size, scope, []), *write.lines]
+    body = [*_memory(stages, size, []), *write.lines]
     arrays = [(operand.name, operand.dtype) for operand in shape.operands]
     numbers = [f"from_{operand.name}" for operand in shape.operands]
     text = _function(name, arrays, numbers, tile, body, alone=len(stages) == 1)
@@ -188,20 +188,20 @@ def _meeting(stages: Iterable[_Formed], tile: Tile) -> int:
     return max((part_bytes(formed.stage, formed.form, tile) for formed in stages), default=0)
 
 
-def _memory(stages: Iterable[_Formed], size: int, scope: str, views: Sequence[str]) -> Iterator[str]:
+def _memory(stages: Iterable[_Formed], size: int, views: Sequence[str]) -> Iterator[str]:
     """The memory that the threads of a block share, and its views."""
     if not size:
         return
-    yield f'shared = T.alloc_buffer(({size},), "uint8", scope="{scope}")'
+    yield f'shared = T.alloc_buffer(({size},), "uint8", scope="{DYNAMIC}")'
     yield from views
     reductions = [formed.stage.reduction for formed in stages if formed.form.shared]
     for dtype in sorted({reduction.operand.dtype for reduction in reductions if reduction}):
-        yield _view(f"{PARTS}_{dtype}", size, dtype, scope)
+        yield _view(f"{PARTS}_{dtype}", size, dtype)
 
 
-def _view(name: str, size: int, dtype: str, scope: str) -> str:
+def _view(name: str, size: int, dtype: str) -> str:
     count = size // item_size(dtype)
-    return f'{name} = T.decl_buffer(({count},), "{_kept(dtype)}", data=shared.data, scope="{scope}")'
+    return f'{name} = T.decl_buffer(({count},), "{_kept(dtype)}", data=shared.data, scope="{DYNAMIC}")'
 
 
 def _function(
