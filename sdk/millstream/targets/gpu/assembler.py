@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from millstream.targets.gpu.forms import VECTOR
 from millstream.targets.tvm.assembler import TextAssembler
 from millstream.targets.tvm.dots import PLAIN
 from millstream.targets.tvm.levels import Level
@@ -28,7 +29,7 @@ class ThreadAssembler(TextAssembler):
         super().__init__(_LEVEL, frozenset())
         self._bases = bases
         self._meeting = meeting
-        self._held: dict[_Place, list[tuple[int, int, str]]] = {}
+        self._held: dict[_Place, list[tuple[int, Sequence[str]]]] = {}
 
     def number(self, value: float | int | bool, dtype: str, width: int = 1) -> str:
         if not dtype.startswith("float") or value != 0:
@@ -53,6 +54,14 @@ class ThreadAssembler(TextAssembler):
             return
         with self.inside(f"with T.If({condition}):"), self.inside("with T.Then():"):
             yield
+
+    def least(self, index: Index, most: int) -> Index:
+        """An index, but no more than `most`."""
+        terms = [name if factor == 1 else f"{name} * {factor}" for name, factor in index.terms]
+        text = " + ".join([*terms, str(index.offset)])
+        # In whole vectors, which TVM must see.
+        number = self.bind(f"T.shift_right(T.min({text}, {most}), {VECTOR.bit_length() - 1})", "int32")
+        return Index(0, ((number, VECTOR),))
 
     def part(self, dtype: str, index: str) -> str:
         """The place of a part of a sum in shared memory."""
@@ -88,15 +97,29 @@ class ThreadAssembler(TextAssembler):
 
     def hold(self, address: Address, width: int) -> None:
         """Read an element, or `width` neighbours, once for all that is written before `holding` ends."""
-        if address.lookups or address.dtype == "bool" or item_size(address.dtype) > 4:
-            return
-        if self._kept(address) is None:
-            place = f"{address.operand}[{self._index(address, width)}]"
-            value = self.bind(place, address.dtype)
-            self._held.setdefault(_place(address), []).append((address.index.offset, width, value))
+        if is_holdable(address) and self._kept(address) is None:
+            value = self.bind(f"{address.operand}[{self._index(address, width)}]", address.dtype)
+            self.hold_as(address, [value] if width == 1 else _lanes(value, width))
+
+    def hold_as(self, address: Address, values: Sequence[str]) -> None:
+        """Neighbours from an address on have these values in all that is written before `holding` ends."""
+        self._held.setdefault(_place(address), []).append((address.index.offset, values))
+
+    def room(self, address: Address, width: int) -> list[str]:
+        """New variables for `width` neighbours."""
+        name = self.name()
+        self.line(f"{name} = T.alloc_buffer(({width},), '{address.dtype}')")
+        return [f"{name}[{lane}]" for lane in range(width)]
+
+    def fetch(self, address: Address, variables: Sequence[str]) -> None:
+        """Read neighbours from an address on into variables."""
+        width = len(variables)
+        vector = self.bind(f"{address.operand}[{self._index(address, width)}]", address.dtype)
+        for variable, value in zip(variables, _lanes(vector, width), strict=True):
+            self.line(f"{variable} = {value}")
 
     def load(self, address: Address, width: int = 1) -> str:
-        kept = None if address.lookups else self._kept(address)
+        kept = None if address.lookups or address.dtype == "bool" else self._kept(address)
         return kept if kept is not None else super().load(address, width)
 
     def store_vector(self, address: Address, values: Sequence[str]) -> None:
@@ -106,10 +129,10 @@ class ThreadAssembler(TextAssembler):
         self.line(f"{address.operand}[{self._index(address, len(values))}] = {vector}")
 
     def _kept(self, address: Address) -> str | None:
-        for offset, width, value in self._held.get(_place(address), ()):
+        for offset, values in self._held.get(_place(address), ()):
             lane = address.index.offset - offset
-            if 0 <= lane < width:
-                return value if width == 1 else f"T.Shuffle([{value}], [{lane}])"
+            if 0 <= lane < len(values):
+                return values[lane]
         return None
 
     def _place(self, address: Address, width: int) -> str:
@@ -124,6 +147,15 @@ class ThreadAssembler(TextAssembler):
         base = self._bases.get(address.operand)
         index = f"{base} + T.Cast('int64', {within})" if base else within
         return index if width == 1 else f"T.ramp({index}, 1, {width})"
+
+
+def is_holdable(address: Address) -> bool:
+    """Whether registers hold it, and vectors of it exist."""
+    return not address.lookups and address.dtype != "bool" and item_size(address.dtype) <= 4
+
+
+def _lanes(vector: str, width: int) -> list[str]:
+    return [f"T.Shuffle([{vector}], [{lane}])" for lane in range(width)]
 
 
 def _place(address: Address) -> _Place:

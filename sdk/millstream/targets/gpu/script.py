@@ -12,10 +12,11 @@ only in where their buffers lie are one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from millstream.targets.gpu.assembler import PARTS, ThreadAssembler
+from millstream.targets.gpu.barriers import barriers
 from millstream.targets.gpu.forms import Form, Tile, form_of
 from millstream.targets.gpu.placing import array_of, begin_of, of_streams, on_arrays, scratch_bytes
 from millstream.targets.gpu.stage import part_bytes, rounds, write_stage
@@ -57,8 +58,7 @@ def whole(program: Program, tile: Tile) -> Printed:
     kept = {array: array.dtype for array, buffer in arrays.items() if buffer.role == "scratch"}
     bases = {array.name: f"tile * T.int64({array.apart * tile.streams})" for array in taken if array.apart}
     write = ThreadAssembler(bases, scratch)
-    for stage in stages:
-        _write_all(stage, tile, write)
+    _write_all(stages, barriers(program.stages, program), tile, write)
     views = [_view(array.name, size, dtype) for array, dtype in kept.items()]
     body = [*_memory(stages, size, views), *write.lines]
     text = _function(name, [(array.name, array.dtype) for array in taken], (), tile, body, alone=False)
@@ -69,12 +69,12 @@ def whole(program: Program, tile: Tile) -> Printed:
 def cut_up(program: Program, wide: Tile, narrow: Tile) -> Printed:
     """The step as a kernel for each product with many weights, and one for all that lies between two."""
     buffers = {buffer.name: buffer for buffer in program.buffers}
-    printed: dict[tuple[Shape, Tile], _Kernel] = {}
+    printed: dict[tuple[Shape, tuple[bool, ...], Tile], _Kernel] = {}
     launches = []
     for stages in _groups(program):
-        tile = wide if _is_large(stages[0], program) else narrow
+        tile = _fitting(stages[0], program, wide) if _is_large(stages[0], program) else narrow
         found = occurrence([of_streams(s, program, tile.streams) for s in stages], buffers, _UNIT)
-        key = (found.shape, tile)
+        key = (found.shape, barriers(stages, program), tile)
         if key not in printed:
             printed[key] = _kernel(f"part{len(printed)}_{tile.streams}_{tile.threads}", *key)
         kernel = printed[key]
@@ -109,6 +109,14 @@ def _groups(program: Program) -> Iterator[list[Stage]]:
         yield group
 
 
+def _fitting(stage: Stage, program: Program, wide: Tile) -> Tile:
+    """A tile of as many streams with no more threads than have a whole sum to do, where that can be."""
+    own = of_streams(stage, program, wide.streams)
+    threads = [count for count in (256, 128, 64) if count <= wide.threads]
+    tiles = (replace(wide, threads=count) for count in threads)
+    return next((tile for tile in tiles if not form_of(own, tile).shared), wide)
+
+
 def _is_large(stage: Stage, program: Program) -> bool:
     """Whether a stage multiplies with many weights."""
     constants = {buffer.name for buffer in program.role("constant")}
@@ -127,7 +135,7 @@ class _Kernel:
     function: str
 
 
-def _kernel(name: str, shape: Shape, tile: Tile) -> _Kernel:
+def _kernel(name: str, shape: Shape, waits: Sequence[bool], tile: Tile) -> _Kernel:
     """The kernel of one shape. Where that is a single stage, each of its rounds has a block of its own."""
     stages = [_Formed.of(stage, tile) for stage in shape.stages]
     apart = _apart(shape.stages)
@@ -136,8 +144,7 @@ def _kernel(name: str, shape: Shape, tile: Tile) -> _Kernel:
     if len(stages) == 1:
         write_stage(stages[0].stage, stages[0].form, tile, write, "column" if columns > 1 else "0")
     else:
-        for stage in stages:
-            _write_all(stage, tile, write)
+        _write_all(stages, waits, tile, write)
     size = _meeting(stages, tile)
     body = [*_memory(stages, size, []), *write.lines]
     arrays = [(operand.name, operand.dtype) for operand in shape.operands]
@@ -169,18 +176,28 @@ class _Formed:
         return cls(stage, form_of(stage, tile))
 
 
-def _write_all(formed: _Formed, tile: Tile, write: ThreadAssembler) -> None:
-    """All rounds of a stage, and the barrier behind it."""
+def _write_all(stages: Sequence[_Formed], waits: Sequence[bool], tile: Tile, write: ThreadAssembler) -> None:
+    """All stages of a kernel; `waits` says where scratch asks for a barrier before one."""
+    met = False
+    for formed, wait in zip(stages, waits, strict=True):
+        # Parts of sums meet in the same place in every stage.
+        if wait or (formed.form.shared and met):
+            write.barrier()
+            met = False
+        met |= formed.form.shared
+        _write_rounds(formed, tile, write)
+
+
+def _write_rounds(formed: _Formed, tile: Tile, write: ThreadAssembler) -> None:
     count = rounds(formed.stage, formed.form, tile)
     if count == 1:
         write_stage(formed.stage, formed.form, tile, write, "0")
-    else:
-        with write.loop(count) as running:
-            ((turn, _),) = running.terms
-            write_stage(formed.stage, formed.form, tile, write, turn)
-            if formed.form.shared:
-                write.barrier()
-    write.barrier()
+        return
+    with write.loop(count) as running:
+        ((turn, _),) = running.terms
+        write_stage(formed.stage, formed.form, tile, write, turn)
+        if formed.form.shared:
+            write.barrier()
 
 
 def _meeting(stages: Iterable[_Formed], tile: Tile) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from millstream.targets.gpu.assembler import ThreadAssembler
+from millstream.targets.gpu.assembler import ThreadAssembler, is_holdable
 from millstream.targets.gpu.forms import VECTOR, Form, Tile, is_aligned, vectors
 from millstream_runtime.kernels.assembler import Address, Index, Value
 from millstream_runtime.kernels.point import Point
@@ -13,6 +13,8 @@ from millstream_runtime.kernels.reductions import COMBINE
 from millstream_runtime.program import Access, Expression, Reduction, Stage, item_size, neutral
 from millstream_runtime.lanes import loads
 
+#: For each vector of a chunk of terms its variables, for even chunks and for odd ones.
+_Chunks = tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]
 #: Threads side by side that read neighbouring places before the next streams' turn.
 _WARP = 32
 
@@ -124,11 +126,12 @@ class _Writer:
         """All parts of the sums of an item, one after the other."""
         form = self.form
         if form.parts == 1 or form.neighbours:
-            sums = self._part(reduction, point, Index())
+            sums = self._part(reduction, point, Index(), self._chunks(reduction, point, Index()))
             return lambda number: sums[number]
         dtype, totals = reduction.operand.dtype, self._array(reduction)
+        chunks = self._chunks(reduction, point, Index())
         with self.write.loop(form.parts) as running, self.write.holding():
-            sums = self._part(reduction, point, running)
+            sums = self._part(reduction, point, running, chunks)
             name, _ = running.terms[0]
             for number, value in enumerate(sums):
                 joined = self.write.call(COMBINE[reduction.kind], dtype, dtype, [f"{totals}[{number}]", value])
@@ -143,8 +146,10 @@ class _Writer:
         self.write.line(f"{name} = T.alloc_buffer(({size},), '{stored}')")
         return name
 
-    def _part(self, reduction: Reduction, point: Point, part: Index) -> list[Value]:
-        """One part of every sum of an item."""
+    def _part(
+        self, reduction: Reduction, point: Point, part: Index, chunks: _Chunks | None
+    ) -> list[Value]:
+        """One part of every sum of an item; `chunks` where its terms are read ahead."""
         write, form = self.write, self.form
         sums, dtype = self._array(reduction), reduction.operand.dtype
         size = form.streams * form.width
@@ -157,6 +162,8 @@ class _Writer:
         with self._nest(others, point) as term:
             if form.neighbours and form.parts > 1:
                 self._by_turns(reduction, term, part, sums)
+            elif chunks:
+                self._two_by_two(reduction, term, part, sums, chunks)
             else:
                 self._one_by_one(reduction, term, part, sums)
         if dtype == "bool":
@@ -193,6 +200,68 @@ class _Writer:
                     self._hold(self._terms(reduction), own, form.axis)
             for step in range(ahead):
                 self._take(reduction, point.at(form.axis, place.plus(step)), sums)
+
+    def _chunks(self, reduction: Reduction, point: Point, part: Index) -> _Chunks | None:
+        """Variables for the vectors of two chunks of `VECTOR` terms, the first chunk of a part read already.
+
+        None where chunks are not whole, or too few.
+        """
+        form, extent = self.form, self.stage.all_extents[self.form.axis] // self.form.parts
+        alone = len(self.stage.all_extents) == self.outer + 1 and reduction.kept is None
+        if form.neighbours or not alone or extent % (2 * VECTOR):
+            return None
+        first = point.at(form.axis, part.times(extent))
+        addresses = self._vectors(reduction, first)
+        even, odd = ([self.write.room(address, VECTOR) for address in addresses] for _ in range(2))
+        self._fetch(reduction, first, even)
+        return even, odd
+
+    def _two_by_two(
+        self, reduction: Reduction, point: Point, part: Index, sums: str, chunks: _Chunks
+    ) -> None:
+        """The terms of a part, two chunks at a time; while one is added up the next is on its way.
+
+        Behind the last chunk of a part the first of the next is read, or the last of all once more.
+        """
+        form, whole = self.form, self.stage.all_extents[self.form.axis]
+        extent, (even, odd) = whole // form.parts, chunks
+        with self._repeated(extent // (2 * VECTOR)) as running:
+            place = part.times(extent) + running.times(2 * VECTOR)
+            behind = point.at(form.axis, place.plus(VECTOR))
+            self._fetch(reduction, behind, odd)
+            self._take_held(reduction, point.at(form.axis, place), sums, even)
+            number = self.write.least(place.plus(2 * VECTOR), whole - VECTOR)
+            self._fetch(reduction, point.at(form.axis, number), even)
+            self._take_held(reduction, behind, sums, odd)
+
+    def _vectors(self, reduction: Reduction, point: Point) -> list[Address]:
+        """The vectors of a chunk from a point on: along the sum, and along the places."""
+        form, last, found = self.form, self.outer - 1, {}
+        for stream in range(form.streams):
+            own = point.at(0, point.index[0].plus(stream))
+            for load in vectors([reduction.operand], form.axis):
+                found[own.address(load.access, load.dtype)] = None
+            for step in range(VECTOR if form.width > 1 else 0):
+                place = own.at(form.axis, own.index[form.axis].plus(step))
+                for lane in range(0, form.width, VECTOR):
+                    for load in vectors([reduction.operand], last):
+                        found[self._lane(place, lane).address(load.access, load.dtype)] = None
+        return [address for address in found if is_holdable(address)]
+
+    def _fetch(self, reduction: Reduction, point: Point, variables: Sequence[Sequence[str]]) -> None:
+        for address, own in zip(self._vectors(reduction, point), variables, strict=True):
+            self.write.fetch(address, own)
+
+    def _take_held(
+        self, reduction: Reduction, point: Point, sums: str, variables: Sequence[Sequence[str]]
+    ) -> None:
+        """The terms of a chunk that is in variables."""
+        with self.write.holding():
+            for address, own in zip(self._vectors(reduction, point), variables, strict=True):
+                self.write.hold_as(address, own)
+            for step in range(VECTOR):
+                place = point.index[self.form.axis].plus(step)
+                self._take(reduction, point.at(self.form.axis, place), sums)
 
     def _terms(self, reduction: Reduction) -> list[Expression]:
         return [reduction.operand] + ([reduction.kept.value] if reduction.kept else [])
@@ -277,7 +346,9 @@ class _Writer:
         write, form, dtype = self.write, self.form, reduction.operand.dtype
         with write.when(self._exists(place, turn)), write.holding():
             index = Index(0, ((part, 1),))
-            for number, value in enumerate(self._part(reduction, self._point(place), index)):
+            point = self._point(place)
+            chunks = self._chunks(reduction, point, index)
+            for number, value in enumerate(self._part(reduction, point, index, chunks)):
                 write.line(f"{write.part(dtype, self._meeting(item, part, number))} = {_stored(value, dtype)}")
         write.barrier()
         self._join(reduction, turn)
