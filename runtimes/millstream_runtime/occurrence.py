@@ -1,8 +1,8 @@
 """Stages that differ only in where their buffers lie: what they do, and where each of them does it.
 
 Layers of a model repeat, so most stages of a program do the same to other memory. Cut into a shape and its
-places, a stage, or several that follow each other, is a function and a call of it: equal shapes are printed and
-compiled once.
+places, a stage, or several that follow each other, is a function and a call of it: equal shapes are printed
+and compiled once.
 """
 
 from __future__ import annotations

@@ -29,26 +29,32 @@ _PREFIX = "sm_"
 
 def missing() -> str:
     """The line that installs the binding of the driver, when it is not there."""
-    return "" if importlib.util.find_spec("cuda.bindings") else "pip install cuda-bindings"
+    found = importlib.util.find_spec("cuda") and importlib.util.find_spec("cuda.bindings")
+    return "" if found else "pip install cuda-bindings"
 
 
 def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> DeviceStep:
     """Open the step on the first device. Raises MachineMismatch, BackendRefused, PlanInvalid."""
     layout = load(files["layout.json"])
-    return DeviceStep(CudaDevice(files["step.cubin"], target.machine.arch, layout), layout, files["weights.bin"])
+    return DeviceStep(
+        CudaDevice(files["step.cubin"], target.machine.arch, layout), layout, files["weights.bin"]
+    )
 
 
 class CudaDevice:
     """The first device, with the kernels of a step; see `gpu.device.Device`."""
 
-    dlpack = (dlpack.CUDA, 0)
+    dlpack: tuple[int, int] = (dlpack.CUDA, 0)
 
     def __init__(self, cubin: bytes, arch: str, layout: Layout) -> None:
-        from cuda.bindings import driver
+        from cuda.bindings import driver  # pyright: ignore[reportAttributeAccessIssue]
 
         self._driver = driver
         self._lock = threading.Lock()
-        self._ask(driver.cuInit(0), "the driver cannot be started")
+        try:
+            self._ask(driver.cuInit(0), "the driver cannot be started")
+        except RuntimeError as error:  # so says the binding where there is no driver at all
+            raise BackendRefused("there is no driver", where="CUDA", why=str(error)) from error
         number = self._ask(driver.cuDeviceGet(0), "there is no device")
         self.name = self._ask(driver.cuDeviceGetName(100, number), "the device has no name")
         self.name = self.name.split(b"\0")[0].decode()
@@ -69,7 +75,9 @@ class CudaDevice:
         driver = self._driver
         kernel = self._ask(driver.cuModuleGetFunction(module, name.encode()), f"there is no kernel {name}")
         attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        self._ask(driver.cuFuncSetAttribute(kernel, attribute, shared_bytes), "shared memory does not suffice")
+        self._ask(
+            driver.cuFuncSetAttribute(kernel, attribute, shared_bytes), "shared memory does not suffice"
+        )
         return kernel
 
     def _check(self, number: Any, arch: str) -> None:
@@ -85,7 +93,7 @@ class CudaDevice:
             raise MachineMismatch(
                 "this target was compiled for another GPU",
                 why=f"it wants {arch}, and {self.name} is sm_{here[0]}{here[1]}",
-                fix=f"export with the target cuda:sm_{here[0]}{here[1]}",
+                fix="export with the target of its generation; `millstream targets` lists them",
             )
 
     def _ask(self, answer: tuple[Any, ...], what: str) -> Any:
@@ -101,7 +109,9 @@ class CudaDevice:
     def allocate(self, size: int) -> CudaMemory:
         self._enter()
         address = int(self._ask(self._driver.cuMemAlloc(max(size, 1)), f"no {size} bytes are free"))
-        self._ask(self._driver.cuMemsetD8Async(address, _POISON, size, self.stream), "memory cannot be filled")
+        self._ask(
+            self._driver.cuMemsetD8Async(address, _POISON, size, self.stream), "memory cannot be filled"
+        )
         return CudaMemory(self, address, size)
 
     def free(self, address: int) -> None:

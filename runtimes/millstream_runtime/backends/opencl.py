@@ -1,4 +1,4 @@
-"""Run half for OpenCL: kernels in `step.cl`, built where they are first opened, for any device that has it."""
+"""Run half for OpenCL: kernels in `step.cl`, built where they are first opened, for any device with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from millstream_runtime.backends.gpu.step import DeviceStep
 from millstream_runtime.errors import BackendRefused, WrongDtype
 from millstream_runtime.spec import ModelSpec, TargetSpec
 
-_POISON = np.uint8(255)
+_POISON = np.array(255, np.uint8)
 #: Division and square roots as everywhere else.
 _OPTIONS = ["-cl-fp32-correctly-rounded-divide-sqrt"]
 
@@ -35,7 +35,7 @@ class OpenclDevice:
     """The first device, graphics before others, with the kernels of a step; see `gpu.device.Device`."""
 
     #: DLPack's number of OpenCL.
-    dlpack = (4, 0)
+    dlpack: tuple[int, int] = (4, 0)
 
     def __init__(self, source: str) -> None:
         import pyopencl
@@ -79,7 +79,7 @@ class OpenclDevice:
             kernel.set_args(*call.memory, *map(np.int32, call.numbers))
             ready.append((kernel, (call.blocks * call.threads, call.columns), (call.threads, 1)))
 
-        def run() -> None:
+        def run(held: object = calls) -> None:  # a kernel keeps no memory alive
             for kernel, points, block in ready:
                 self._cl.enqueue_nd_range_kernel(self._queue, kernel, points, block)
 
@@ -117,5 +117,7 @@ def _elsewhere() -> WrongDtype:
 
 def _nothing(why: str) -> BackendRefused:
     return BackendRefused(
-        "there is no OpenCL device", why=why, fix="install its driver, or apt install pocl-opencl-icd for the CPU"
+        "there is no OpenCL device",
+        why=why,
+        fix="install its driver, or apt install pocl-opencl-icd for the CPU",
     )

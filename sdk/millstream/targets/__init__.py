@@ -103,16 +103,13 @@ _ALL = (
     Target("wasm32-plain", "object", "a WebAssembly module without SIMD, and a kernel for C"),
     Target("web", "web", "WebAssembly with and without SIMD, and an ES module that streams it in a browser"),
     *(
-        Target(f"cuda:{arch}", "cuda", f"kernels for many streams on {chips}")
+        Target(f"cuda-{arch}", "cuda", f"kernels for many streams on {chips}")
         for arch, chips in (
             ("sm_75", "NVIDIA Turing"),
-            ("sm_80", "NVIDIA A100"),
-            ("sm_86", "NVIDIA Ampere, such as RTX 30"),
-            ("sm_87", "NVIDIA Jetson Orin"),
-            ("sm_89", "NVIDIA Ada, such as RTX 40"),
+            ("sm_80", "NVIDIA Ampere and Ada, from A100 and RTX 30 to RTX 40 and Jetson Orin"),
             ("sm_90", "NVIDIA H100 and H200"),
             ("sm_100", "NVIDIA B100 and B200"),
-            ("sm_120", "NVIDIA Blackwell, such as RTX 50"),
+            ("sm_120", "NVIDIA RTX 50"),
         )
     ),
     Target("opencl", "opencl", "kernels for many streams on any device with OpenCL"),
@@ -124,7 +121,8 @@ TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}
 
 
 def target(name: str) -> Target:
-    """The target of that name. Raises UnknownTarget naming those that exist."""
+    """The target of that name; `cuda:sm_90` is `cuda-sm_90`. Raises UnknownTarget naming those that exist."""
+    name = name.replace(":", "-")
     if name not in TARGETS:
         raise UnknownTarget(f"no target is called {name!r}", fix="use one of " + ", ".join(TARGETS))
     return TARGETS[name]

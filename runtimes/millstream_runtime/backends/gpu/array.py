@@ -11,8 +11,10 @@ from millstream_runtime.backends.gpu.device import Device, Memory
 
 
 class DeviceArray:
-    """A C-contiguous array that a pool owns. `torch.from_dlpack`, `cupy.from_dlpack` and others take it without
-    a copy; `numpy` copies it to the host."""
+    """A C-contiguous array that a pool owns.
+
+    `torch.from_dlpack`, `cupy.from_dlpack` and others take it without a copy; `numpy` copies it to the host.
+    """
 
     def __init__(self, device: Device, memory: Memory, shape: tuple[int, ...], dtype: str) -> None:
         self._device, self._memory = device, memory

@@ -1,7 +1,7 @@
 """The kernels that copy some rows of an array: those of a pool that stand still, or begin again.
 
-They take a mask (uint8, one for each row), a source and a target, the elements of a row, and how many elements
-lie between two rows of the source: none where one row stands for all.
+They take a mask (uint8, one for each row), a source and a target, the elements of a row, and how many
+elements lie between two rows of the source: none where one row stands for all.
 """
 
 from __future__ import annotations

@@ -90,7 +90,11 @@ def _check(layout: Layout) -> None:
         known = buffer.role in CALLER_ROLES and buffer.dtype in DTYPES and isinstance(buffer.name, str)
         if not known or not _is_size(buffer.size):
             raise _invalid("a buffer makes no sense", repr(buffer))
-    if not any(way.least <= 1 for way in layout.ways) or not _is_size(layout.scratch_bytes) or not _is_size(layout.weight_bytes):
+    if (
+        not any(way.least <= 1 for way in layout.ways)
+        or not _is_size(layout.scratch_bytes)
+        or not _is_size(layout.weight_bytes)
+    ):
         raise _invalid("sizes are missing, or a way to run the step for one stream", "")
     names = {WEIGHTS, SCRATCH, *(buffer.name for buffer in layout.callers)}
     for way in layout.ways:

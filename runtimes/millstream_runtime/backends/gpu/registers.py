@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from millstream_runtime.backends.gpu.array import DeviceArray
-from millstream_runtime.backends.gpu.device import Call, Memory
 from millstream_runtime.backends.gpu.choosing import THREADS, kernel_for
+from millstream_runtime.backends.gpu.device import Call, Memory
 from millstream_runtime.backends.gpu.step import DeviceStep, way_for
 from millstream_runtime.core import Core
 from millstream_runtime.program import Buffer, item_size
@@ -19,8 +19,8 @@ from millstream_runtime.registers import aligned
 class DeviceRegisters:
     """As `millstream_runtime.registers.Registers`, but that states lie on the device.
 
-    `inputs` are arrays of the host that `tick` takes; a row of frames that lies on the device already is given
-    to `put` instead. `fetch` brings the outputs into `outputs`, arrays of the host.
+    `inputs` are arrays of the host that `tick` takes; frames that lie on the device already are given to
+    `put` instead. `fetch` brings the outputs into `outputs`, arrays of the host.
     """
 
     def __init__(self, core: Core, step: DeviceStep, batch: int) -> None:
@@ -64,8 +64,10 @@ class DeviceRegisters:
         return not isinstance(frame, np.ndarray) and hasattr(frame, "__dlpack__")
 
     def put(self, number: int, frame: Any, admit: Callable[[tuple[int, ...], str], None]) -> None:
-        """Take the frames of one input from an array on the device; `admit` is called with its shape and dtype
-        and raises when they are wrong."""
+        """Take the frames of one input from an array on the device.
+
+        `admit` is called with its shape and dtype, and raises when they are wrong.
+        """
         given = self._step.device.look(frame)
         admit(given.shape, given.dtype)
         self._step.device.take(self._memory[self._given[number].name], given)

@@ -13,7 +13,7 @@ from millstream_runtime.program import Buffer, item_size
 
 
 class DeviceStep:
-    """An opened step; see `backends.Step`. Raises PlanInvalid when the weights do not belong to the layout."""
+    """An opened step; see `backends.Step`. Raises PlanInvalid when weights and layout do not fit."""
 
     chunks = None
 

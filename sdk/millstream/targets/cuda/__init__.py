@@ -1,8 +1,8 @@
 """Compile half of the CUDA backend: the step as kernels for one generation of NVIDIA's GPUs.
 
-The host needs NVIDIA's compiler (a wheel) and no GPU. Files: `step.cubin`, machine code; `weights.bin`, packed
-for these kernels; `layout.json`, the launches of a step; and `step.cl`, the same kernels in OpenCL C, by which
-hosts without such a GPU prove them.
+The host needs NVIDIA's compiler (a wheel) and no GPU. Files: `step.cubin`, machine code; `weights.bin`,
+packed for these kernels; `layout.json`, the launches of a step; and `step.cl`, the same kernels in OpenCL C,
+by which hosts without such a GPU prove them.
 """
 
 from __future__ import annotations
@@ -26,21 +26,18 @@ from millstream_runtime.errors import BackendError
 from millstream_runtime.program import Program, state_bytes
 from millstream_runtime.spec import Machine, Memory, ModelSpec, TargetSpec
 
-PREFIX = "cuda:"
-#: Shared memory that a block may have, by compute capability.
+_PREFIX = "cuda-"
+#: Shared memory that a block may have on every GPU that runs code for a compute capability.
 _SHARED_BYTES = {
     "sm_75": 64 << 10,
-    "sm_80": 163 << 10,
-    "sm_86": 99 << 10,
-    "sm_87": 163 << 10,
-    "sm_89": 99 << 10,
+    "sm_80": 99 << 10,
     "sm_90": 227 << 10,
     "sm_100": 227 << 10,
     "sm_120": 99 << 10,
 }
 #: Bytes of weights that one block reads in tens of microseconds.
 _FOR_ONE_BLOCK = 8 << 20
-_INSTALL = "pip install 'millstream[cuda]'"
+_INSTALL = "pip install 'millstream[cuda-host]'"
 
 
 def missing(target: Target) -> tuple[str, ...]:
@@ -49,7 +46,7 @@ def missing(target: Target) -> tuple[str, ...]:
 
 
 def _missing_to_compile() -> tuple[str, ...]:
-    found = importlib.util.find_spec("cuda") and importlib.util.find_spec("cuda.bindings")
+    found = not cuda.missing() and importlib.util.find_spec("nvidia.cu13")
     return (*missing_tvm(), *(() if found else (_INSTALL,)))
 
 
@@ -61,7 +58,7 @@ def gaps(graph: StepGraph, target: Target) -> list[Gap]:
 def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
     """The four files. Raises ToolMissing, KernelsInvalid."""
     lowered = lower.lower(graph)
-    return compile_program(lowered.program, lowered.weights, target.name.removeprefix(PREFIX))
+    return compile_program(lowered.program, lowered.weights, target.name.removeprefix(_PREFIX))
 
 
 def compile_program(program: Program, weights: bytes, arch: str) -> Compiled:
@@ -84,13 +81,18 @@ def compile_program(program: Program, weights: bytes, arch: str) -> Compiled:
 
 
 def _choices(program: Program) -> tuple[Choice, ...]:
-    """Few streams go whole through a block each while it reads the weights fast enough by itself."""
-    wide = Tile(64, 256)
+    """As measured on an H100 (`benchmarks/gpu_streams.py`).
+
+    Few streams go whole through a block each, where one block reads the weights fast enough by itself.
+    """
+    narrow = Tile(1, 256)
     if program.weight_bytes <= _FOR_ONE_BLOCK:
-        few = (Choice(1, (Tile(1, 512),)), Choice(256, (Tile(2, 512),)), Choice(512, (Tile(4, 512),)))
-    else:
-        few = (Choice(1, (Tile(1, 256), Tile(1, 512))), Choice(256, (Tile(16, 256), Tile(1, 256))))
-    return (*few, Choice(4096, (wide, Tile(1, 256))))
+        return (
+            Choice(1, (narrow,)),
+            Choice(512, (Tile(8, 512),)),
+            Choice(4096, (Tile(64, 128), narrow)),
+        )
+    return (Choice(1, (narrow, Tile(1, 1024))), Choice(4096, (Tile(32, 256), narrow)))
 
 
 def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Step:

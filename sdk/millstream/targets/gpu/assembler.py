@@ -161,5 +161,3 @@ def _lanes(vector: str, width: int) -> list[str]:
 def _place(address: Address) -> _Place:
     """What two addresses have in common whose distance is known."""
     return (address.operand, tuple(sorted(address.index.terms)))
-
-

@@ -43,14 +43,15 @@ def _sized(function: str) -> str:
 def _source(functions: Iterable[str], keys: dict[str, Any]) -> str:
     import tvm
 
-    target = tvm.target.Target(keys)
+    target, kind = tvm.target.Target(keys), keys["kind"]
     lines = ["class Module:"] + [f"    {line}" for text in functions for line in text.split("\n")]
+    module: Any = module_of("\n".join(lines), Words(chooses=kind != "opencl"))
     order = ["blockIdx.x", "blockIdx.y", "threadIdx.x"]
     kernels = {
         name: function.with_attr("target", target).with_attr("tirx.kernel_launch_params", order)
-        for name, function in module_of("\n".join(lines), Words()).functions.items()
+        for name, function in module.functions.items()
     }
-    build = tvm.get_global_func(f"target.build.{target.kind.name}")
+    build = tvm.get_global_func(f"target.build.{kind}")
     return str(build(_lowering()(tvm.IRModule(kernels)), target).inspect_source())
 
 
@@ -98,7 +99,7 @@ def without_prelude(source: str) -> str:
 
 def cubin(source: str, arch: str) -> bytes:
     """Machine code for one compute capability. Raises KernelsInvalid."""
-    from cuda.bindings import nvrtc
+    from cuda.bindings import nvrtc  # pyright: ignore[reportAttributeAccessIssue]
 
     def ask(answer: tuple[Any, ...]) -> Any:
         status, *results = answer

@@ -16,7 +16,9 @@ def _function(name: str, dtype: str) -> str:
     handles = [f'at_{array}: T.handle("{kind}", "global")' for array, kind in _arrays(dtype)]
     lines = ["@T.prim_func(s_tir=True)", f"def {name}({', '.join(handles)}, size: T.int32, apart: T.int32):"]
     lines.append(f'    T.func_attr({{"global_symbol": "{name}", "calling_conv": 2, "tirx.noalias": True}})')
-    lines += [f'    {array} = T.decl_buffer((1,), "{kind}", data=at_{array})' for array, kind in _arrays(dtype)]
+    lines += [
+        f'    {array} = T.decl_buffer((1,), "{kind}", data=at_{array})' for array, kind in _arrays(dtype)
+    ]
     return "\n".join(
         [
             *lines,

@@ -64,5 +64,3 @@ def kernels(program: Program, weights: bytes, choices: Sequence[Choice], shared:
 
 def _printed(program: Program, tiles: tuple[Tile, ...]) -> Printed:
     return whole(program, *tiles) if len(tiles) == 1 else cut_up(program, *tiles)
-
-

@@ -39,9 +39,10 @@ class Tile:
 class Form:
     """How one stage is shared out.
 
-    A thread computes the points of `streams` streams and of `width` places along the last axis. Every sum is cut into `parts` along `axis`, one of its own; where it is `shared`, each
-    part has a thread, and `neighbours` says that those of one sum stand side by side and take its terms by
-    turns, `VECTOR` at a time where these are `whole`.
+    A thread computes the points of `streams` streams and of `width` places along the last axis. Every sum is
+    cut into `parts` along `axis`, one of its own; where it is `shared`, each part has a thread, and
+    `neighbours` says that those of one sum stand side by side and take its terms by turns, `VECTOR` at a time
+    where these are `whole`.
     """
 
     streams: int

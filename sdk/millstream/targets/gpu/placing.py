@@ -30,7 +30,9 @@ def array_of(buffer: Buffer, program: Program) -> Array:
     if buffer.role == "constant":
         return Array(f"weights_{buffer.dtype}", buffer.dtype, 0)
     if buffer.role == "scratch":
-        return Array(f"scratch_{buffer.dtype}", buffer.dtype, scratch_bytes(program) // item_size(buffer.dtype))
+        return Array(
+            f"scratch_{buffer.dtype}", buffer.dtype, scratch_bytes(program) // item_size(buffer.dtype)
+        )
     return Array(f"caller{program.callers.index(buffer)}", buffer.dtype, buffer.size)
 
 

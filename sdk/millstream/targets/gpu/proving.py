@@ -1,4 +1,4 @@
-"""Kernels for devices that this host lacks, proved as OpenCL: the same functions, printed for what is here."""
+"""Kernels for devices that this host lacks, proved as OpenCL: the same functions, for what is here."""
 
 from __future__ import annotations
 
@@ -22,4 +22,6 @@ def missing() -> tuple[str, ...]:
 
 def open_proof(files: Mapping[str, bytes]) -> DeviceStep:
     """The step on the OpenCL device of this host. Raises BackendRefused, PlanInvalid."""
-    return DeviceStep(opencl.OpenclDevice(files[FILE].decode()), load(files["layout.json"]), files["weights.bin"])
+    return DeviceStep(
+        opencl.OpenclDevice(files[FILE].decode()), load(files["layout.json"]), files["weights.bin"]
+    )

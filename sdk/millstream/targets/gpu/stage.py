@@ -10,8 +10,8 @@ from millstream.targets.gpu.forms import VECTOR, Form, Tile, is_aligned, vectors
 from millstream_runtime.kernels.assembler import Address, Index, Value
 from millstream_runtime.kernels.point import Point
 from millstream_runtime.kernels.reductions import COMBINE
-from millstream_runtime.program import Access, Expression, Reduction, Stage, item_size, neutral
 from millstream_runtime.lanes import loads
+from millstream_runtime.program import Access, Expression, Reduction, Stage, item_size, neutral
 
 #: For each vector of a chunk of terms its variables, for even chunks and for odd ones.
 _Chunks = tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]
@@ -118,7 +118,11 @@ class _Writer:
         """One of the places of an item."""
         last = self.outer - 1
         vector, within = divmod(lane, self._vector)
-        return point.at(last, point.index[last].plus(vector * self._near * self._vector + within)) if last else point
+        return (
+            point.at(last, point.index[last].plus(vector * self._near * self._vector + within))
+            if last
+            else point
+        )
 
     # Sums.
 
@@ -134,7 +138,9 @@ class _Writer:
             sums = self._part(reduction, point, running, chunks)
             name, _ = running.terms[0]
             for number, value in enumerate(sums):
-                joined = self.write.call(COMBINE[reduction.kind], dtype, dtype, [f"{totals}[{number}]", value])
+                joined = self.write.call(
+                    COMBINE[reduction.kind], dtype, dtype, [f"{totals}[{number}]", value]
+                )
                 self.write.line(f"{totals}[{number}] = T.Select({name} == 0, {value}, {joined})")
         return lambda number: f"{totals}[{number}]"
 
@@ -146,9 +152,7 @@ class _Writer:
         self.write.line(f"{name} = T.alloc_buffer(({size},), '{stored}')")
         return name
 
-    def _part(
-        self, reduction: Reduction, point: Point, part: Index, chunks: _Chunks | None
-    ) -> list[Value]:
+    def _part(self, reduction: Reduction, point: Point, part: Index, chunks: _Chunks | None) -> list[Value]:
         """One part of every sum of an item; `chunks` where its terms are read ahead."""
         write, form = self.write, self.form
         sums, dtype = self._array(reduction), reduction.operand.dtype
@@ -176,9 +180,11 @@ class _Writer:
             yield point
             return
         first, *rest = axes
-        with self._repeated(self.stage.all_extents[first]) as running:
-            with self._nest(rest, point.at(first, running)) as inner:
-                yield inner
+        with (
+            self._repeated(self.stage.all_extents[first]) as running,
+            self._nest(rest, point.at(first, running)) as inner,
+        ):
+            yield inner
 
     @contextmanager
     def _repeated(self, count: int) -> Iterator[Index]:
@@ -343,13 +349,15 @@ class _Writer:
     # Sums whose parts have a thread each.
 
     def _shared(self, reduction: Reduction, place: str, item: str, part: str, turn: str) -> None:
-        write, form, dtype = self.write, self.form, reduction.operand.dtype
+        write, dtype = self.write, reduction.operand.dtype
         with write.when(self._exists(place, turn)), write.holding():
             index = Index(0, ((part, 1),))
             point = self._point(place)
             chunks = self._chunks(reduction, point, index)
             for number, value in enumerate(self._part(reduction, point, index, chunks)):
-                write.line(f"{write.part(dtype, self._meeting(item, part, number))} = {_stored(value, dtype)}")
+                write.line(
+                    f"{write.part(dtype, self._meeting(item, part, number))} = {_stored(value, dtype)}"
+                )
         write.barrier()
         self._join(reduction, turn)
 
@@ -362,7 +370,7 @@ class _Writer:
 
     def _join(self, reduction: Reduction, turn: str) -> None:
         """The parts of every sum joined in their order, by as many threads as there are sums."""
-        write, form, dtype = self.write, self.form, reduction.operand.dtype
+        write, form = self.write, self.form
         size = form.streams * form.width
         results = size * self.at_once
         for first in range(0, results, self.tile.threads):
@@ -402,7 +410,9 @@ class _Writer:
         for place in places:
             value = write.part(dtype, place)
             value = f"({value} != T.uint8(0))" if dtype == "bool" else value
-            total = value if total is None else write.call(COMBINE[reduction.kind], dtype, dtype, [total, value])
+            total = (
+                value if total is None else write.call(COMBINE[reduction.kind], dtype, dtype, [total, value])
+            )
             total = self._bound(total, dtype)
         return total
 

@@ -12,7 +12,14 @@ _NAMES = {"sqrt": "sqrt", "abs": "fabs", "floor": "floor", "ceil": "ceil", "near
 
 
 class Words:
-    """TVM's builder with other words for functions of floats; variables are local to a thread."""
+    """TVM's builder with other words for functions of floats; variables are local to a thread.
+
+    `chooses` says that the language has `? :` for what TVM selects. OpenCL's own function for that is
+    ambiguous where the values are conditions, and gets a branch instead.
+    """
+
+    def __init__(self, chooses: bool) -> None:
+        self._chooses = chooses
 
     def __getattr__(self, word: str) -> Any:
         from tvm.tirx.script import builder
@@ -22,10 +29,16 @@ class Words:
             return getattr(builder, word)
         return lambda x: builder.call_pure_extern(x.ty.dtype, name, x)
 
-    def alloc_buffer(self, shape: tuple[int, ...], dtype: str, scope: str = "local") -> Any:
+    def alloc_buffer(self, shape: Any, dtype: str, scope: str = "local") -> Any:
         from tvm.tirx.script import builder
 
         return builder.alloc_buffer(shape, dtype, scope=scope)
+
+    def Select(self, condition: Any, then: Any, otherwise: Any) -> Any:  # noqa: N802, TVM's name
+        from tvm.tirx.script import builder
+
+        choose = builder.Select if self._chooses else builder.if_then_else
+        return choose(condition, then, otherwise)
 
     def isnan(self, x: Any) -> Any:
         """Only NaN differs from itself."""
@@ -37,7 +50,9 @@ class Words:
         """A function of C: devices have one name for all dtypes."""
         from tvm.tirx.script import builder
 
-        return builder.call_pure_extern(dtype, name.removesuffix("f") if dtype == "float32" else name, *values)
+        return builder.call_pure_extern(
+            dtype, name.removesuffix("f") if dtype == "float32" else name, *values
+        )
 
     def call_llvm_pure_intrin(self, dtype: str, name: str, *values: Any) -> Any:
         """The one intrinsic of LLVM that is written for one lane: `llvm.fma`."""
