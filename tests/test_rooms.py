@@ -33,6 +33,7 @@ ALLOWED = {
             "ml_dtypes",
             "onnxscript",
             "tvm",
+            "cuda",
         ),
         *("onnxruntime", "safetensors", "typer", "rich", "pydantic", "cryptography", "click", "transformers"),
     },
@@ -40,6 +41,8 @@ ALLOWED = {
 
 #: A run half adds the library that it runs on; verifying a signature needs cryptography.
 EXTRA = {
+    "millstream_runtime/backends/cuda": {"cuda"},
+    "millstream_runtime/backends/opencl": {"pyopencl"},
     "millstream_runtime/backends/numba": {"numba", "llvmlite"},
     "millstream_runtime/backends/onnxruntime": {"onnxruntime"},
     "millstream_runtime/backends/relax": {"tvm_ffi"},

@@ -147,6 +147,10 @@ class WrongDtype(StreamError):
     """A frame has another dtype than the model takes; nothing is converted behind your back."""
 
 
+class FramesUnchecked(StreamError):
+    """Frames that lie on a device, where the policy for NaN cannot look at them."""
+
+
 class NonFiniteInput(StreamError):
     """A frame holds NaN or infinity and the stream's policy is to refuse."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from millstream_runtime.errors import StreamError, WrongDtype, WrongShape
+from millstream_runtime.errors import FramesUnchecked, StreamError, WrongDtype, WrongShape
 from millstream_runtime.nonfinite import Policy, propagate
 
 #: A frame of one value may be a NumPy scalar.
@@ -41,6 +41,20 @@ class Intake:
         if frame.dtype != self._dtype or frame.shape != self._shape:
             raise refusal(self._name, frame, self._shape, self._dtype)
         self.buffer[...] = frame
+
+    def admit_elsewhere(self, shape: tuple[int, ...], dtype: str) -> None:
+        """Look at the shape and the dtype of frames that stay on a device.
+
+        Raises WrongShape, WrongDtype, and FramesUnchecked where there is a policy to apply.
+        """
+        if shape != self._shape or dtype != self._dtype:
+            raise refusal(self._name, np.broadcast_to(np.zeros((), dtype), shape), self._shape, self._dtype)
+        if self._policy is not propagate:
+            raise FramesUnchecked(
+                "frames on a device are not looked at for NaN and infinity",
+                where=f"input {self._name!r}",
+                fix="make the pool with nonfinite=propagate, or give NumPy arrays",
+            )
 
     def sift(self) -> None:
         """Apply the policy to what is in the buffer."""

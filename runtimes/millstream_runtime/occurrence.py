@@ -1,7 +1,8 @@
 """Stages that differ only in where their buffers lie: what they do, and where each of them does it.
 
 Layers of a model repeat, so most stages of a program do the same to other memory. Cut into a shape and its
-places, a stage is a function and a call of it: equal shapes are printed and compiled once.
+places, a stage, or several that follow each other, is a function and a call of it: equal shapes are printed
+and compiled once.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ class Operand:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a stage does: the stage on buffers that are called after their operands, without an origin."""
+    """What stages do: they stand on buffers that are called after their operands, without an origin."""
 
-    stage: Stage
+    stages: tuple[Stage, ...]
     operands: tuple[Operand, ...]
 
 
@@ -41,21 +42,23 @@ class Place:
 
 @dataclass(frozen=True)
 class Occurrence:
-    """One stage of a program: its shape, and for each operand where that begins."""
+    """Stages of a program: their shape, and for each operand where that begins."""
 
     shape: Shape
     places: tuple[Place, ...]
 
 
-def occurrence(stage: Stage, buffers: Mapping[str, Buffer]) -> Occurrence:
-    """The stage with its buffers numbered in the order in which it names them.
+def occurrence(stages: Sequence[Stage], buffers: Mapping[str, Buffer], unit: int = 1) -> Occurrence:
+    """The stages with their buffers numbered in the order in which they name them.
 
-    An operand begins at the lowest offset among the stage's addresses of that buffer.
+    An operand begins at the lowest offset among the stages' addresses of that buffer, or the multiple of
+    `unit` elements below it.
     """
     spans: dict[str, list[tuple[int, int]]] = {}
-    for access, extents in _accesses(stage):
-        spans.setdefault(access.buffer, []).append(_span(access, extents))
-    begins = {name: min(begin for begin, _ in found) for name, found in spans.items()}
+    for stage in stages:
+        for access, extents in accesses(stage):
+            spans.setdefault(access.buffer, []).append(_span(access, extents))
+    begins = {name: min(begin for begin, _ in found) // unit * unit for name, found in spans.items()}
     names = {buffer: f"b{number}" for number, buffer in enumerate(spans)}
     operands = tuple(
         Operand(
@@ -71,10 +74,11 @@ def occurrence(stage: Stage, buffers: Mapping[str, Buffer]) -> Occurrence:
         return replace(access, buffer=names[access.buffer], offset=access.offset - begins[access.buffer])
 
     places = tuple(Place(name, begin) for name, begin in begins.items())
-    return Occurrence(Shape(replace(readdressed(stage, placed), origin=""), operands), places)
+    alike = tuple(replace(readdressed(stage, placed), origin="") for stage in stages)
+    return Occurrence(Shape(alike, operands), places)
 
 
-def _accesses(stage: Stage) -> Iterator[tuple[Access, Sequence[int]]]:
+def accesses(stage: Stage) -> Iterator[tuple[Access, Sequence[int]]]:
     """Every address with the extents that it is walked over."""
     inner = stage.all_extents
     reduction = stage.reduction

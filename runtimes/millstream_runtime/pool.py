@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from millstream_runtime import snapshot
+from millstream_runtime.backends.gpu.registers import DeviceRegisters
+from millstream_runtime.backends.gpu.step import DeviceStep
 from millstream_runtime.core import Core
 from millstream_runtime.errors import BatchFixed, StreamClosed, WrongDtype, WrongShape
 from millstream_runtime.intake import Intake
@@ -49,7 +51,7 @@ class Pool:
             )
         self.size = size
         self._core = core
-        self._registers = Registers(core, size)
+        self._registers = _registers_of(core, size)
         buffers = dict(zip(spec.graph_inputs, self._registers.inputs, strict=True))
         self._intakes = tuple(Intake(t.name, buffers[t], nonfinite) for t in spec.inputs)
         self._valid = self._registers.inputs[len(spec.inputs) :]
@@ -74,8 +76,11 @@ class Pool:
     def closed(self) -> bool:
         return self._closed
 
-    def step(self, *frames: np.ndarray, active: np.ndarray | None = None) -> Result:
+    def step(self, *frames: Any, active: np.ndarray | None = None) -> Any:
         """Take a frame for each active row: (size, *shape of a frame) per input; all rows by default.
+
+        On a GPU the frames may be arrays of another library on that device (DLPack: PyTorch, CuPy, JAX);
+        then so is the result, `DeviceArray`s, and nothing is copied to the host.
 
         Returns (size, *shape) per output. THE RESULT IS THE POOL'S OWN BUFFER, read-only, and holds until
         the next step. Rows that are not `ready` are zero. What stands in the frames of rows that are not
@@ -89,13 +94,18 @@ class Pool:
             raise StreamClosed(f"rows {ended} were drained to their end", fix="reset them, or leave them out")
         if len(frames) != len(self._intakes):
             raise WrongShape(f"{len(frames)} arrays for {len(self._intakes)} inputs")
-        for intake, frame in zip(self._intakes, frames, strict=True):
+        device = None
+        for number, (intake, frame) in enumerate(zip(self._intakes, frames, strict=True)):
+            if isinstance(self._registers, DeviceRegisters) and self._registers.takes(frame):
+                device = self._registers
+                device.put(number, frame, intake.admit_elsewhere)
+                continue
             intake.admit(frame)
             intake.buffer[~rows] = 0
             intake.sift()
         self._tick(rows, valid=True)
         self._frames += rows
-        return self._finish(rows)
+        return self._finish(rows, device)
 
     def drain(self, active: np.ndarray | None = None) -> Result:
         """One tick past the end for each active row; call it `look_ahead` times for all last outputs.
@@ -187,18 +197,26 @@ class Pool:
         registers = self._registers
         registers.tick()
         if not rows.all():
-            for state, before in zip(registers.states, registers.next_states, strict=True):
-                state[~rows] = before[~rows]
+            registers.keep(~rows)
 
-    def _finish(self, rows: np.ndarray) -> Result:
+    def _finish(self, rows: np.ndarray, device: DeviceRegisters | None = None) -> Any:
         """Mark the rows whose output belongs to a frame and blank the others."""
         self._ready = rows & (self._frames + self._drained > self._core.spec.look_ahead)
+        if device:
+            return device.results(~self._ready)
+        self._registers.fetch()
         for output in self._registers.outputs:
             output[~self._ready] = 0
         return self._result
 
 
-def _view(registers: Registers) -> Result:
+def _registers_of(core: Core, size: int) -> Registers | DeviceRegisters:
+    """Where the step runs."""
+    step = core.step
+    return DeviceRegisters(core, step, size) if isinstance(step, DeviceStep) else Registers(core, size)
+
+
+def _view(registers: Registers | DeviceRegisters) -> Result:
     """The outputs, read-only."""
     views = tuple(output.view() for output in registers.outputs)
     for view in views:

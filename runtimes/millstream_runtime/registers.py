@@ -67,6 +67,14 @@ class Registers:
         self._forth, self._back = self._back, self._forth
         self.states, self.next_states = self.next_states, self.states
 
+    def fetch(self) -> None:
+        """Bring the outputs to the host, where they are."""
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Give these rows (a boolean mask) the states back that they had before `tick`."""
+        for state, before in zip(self.states, self.next_states, strict=True):
+            state[rows] = before[rows]
+
     def reset(self, rows: np.ndarray) -> None:
         """Give the initial values to the states of these rows (a boolean mask)."""
         for state, value in zip(self.states, self._initial, strict=True):

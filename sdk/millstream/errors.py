@@ -119,6 +119,10 @@ class LinkFailed(MillstreamError):
     """The linker refuses a compiled step; the step asks for something that no library has."""
 
 
+class KernelsInvalid(MillstreamError):
+    """The compiler of a GPU refuses the kernels of a step; what was printed is no good."""
+
+
 class CallsUnresolved(MillstreamError):
     """A compiled kernel calls functions that its machine does not bring."""
 

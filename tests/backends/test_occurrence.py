@@ -58,7 +58,7 @@ def _layers(count: int, width: int) -> Case:
 
 def _occurrences(case: Case) -> list[Occurrence]:
     buffers = {buffer.name: buffer for buffer in case.program.buffers}
-    return [occurrence(stage, buffers) for stage in case.program.stages]
+    return [occurrence([stage], buffers) for stage in case.program.stages]
 
 
 @pytest.mark.parametrize("width", [16, 37, 2048])
@@ -86,11 +86,11 @@ def test_an_operand_begins_at_the_lowest_element_that_is_reached() -> None:
         Buffer("pick", "input", "int64", 1),
         Buffer("y", "output", F, 7),
     )
-    found = occurrence(stage, {buffer.name: buffer for buffer in buffers})
+    found = occurrence([stage], {buffer.name: buffer for buffer in buffers})
     assert found.places == (Place("x", 8), Place("table", 3), Place("pick", 0), Place("y", 2))
     assert [operand.reach for operand in found.shape.operands] == [12, 19, 1, 5]
     assert [operand.is_constant for operand in found.shape.operands] == [False, True, False, False]
-    assert found.shape.stage.target == Access("b3", 0, (2,))
+    assert found.shape.stages[0].target == Access("b3", 0, (2,))
 
 
 def test_a_shape_knows_which_operands_are_the_same_buffer_and_which_are_constant() -> None:
@@ -99,9 +99,9 @@ def test_a_shape_knows_which_operands_are_the_same_buffer_and_which_are_constant
         name: Buffer(name, role, F, 64)
         for name, role in [("w", "constant"), ("w.bias", "constant"), ("x", "scratch"), ("y", "scratch")]
     }
-    one = occurrence(product, buffers).shape
+    one = occurrence([product], buffers).shape
     variable = {**buffers, "w": replace(buffers["w"], role="scratch")}
-    assert occurrence(product, variable).shape != one
+    assert occurrence([product], variable).shape != one
     same = {**buffers, "x2": buffers["x"], "w2": buffers["w"]}
-    assert occurrence(matrix_vector("w", "x2", "y", 8, 8, False), same).shape == one
-    assert occurrence(matrix_vector("w", "w.bias", "y", 8, 8, False), same).shape != one
+    assert occurrence([matrix_vector("w", "x2", "y", 8, 8, False)], same).shape == one
+    assert occurrence([matrix_vector("w", "w.bias", "y", 8, 8, False)], same).shape != one

@@ -12,10 +12,12 @@ from millstream.lower.execute import execute
 from millstream.targets import Compiled, Contract
 from millstream.targets import c as c_half
 from millstream.targets import numba as numba_half
+from millstream.targets import opencl as opencl_half
 from millstream.targets import tvm as tvm_half
 from millstream.targets.tvm.levels import level_of
 from millstream_runtime.backends import Step
 from millstream_runtime.backends import numba as numba_run
+from millstream_runtime.backends import opencl as opencl_run
 from millstream_runtime.backends import tvm as tvm_run
 from millstream_runtime.program import (
     DTYPES,
@@ -82,6 +84,13 @@ def open_c(program: Program, weights: bytes) -> Step:
     contract = contract_of(program)
     compiled = c_half.compile_program(program, weights, contract)
     return c_half.open(compiled.files, contract.spec, _target("c", compiled))
+
+
+@cache
+def open_opencl(program: Program, weights: bytes) -> Step:
+    """Through the kernels that a bundle would hold, and the OpenCL device of this host."""
+    compiled = opencl_half.compile_program(program, weights)
+    return opencl_run.open(compiled.files, SPEC, _target("opencl", compiled))
 
 
 def contract_of(program: Program) -> Contract:

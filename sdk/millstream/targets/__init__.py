@@ -102,6 +102,17 @@ _ALL = (
     Target("wasm32", "object", "a WebAssembly module with SIMD, and a kernel for C"),
     Target("wasm32-plain", "object", "a WebAssembly module without SIMD, and a kernel for C"),
     Target("web", "web", "WebAssembly with and without SIMD, and an ES module that streams it in a browser"),
+    *(
+        Target(f"cuda-{arch}", "cuda", f"kernels for many streams on {chips}")
+        for arch, chips in (
+            ("sm_75", "NVIDIA Turing"),
+            ("sm_80", "NVIDIA Ampere and Ada, from A100 and RTX 30 to RTX 40 and Jetson Orin"),
+            ("sm_90", "NVIDIA H100 and H200"),
+            ("sm_100", "NVIDIA B100 and B200"),
+            ("sm_120", "NVIDIA RTX 50"),
+        )
+    ),
+    Target("opencl", "opencl", "kernels for many streams on any device with OpenCL"),
     Target("c", "c", "C11 sources for any machine, without Python; proved here with the host's compiler"),
     Target("relax", "relax", "as cpu, for what it does not cover: TVM's own operators, one after the other"),
     Target("onnxruntime", "onnxruntime", "any machine with onnxruntime", reads_step=True),
@@ -110,7 +121,8 @@ TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}
 
 
 def target(name: str) -> Target:
-    """The target of that name. Raises UnknownTarget naming those that exist."""
+    """The target of that name; `cuda:sm_90` is `cuda-sm_90`. Raises UnknownTarget naming those that exist."""
+    name = name.replace(":", "-")
     if name not in TARGETS:
         raise UnknownTarget(f"no target is called {name!r}", fix="use one of " + ", ".join(TARGETS))
     return TARGETS[name]

@@ -44,7 +44,7 @@ def block(program: Program, weights: bytes, lanes: int) -> Filled:
     fill one vector register."""
     padded = pad_dots(program, weights)
     program = padded.program
-    packer = _Packer(program, padded.weights)
+    packer = Packer(program, padded.weights)
     stages: list[Stage] = []
     for stage in program.stages:
         axis = _lane_axis(stage, packer.constants)
@@ -72,7 +72,7 @@ def _lane_axis(stage: Stage, constants: Collection[str]) -> int | None:
     return max(axes, key=lambda axis: stage.extents[axis], default=None)
 
 
-def _split(stage: Stage, axis: int, lanes: int, packer: _Packer) -> list[Stage]:
+def _split(stage: Stage, axis: int, lanes: int, packer: Packer) -> list[Stage]:
     """One stage per width; their axes are the others, the blocks, the lanes, then the reduction's."""
     stages = []
     for start, count, width in chunks(stage.extents[axis], lanes):
@@ -110,7 +110,7 @@ def _grouped(stage: Stage, axis: int) -> Stage:
 
     extents = list(reduction.extents)
     extents[axis - len(stage.extents)] //= DOT
-    operand = _move(reduction.operand, place, lambda index: index)
+    operand = moved(reduction.operand, place, lambda index: index)
     return replace(stage, reduction=replace(reduction, extents=(*extents, DOT), operand=operand))
 
 
@@ -131,18 +131,18 @@ def _part(stage: Stage, axis: int, start: int, count: int, width: int) -> Stage:
 
     extents = [extent for other, extent in enumerate(stage.extents) if other != axis]
     reduction = stage.reduction and replace(
-        stage.reduction, operand=_move(stage.reduction.operand, place, index)
+        stage.reduction, operand=moved(stage.reduction.operand, place, index)
     )
     return replace(
         stage,
         extents=(*extents, count, width),
         reduction=reduction,
-        value=_move(stage.value, place, index),
+        value=moved(stage.value, place, index),
         target=place(stage.target),
     )
 
 
-def _move(
+def moved(
     expression: Expression, place: Callable[[Access], Access], index: Callable[[AxisIndex], Expression]
 ) -> Expression:
     """Rewrite every address and every axis index."""
@@ -168,7 +168,7 @@ def _sum(blocks: Expression, lane: AxisIndex, start: int) -> Expression:
     return Call("add", (within, Constant(start, "int64")), "int64")
 
 
-class _Packer:
+class Packer:
     """The constants of a program, and those that its blocked stages read instead."""
 
     def __init__(self, program: Program, weights: bytes) -> None:

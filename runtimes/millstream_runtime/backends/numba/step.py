@@ -26,7 +26,7 @@ def write_step(builder: Builder, table: Value, program: Program, cpu: Cpu) -> No
     buffers."""
     buffers = {buffer.name: buffer for buffer in program.buffers}
     words = {buffer.name: word for word, buffer in enumerate(program.callers, start=3)}
-    stages = [occurrence(stage, buffers) for stage in program.stages]
+    stages = [occurrence([stage], buffers) for stage in program.stages]
     shapes = dict.fromkeys(stage.shape for stage in stages)
     functions = {
         shape: _function(builder.module, f"stage{number}", shape, cpu) for number, shape in enumerate(shapes)
@@ -55,7 +55,9 @@ def _function(module: ir.Module, name: str, shape: Shape, cpu: Cpu) -> ir.Functi
         operand.name: argument for operand, argument in zip(shape.operands, function.args, strict=True)
     }
     constants = frozenset(operand.name for operand in shape.operands if operand.is_constant)
-    write_stage(shape.stage, LlvmAssembler(builder, cpu, operands, constants))
+    write = LlvmAssembler(builder, cpu, operands, constants)
+    for stage in shape.stages:
+        write_stage(stage, write)
     builder.ret_void()
     # What lies on the stack stands in the first block.
     builder.position_at_end(function.entry_basic_block)

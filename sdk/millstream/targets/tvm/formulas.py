@@ -9,7 +9,7 @@ zero. Overflow of int64 (of uint64 past half its range) stays undefined.
 
 from __future__ import annotations
 
-from millstream.targets.tvm.literal import literal, splat
+from millstream.targets.tvm.literal import literal
 from millstream_runtime.kernels.assembler import Assembler
 from millstream_runtime.program import item_size, limits
 
@@ -152,7 +152,7 @@ class Formulas:
 
     def _floored(self, remainder: str, divisor: str, dtype: str) -> str:
         """A remainder with the sign of the divisor, from one with the sign of the dividend."""
-        zero = literal(0, dtype)
+        zero = self._number(0, dtype)
         differ = _DIFFER.format(f"{remainder} < {zero}", f"{divisor} < {zero}")
         return f"T.Select(T.And({remainder} != {zero}, {differ}), {remainder} + {divisor}, {remainder})"
 
@@ -180,7 +180,7 @@ class Formulas:
         return self._write.bind(text, dtype, self._width)
 
     def _number(self, value: float | int | bool, dtype: str) -> str:
-        return splat(literal(value, dtype), self._width)
+        return self._write.number(value, dtype, self._width)
 
     def _dtype(self, name: str) -> str:
         """The dtype of a text whose elements are `name`."""

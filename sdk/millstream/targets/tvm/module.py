@@ -20,13 +20,17 @@ _COMPARISONS = {
 }
 
 
-def module_of(source: str) -> IRModule:
-    """The module of a class of functions that call each other as `Module.name(...)`, callees first."""
+def module_of(source: str, words: Any = None) -> IRModule:
+    """The module of a class of functions that call each other as `Module.name(...)`, callees first.
+
+    `words` has what the text calls `T`, where that is not TVM's builder itself.
+    """
     import tvm
+    from tvm.tirx.script import builder
 
     functions = [item for item in ast.walk(ast.parse(source)) if isinstance(item, ast.FunctionDef)]
-    callees = _Functions()
-    made = {callees.named(function.name): _built(function, callees) for function in functions}
+    callees, words = _Functions(), words or builder
+    made = {callees.named(function.name): _built(function, callees, words) for function in functions}
     return tvm.IRModule(made)
 
 
@@ -49,21 +53,31 @@ class _Functions:
         return lambda *arguments: Call(self.named(name), arguments, ret_ty=TupleType([]))
 
 
-def _built(function: ast.FunctionDef, callees: _Functions) -> PrimFunc:
+def _built(function: ast.FunctionDef, callees: _Functions, words: Any) -> PrimFunc:
     from tvm import tirx
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script import builder
 
-    names = {"T": builder, "tirx": tirx, "Module": callees}
+    names = {"T": words, "tirx": tirx, "Module": callees}
     body = [_Statements().visit(statement) for statement in function.body]
     program = ast.fix_missing_locations(ast.Module(body, []))
     with IRBuilder() as made, builder.prim_func(is_private=_is_private(function), s_tir=True):
         builder.func_name(function.name)
         for parameter in function.args.args:
-            names[parameter.arg] = builder.arg(parameter.arg, builder.handle())
+            names[parameter.arg] = builder.arg(parameter.arg, _taken(parameter))
         # The text comes from the printer beside this file, never from outside.
         exec(compile(program, f"<{function.name}>", "exec"), names)
     return cast("PrimFunc", made.get())
+
+
+def _taken(parameter: ast.arg) -> Any:
+    """A new T.handle, T.handle(dtype, scope) or T.int32."""
+    from tvm.tirx.script import builder
+
+    kind = parameter.annotation
+    arguments = kind.args if isinstance(kind, ast.Call) else []
+    word = ast.unparse(kind.func if isinstance(kind, ast.Call) else kind or ast.Constant("T.handle"))
+    return getattr(builder, word.removeprefix("T."))(*map(ast.literal_eval, arguments))
 
 
 def _is_private(function: ast.FunctionDef) -> bool:

@@ -31,7 +31,7 @@ def print_programs(programs: Mapping[str, Program], level: Level) -> str:
 
 def _occurrences(program: Program) -> list[Occurrence]:
     buffers = {buffer.name: buffer for buffer in program.buffers}
-    return [occurrence(stage, buffers) for stage in program.stages]
+    return [occurrence([stage], buffers) for stage in program.stages]
 
 
 def _function(name: str, shape: Shape, level: Level) -> Iterator[str]:
@@ -45,7 +45,8 @@ def _function(name: str, shape: Shape, level: Level) -> Iterator[str]:
         yield f"    {x.name} = {_declared(x.reach, x.dtype, f'at_{x.name}')}"
     constants = frozenset(operand.name for operand in shape.operands if operand.is_constant)
     write = TextAssembler(level, constants)
-    write_stage(shape.stage, write)
+    for stage in shape.stages:
+        write_stage(stage, write)
     yield from (f"    {line}" for line in write.lines)
 
 

@@ -1,0 +1,1 @@
+"""What the run halves for GPUs share: kernels on arrays that stay on the device."""

@@ -1,0 +1,125 @@
+"""`layout.json` of a target for GPUs: what its kernels take, and the ways to run a step with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from millstream_runtime.errors import PlanInvalid
+from millstream_runtime.program import CALLER_ROLES, DTYPES, Buffer
+
+#: What a kernel may take beside the buffers of the caller.
+WEIGHTS, SCRATCH = "weights", "scratch"
+_MOST_THREADS, _MOST_STREAMS = 1024, 1024
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel, launched for each tile of `streams` streams with `columns` blocks of `threads` threads, each
+    with `shared_bytes` of shared memory.
+
+    It takes the arrays of those names, then the numbers.
+    """
+
+    kernel: str
+    streams: int
+    threads: int
+    columns: int
+    shared_bytes: int
+    arrays: tuple[str, ...]
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A step as launches, one after the other; the way to go for at least `least` streams."""
+
+    least: int
+    launches: tuple[Launch, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The caller's buffers in order, the bytes of scratch of one stream, and every way to run the step."""
+
+    callers: tuple[Buffer, ...]
+    scratch_bytes: int
+    weight_bytes: int
+    ways: tuple[Way, ...]
+
+
+def dump(layout: Layout) -> bytes:
+    """The file."""
+    callers = [[b.name, b.role, b.dtype, b.size] for b in layout.callers]
+    return json.dumps({**asdict(layout), "callers": callers}, separators=(",", ":")).encode()
+
+
+def load(data: bytes) -> Layout:
+    """Check and read the file. Raises PlanInvalid."""
+    try:
+        document = json.loads(data)
+        callers = tuple(Buffer(name, role, dtype, size) for name, role, dtype, size in document["callers"])
+        ways = tuple(_way(way) for way in document["ways"])
+        layout = Layout(callers, document["scratch_bytes"], document["weight_bytes"], ways)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _invalid("the layout cannot be read", str(error)) from error
+    _check(layout)
+    return layout
+
+
+def _way(way: Mapping[str, Any]) -> Way:
+    launches = tuple(
+        Launch(
+            each["kernel"],
+            each["streams"],
+            each["threads"],
+            each["columns"],
+            each["shared_bytes"],
+            tuple(each["arrays"]),
+            tuple(each["numbers"]),
+        )
+        for each in way["launches"]
+    )
+    return Way(way["least"], launches)
+
+
+def _check(layout: Layout) -> None:
+    for buffer in layout.callers:
+        known = buffer.role in CALLER_ROLES and buffer.dtype in DTYPES and isinstance(buffer.name, str)
+        if not known or not _is_size(buffer.size):
+            raise _invalid("a buffer makes no sense", repr(buffer))
+    if (
+        not any(way.least <= 1 for way in layout.ways)
+        or not _is_size(layout.scratch_bytes)
+        or not _is_size(layout.weight_bytes)
+    ):
+        raise _invalid("sizes are missing, or a way to run the step for one stream", "")
+    names = {WEIGHTS, SCRATCH, *(buffer.name for buffer in layout.callers)}
+    for way in layout.ways:
+        if not _is_size(way.least) or not way.launches:
+            raise _invalid("a way to run the step makes no sense", repr(way.least))
+        for launch in way.launches:
+            _check_launch(launch, names)
+
+
+def _check_launch(launch: Launch, names: Collection[str]) -> None:
+    sizes = (launch.columns, launch.shared_bytes, *launch.numbers)
+    known = isinstance(launch.kernel, str) and set(launch.arrays) <= set(names)
+    tile = _is_power(launch.streams, _MOST_STREAMS) and _is_power(launch.threads, _MOST_THREADS)
+    if not known or not tile or not all(map(_is_size, sizes)) or launch.columns < 1:
+        raise _invalid("a launch makes no sense", repr(launch))
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_power(value: object, most: int) -> bool:
+    """Whether it is a power of two, no larger than `most`."""
+    return type(value) is int and 0 < value <= most and value & (value - 1) == 0
+
+
+def _invalid(what: str, why: str) -> PlanInvalid:
+    return PlanInvalid(what, where="layout.json", why=why)

@@ -1,0 +1,96 @@
+"""A step on a device: its weights lie there once, and every bound call has memory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from millstream_runtime.backends.arrays import check_arrays, check_weights
+from millstream_runtime.backends.gpu.device import Call, Device, Memory
+from millstream_runtime.backends.gpu.layout import SCRATCH, WEIGHTS, Layout, Way
+from millstream_runtime.program import Buffer, item_size
+
+
+class DeviceStep:
+    """An opened step; see `backends.Step`. Raises PlanInvalid when weights and layout do not fit."""
+
+    chunks = None
+
+    def __init__(self, device: Device, layout: Layout, weights: bytes) -> None:
+        check_weights(weights, layout.weight_bytes)
+        self.device = device
+        self.layout = layout
+        self._weights = device.allocate(len(weights))
+        device.write(self._weights, np.frombuffer(weights, np.uint8))
+
+    def bind(
+        self,
+        inputs: Sequence[np.ndarray],
+        states: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        next_states: Sequence[np.ndarray],
+    ) -> Callable[[], None]:
+        """See `Step.bind`: everything goes to the device and back at each call.
+
+        A pool keeps its states there; see `Resident`. Raises WrongShape or WrongDtype.
+        """
+        arrays = [*inputs, *states, *outputs, *next_states]
+        device, streams = self.device, check_arrays(self.layout.callers, arrays)
+        way = way_for(self.layout, streams)
+        memory = self.memory(way, streams)
+        step = self.prepared(way, streams, memory)
+        pairs = [(memory[b.name], array) for b, array in zip(self.layout.callers, arrays, strict=True)]
+        given, made = pairs[: len(inputs) + len(states)], pairs[len(inputs) + len(states) :]
+
+        def call() -> None:
+            for place, array in given:
+                device.write(place, array)
+            step()
+            for place, array in made:
+                device.read(array, place)
+
+        return call
+
+    def memory(self, way: Way, streams: int) -> dict[str, Memory]:
+        """New memory for so many streams: scratch, and every buffer of the caller, by name."""
+        rows = rows_of(way, streams)
+        names = {name for launch in way.launches for name in launch.arrays}
+        sizes = {b.name: _bytes(b) for b in self.layout.callers}
+        if SCRATCH in names:
+            sizes[SCRATCH] = self.layout.scratch_bytes
+        return {name: self.device.allocate(rows * size) for name, size in sizes.items()}
+
+    def prepared(self, way: Way, streams: int, memory: Mapping[str, Memory]) -> Callable[[], None]:
+        """One step of so many streams on that memory."""
+        held, rows = {**memory, WEIGHTS: self._weights}, rows_of(way, streams)
+        return self.device.prepared(
+            [
+                Call(
+                    launch.kernel,
+                    rows // launch.streams,
+                    launch.columns,
+                    launch.threads,
+                    launch.shared_bytes,
+                    tuple(held[name] for name in launch.arrays),
+                    launch.numbers,
+                )
+                for launch in way.launches
+            ]
+        )
+
+
+def rows_of(way: Way, streams: int) -> int:
+    """Streams that there is memory for: whole tiles."""
+    tile = max(launch.streams for launch in way.launches)
+    return -(-streams // tile) * tile
+
+
+def way_for(layout: Layout, streams: int) -> Way:
+    """The way to step so many streams: of those for no more the one for most."""
+    fits = [way for way in layout.ways if way.least <= streams]
+    return max(fits, key=lambda way: way.least)
+
+
+def _bytes(buffer: Buffer) -> int:
+    return buffer.size * item_size(buffer.dtype)

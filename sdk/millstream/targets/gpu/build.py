@@ -1,0 +1,125 @@
+"""From TVMScript to the source text of kernels for a device."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from millstream.errors import KernelsInvalid
+from millstream.targets.gpu.script import DYNAMIC, STATIC
+from millstream.targets.gpu.words import Words
+from millstream.targets.tvm.module import module_of
+
+if TYPE_CHECKING:
+    from tvm.ir.transform import Pass
+
+_VECTOR_OF_CPP = re.compile(r"\b(char|uchar|short|ushort|int|uint|float)([24])\(")
+
+
+def cuda_source(functions: Sequence[str], arch: str) -> str:
+    """CUDA C++ for one compute capability, such as `sm_90`."""
+    return _source(functions, {"kind": "cuda", "arch": arch})
+
+
+def opencl_source(functions: Sequence[str]) -> str:
+    """OpenCL C."""
+    text = _source(map(_sized, functions), {"kind": "opencl"})
+    # TVM writes vectors as C++ does, and its barriers leave out what lies in the device's memory.
+    text = _VECTOR_OF_CPP.sub(r"(\1\2)(", text)
+    return text.replace("CLK_LOCAL_MEM_FENCE", "CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE")
+
+
+def metal_source(functions: Sequence[str]) -> str:
+    """The Metal shading language."""
+    return _source(map(_sized, functions), {"kind": "metal"})
+
+
+def _sized(function: str) -> str:
+    """The function with the size of its shared memory in it."""
+    return function.replace(f'"{DYNAMIC}"', f'"{STATIC}"')
+
+
+def _source(functions: Iterable[str], keys: dict[str, Any]) -> str:
+    import tvm
+
+    target, kind = tvm.target.Target(keys), keys["kind"]
+    lines = ["class Module:"] + [f"    {line}" for text in functions for line in text.split("\n")]
+    module: Any = module_of("\n".join(lines), Words(chooses=kind != "opencl"))
+    order = ["blockIdx.x", "blockIdx.y", "threadIdx.x"]
+    kernels = {
+        name: function.with_attr("target", target).with_attr("tirx.kernel_launch_params", order)
+        for name, function in module.functions.items()
+    }
+    build = tvm.get_global_func(f"target.build.{kind}")
+    return str(build(_lowering()(tvm.IRModule(kernels)), target).inspect_source())
+
+
+def _lowering() -> Pass:
+    """What a printed kernel needs; see `millstream.targets.tvm.build` on what is left out, and why.
+
+    All buffers are flat. Flattening them again would hide from the code generator which vectors are whole.
+    Words of TVM that need lowering are not used (`words.py`).
+    """
+    from tvm import s_tir, tirx
+    from tvm.ir.transform import Sequential
+
+    return Sequential(
+        [
+            s_tir.transform.LowerInitBlock(),
+            s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+            s_tir.transform.ConvertBlocksToOpaque(),
+            s_tir.transform.LowerOpaqueBlock(),
+            tirx.transform.VectorizeLoop(),
+            tirx.transform.LowerTVMBuiltin(),
+        ]
+    )
+
+
+_PRELUDE = """\
+/* The kernels of a step. Made by Millstream. */
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+typedef unsigned int uint;
+typedef unsigned short ushort;
+typedef unsigned char uchar;
+#define CUDART_INF_F __int_as_float(0x7f800000)
+#define CUDART_NAN_F __int_as_float(0x7fffffff)
+#define CUDART_INF __longlong_as_double(0x7ff0000000000000LL)
+#define CUDART_NAN __longlong_as_double(0x7fffffffffffffffLL)
+"""
+# Every product and sum rounds as written, but where the text itself fuses them.
+_NVRTC = ("--fmad=false", "--std=c++17", "--disable-warnings")
+
+
+def without_prelude(source: str) -> str:
+    """CUDA C++ without the headers that TVM puts before it: NVIDIA's compiler needs none of them."""
+    return _PRELUDE + source[source.index('extern "C"') :]
+
+
+def cubin(source: str, arch: str) -> bytes:
+    """Machine code for one compute capability. Raises KernelsInvalid."""
+    from cuda.bindings import nvrtc  # pyright: ignore[reportAttributeAccessIssue]
+
+    def ask(answer: tuple[Any, ...]) -> Any:
+        status, *results = answer
+        if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+            raise KernelsInvalid("the kernels cannot be compiled", where=arch, why=_log(nvrtc, program))
+        return results[0] if results else None
+
+    program = None
+    program = ask(nvrtc.nvrtcCreateProgram(source.encode(), b"step.cu", 0, [], []))
+    options = [option.encode() for option in (f"--gpu-architecture={arch}", *_NVRTC)]
+    ask(nvrtc.nvrtcCompileProgram(program, len(options), options))
+    code = b" " * ask(nvrtc.nvrtcGetCUBINSize(program))
+    ask(nvrtc.nvrtcGetCUBIN(program, code))
+    ask(nvrtc.nvrtcDestroyProgram(program))
+    return code
+
+
+def _log(nvrtc: Any, program: Any) -> str:
+    """What the compiler says."""
+    _, size = nvrtc.nvrtcGetProgramLogSize(program)
+    log = b" " * size
+    nvrtc.nvrtcGetProgramLog(program, log)
+    return log.decode(errors="replace").strip("\0 \n")

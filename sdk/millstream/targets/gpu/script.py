@@ -1,0 +1,258 @@
+"""Kernels for a program printed as TVMScript, and how they are launched: the whole step in one, or cut up.
+
+In a whole kernel every block of threads takes a tile of streams through all stages. Streams share nothing but
+weights, so no block waits for another, and scratch lies in the memory that the threads of a block share.
+
+Cut up, each product with many weights is a kernel of its own, whose tiles are `wide` enough to read weights
+for many streams at once, or whose blocks spread over all of a device where streams are few; what lies between
+two of them is one kernel, with `narrow` tiles. Scratch then lies in the device's memory. Kernels that differ
+only in where their buffers lie are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from millstream.targets.gpu.assembler import PARTS, ThreadAssembler
+from millstream.targets.gpu.barriers import barriers
+from millstream.targets.gpu.forms import Form, Tile, form_of
+from millstream.targets.gpu.placing import array_of, begin_of, of_streams, on_arrays, scratch_bytes
+from millstream.targets.gpu.stage import part_bytes, rounds, write_stage
+from millstream_runtime.backends.gpu.layout import SCRATCH, WEIGHTS, Launch
+from millstream_runtime.lanes import loads
+from millstream_runtime.occurrence import Shape, accesses, occurrence
+from millstream_runtime.program import Program, Stage, item_size
+
+#: Elements at whose multiples operands begin, which TVM must see to make whole vectors.
+_UNIT = 8
+#: Products of one stream with weights that are worth a kernel of their own.
+_MANY_PRODUCTS = 8192
+#: Shared memory whose size is said at the launch, as TVM calls it; and where the kernel says it.
+DYNAMIC, STATIC = "shared.dyn", "shared"
+
+
+@dataclass(frozen=True)
+class Printed:
+    """The functions of kernels, and the launches that make a step with them."""
+
+    functions: tuple[str, ...]
+    launches: tuple[Launch, ...]
+
+    @property
+    def shared_bytes(self) -> int:
+        """The most shared memory that a block needs."""
+        return max(launch.shared_bytes for launch in self.launches)
+
+
+def whole(program: Program, tile: Tile) -> Printed:
+    """The whole step for a tile of streams in one kernel."""
+    name = f"whole_{tile.streams}_{tile.threads}"
+    formed = [_Formed.of(of_streams(stage, program, tile.streams), tile) for stage in program.stages]
+    stages = [_Formed(on_arrays(each.stage, program), each.form) for each in formed]
+    scratch = tile.streams * scratch_bytes(program)
+    size = scratch + _meeting(stages, tile)
+    arrays = {array_of(buffer, program): buffer for buffer in program.buffers}
+    taken = {array: buffer for array, buffer in arrays.items() if buffer.role != "scratch"}
+    kept = {array: array.dtype for array, buffer in arrays.items() if buffer.role == "scratch"}
+    bases = {array.name: f"tile * T.int64({array.apart * tile.streams})" for array in taken if array.apart}
+    write = ThreadAssembler(bases, scratch)
+    _write_all(stages, barriers(program.stages, program), tile, write)
+    views = [_view(array.name, size, dtype) for array, dtype in kept.items()]
+    body = [*_memory(stages, size, views), *write.lines]
+    text = _function(name, [(array.name, array.dtype) for array in taken], (), tile, body, alone=False)
+    names = tuple(buffer.name if array.apart else WEIGHTS for array, buffer in taken.items())
+    return Printed((text,), (Launch(name, tile.streams, tile.threads, 1, size, names, ()),))
+
+
+def cut_up(program: Program, wide: Tile, narrow: Tile) -> Printed:
+    """The step as a kernel for each product with many weights, and one for all that lies between two."""
+    buffers = {buffer.name: buffer for buffer in program.buffers}
+    printed: dict[tuple[Shape, tuple[bool, ...], Tile], _Kernel] = {}
+    launches = []
+    for stages in _groups(program):
+        tile = _fitting(stages[0], program, wide) if _is_large(stages[0], program) else narrow
+        found = occurrence([of_streams(s, program, tile.streams) for s in stages], buffers, _UNIT)
+        key = (found.shape, barriers(stages, program), tile)
+        if key not in printed:
+            printed[key] = _kernel(f"part{len(printed)}_{tile.streams}_{tile.threads}", *key)
+        kernel = printed[key]
+        roles = {"constant": WEIGHTS, "scratch": SCRATCH}
+        places = [(buffers[place.buffer], place.element) for place in found.places]
+        launches.append(
+            Launch(
+                kernel.name,
+                tile.streams,
+                tile.threads,
+                kernel.columns,
+                kernel.shared_bytes,
+                tuple(roles.get(buffer.role, buffer.name) for buffer, _ in places),
+                tuple((begin_of(buffer) + element) // _UNIT for buffer, element in places),
+            )
+        )
+    return Printed(tuple(kernel.function for kernel in printed.values()), tuple(launches))
+
+
+def _groups(program: Program) -> Iterator[list[Stage]]:
+    """The stages in order, those with many weights alone."""
+    group: list[Stage] = []
+    for stage in program.stages:
+        if _is_large(stage, program):
+            if group:
+                yield group
+            yield [stage]
+            group = []
+        else:
+            group.append(stage)
+    if group:
+        yield group
+
+
+def _fitting(stage: Stage, program: Program, wide: Tile) -> Tile:
+    """A tile of as many streams with no more threads than have a whole sum to do, where that can be."""
+    own = of_streams(stage, program, wide.streams)
+    threads = [count for count in (256, 128, 64) if count <= wide.threads]
+    tiles = (replace(wide, threads=count) for count in threads)
+    return next((tile for tile in tiles if not form_of(own, tile).shared), wide)
+
+
+def _is_large(stage: Stage, program: Program) -> bool:
+    """Whether a stage multiplies with many weights."""
+    constants = {buffer.name for buffer in program.role("constant")}
+    terms = loads(stage.reduction.operand) if stage.reduction else []
+    weights = any(load.access.buffer in constants for load in terms)
+    return weights and prod(stage.all_extents) >= _MANY_PRODUCTS
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """A printed kernel; `columns` blocks serve each tile of streams."""
+
+    name: str
+    columns: int
+    shared_bytes: int
+    function: str
+
+
+def _kernel(name: str, shape: Shape, waits: Sequence[bool], tile: Tile) -> _Kernel:
+    """The kernel of one shape. Where that is a single stage, each of its rounds has a block of its own."""
+    stages = [_Formed.of(stage, tile) for stage in shape.stages]
+    apart = _apart(shape.stages)
+    write = ThreadAssembler({o.name: _begin(o.name, apart[o.name] * tile.streams) for o in shape.operands}, 0)
+    columns = rounds(stages[0].stage, stages[0].form, tile) if len(stages) == 1 else 1
+    if len(stages) == 1:
+        write_stage(stages[0].stage, stages[0].form, tile, write, "column" if columns > 1 else "0")
+    else:
+        _write_all(stages, waits, tile, write)
+    size = _meeting(stages, tile)
+    body = [*_memory(stages, size, []), *write.lines]
+    arrays = [(operand.name, operand.dtype) for operand in shape.operands]
+    numbers = [f"from_{operand.name}" for operand in shape.operands]
+    text = _function(name, arrays, numbers, tile, body, alone=len(stages) == 1)
+    return _Kernel(name, columns, size, text)
+
+
+def _begin(operand: str, apart: int) -> str:
+    """Where a block's part of an operand begins."""
+    begin = f"T.Cast('int64', from_{operand}) * T.int64({_UNIT})"
+    return f"{begin} + tile * T.int64({apart})" if apart else begin
+
+
+def _apart(stages: Iterable[Stage]) -> Mapping[str, int]:
+    """By operand: the elements from one stream to the next."""
+    return {access.buffer: access.strides[0] for stage in stages for access, _ in accesses(stage)}
+
+
+@dataclass(frozen=True)
+class _Formed:
+    """A stage with a first axis of streams, and how the threads of a block share it."""
+
+    stage: Stage
+    form: Form
+
+    @classmethod
+    def of(cls, stage: Stage, tile: Tile) -> _Formed:
+        return cls(stage, form_of(stage, tile))
+
+
+def _write_all(stages: Sequence[_Formed], waits: Sequence[bool], tile: Tile, write: ThreadAssembler) -> None:
+    """All stages of a kernel; `waits` says where scratch asks for a barrier before one."""
+    met = False
+    for formed, wait in zip(stages, waits, strict=True):
+        # Parts of sums meet in the same place in every stage.
+        if wait or (formed.form.shared and met):
+            write.barrier()
+            met = False
+        met |= formed.form.shared
+        _write_rounds(formed, tile, write)
+
+
+def _write_rounds(formed: _Formed, tile: Tile, write: ThreadAssembler) -> None:
+    count = rounds(formed.stage, formed.form, tile)
+    if count == 1:
+        write_stage(formed.stage, formed.form, tile, write, "0")
+        return
+    with write.loop(count) as running:
+        ((turn, _),) = running.terms
+        write_stage(formed.stage, formed.form, tile, write, turn)
+        if formed.form.shared:
+            write.barrier()
+
+
+def _meeting(stages: Iterable[_Formed], tile: Tile) -> int:
+    """Bytes of shared memory in which parts of sums meet."""
+    return max((part_bytes(formed.stage, formed.form, tile) for formed in stages), default=0)
+
+
+def _memory(stages: Iterable[_Formed], size: int, views: Sequence[str]) -> Iterator[str]:
+    """The memory that the threads of a block share, and its views."""
+    if not size:
+        return
+    yield f'shared = T.alloc_buffer(({size},), "uint8", scope="{DYNAMIC}")'
+    yield from views
+    reductions = [formed.stage.reduction for formed in stages if formed.form.shared]
+    for dtype in sorted({reduction.operand.dtype for reduction in reductions if reduction}):
+        yield _view(f"{PARTS}_{dtype}", size, dtype)
+
+
+def _view(name: str, size: int, dtype: str) -> str:
+    count = size // item_size(dtype)
+    return f'{name} = T.decl_buffer(({count},), "{_kept(dtype)}", data=shared.data, scope="{DYNAMIC}")'
+
+
+def _function(
+    name: str,
+    arrays: Sequence[tuple[str, str]],
+    numbers: Sequence[str],
+    tile: Tile,
+    body: Sequence[str],
+    alone: bool,
+) -> str:
+    """A kernel that takes arrays, then numbers.
+
+    The arrays of a stage that is `alone` share no memory. Over several stages they may: scratch is used
+    again.
+    """
+    takes = [f'at_{array}: T.handle("{_kept(dtype)}", "global")' for array, dtype in arrays]
+    takes += [f"{number}: T.int32" for number in numbers]
+    attributes = f'"global_symbol": "{name}", "calling_conv": 2, "tirx.noalias": {alone}'
+    return "\n".join(
+        [
+            "@T.prim_func(s_tir=True)",
+            f"def {name}({', '.join(takes)}):",
+            f"    T.func_attr({{{attributes}}})",
+            *(f'    {a} = T.decl_buffer((1,), "{_kept(dtype)}", data=at_{a})' for a, dtype in arrays),
+            '    with T.launch_thread("blockIdx.x", 1) as block:',
+            '        with T.launch_thread("blockIdx.y", 1) as column:',
+            f'            with T.launch_thread("threadIdx.x", {tile.threads}) as thread:',
+            "                tile: T.let = T.Cast('int64', block)",
+            "                nought: T.let = T.int32(0)",
+            *(f"                {line}" for line in body),
+        ]
+    )
+
+
+def _kept(dtype: str) -> str:
+    """A bool lies in memory as a byte."""
+    return "uint8" if dtype == "bool" else dtype
