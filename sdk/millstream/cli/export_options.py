@@ -63,6 +63,7 @@ class ExportOptions(BaseModel):
     quantize: str | None = None
     max_error: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     most_lost: Share | None = None
+    states: Share | None = None
     formats: Annotated[tuple[str, ...], Field(min_length=1)] = ("w4a8", "w8a8")
     reparameterize: bool = True
 
@@ -114,6 +115,10 @@ def resolve(config: str | None, flags: Mapping[str, Any]) -> ExportOptions:
     if options.quantize and options.most_lost is not None:
         raise UsageError(
             "a format, and a loss that formats are searched for", where=config or "", fix="give one of them"
+        )
+    if options.states is not None and options.quantize and format_named(options.quantize).whole:
+        raise UsageError(
+            f"{options.quantize} takes the states as well", where=config or "", fix="drop --states"
         )
     if options.max_error and not options.quantize:
         raise UsageError(

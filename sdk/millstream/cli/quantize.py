@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from millstream.cli.arguments import Json
+from millstream.cli.arguments import Json, States
 
 #: Where neither the flag nor the file says what may be lost: half a point.
 _DEFAULT = {"most_lost": 0.005}
@@ -30,6 +30,7 @@ def quantize(
         list[str] | None,
         typer.Option(metavar="F", help="A format to try, the smallest first. Without: w4a8, then w8a8."),
     ] = None,
+    states: States = None,
     example: Annotated[str | None, typer.Option(metavar="DATA", help="Real frames, as for export.")] = None,
     labelled: Annotated[
         str | None, typer.Option(metavar="DATA", help="An .npz with x and labels y (N,).")
@@ -55,8 +56,8 @@ def quantize(
     from millstream.cli.export_options import resolve
 
     flags = {
-        **{"model": model, "most_lost": budget, "formats": format, "example": example},
-        **{"labelled": labelled, "target": target, "output": output},
+        **{"model": model, "most_lost": budget, "formats": format, "states": states},
+        **{"example": example, "labelled": labelled, "target": target, "output": output},
     }
     options = resolve(config, flags)
     make(options if options.most_lost is not None else options.model_copy(update=_DEFAULT), as_json)

@@ -64,8 +64,8 @@ class TargetFigures:
 
 @dataclass(frozen=True)
 class Report:
-    """The figures. `ladder` and `quantization` are what the export stored in the bundle, as plain JSON;
-    `layers` is empty without a float bundle to compare with, `confusion` None without labels."""
+    """The figures. `ladder`, `quantization` and `states` are what the export stored in the bundle, as plain
+    JSON; `layers` is empty without a float bundle to compare with, `confusion` None without labels."""
 
     path: str
     model: str
@@ -78,6 +78,7 @@ class Report:
     latencies: tuple[Latency, ...]
     drifts: tuple[Drift, ...]
     quantization: dict[str, Any] | None
+    states: dict[str, Any] | None
     layers: tuple[Layer, ...]
     confusion: Confusion | None
     targets: tuple[TargetFigures, ...]
@@ -118,6 +119,7 @@ def report(
         latencies=latencies(opened, golden, effort.steps),
         drifts=drifts(models, core, golden, effort.ticks),
         quantization=stored.get("quantization"),
+        states=stored.get("states"),
         layers=layer_errors(bundle, exact, golden) if exact else (),
         confusion=confusion(nearest, labelled.data, labelled.origin) if labelled else None,
         targets=tuple(_target(bundle, one.target, one.why) for one in opened),

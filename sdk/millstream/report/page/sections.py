@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from millstream.report import Report, TargetFigures
 from millstream.report.confusion import Confusion
 from millstream.report.page import charts
@@ -109,9 +111,47 @@ def drift(report: Report) -> str:
     return section(
         "Drift of the states",
         note,
-        charts.lines(report.drifts),
+        charts.lines("Drift of the states", report.drifts[0].ticks, [d.shares for d in report.drifts]),
         charts.legend([drift.target for drift in report.drifts]),
         table(columns, rows),
+    )
+
+
+def state_dtypes(report: Report) -> str:
+    """What each state is kept in, and how far narrower states go from float32 over time."""
+    found = report.states or {}
+    bound, windows, ticks = found["bound"], found["windows"], found["ticks"]
+    taken = {state["name"]: state["dtype"] for state in found["states"]}
+    drawn = {"all as taken": found["together"]["curve"]}
+    for state in found["states"]:
+        for one in state["tried"]:
+            if one["error"] is None or one["error"] > bound:
+                drawn[f"{state['name']} in {one['dtype']}, refused"] = one["curve"]
+    curves = [[math.inf if e is None else e / bound for e in curve] for curve in drawn.values()]
+    rows = (
+        (
+            state["name"],
+            one["dtype"],
+            "∞" if one["error"] is None else f"{one['error']:.2%}",
+            one["worst"],
+            "taken" if taken[state["name"]] == one["dtype"] else "",
+        )
+        for state in found["states"]
+        for one in state["tried"]
+    )
+    note = (
+        f"The example over and over, {ticks:,} ticks without reset, with states in fewer bytes: the error of "
+        f"whatever output or state goes farthest, as a share of the {bound:.3g} of its size that is allowed. "
+        f"An error that still grows counts as what it becomes in {found['lasting']:,} ticks. "
+        f"{found['float32 bytes']:,} B of states became {found['bytes']:,} B, scales counted."
+    )
+    ends = [ticks // windows * (place + 1) for place in range(windows)]
+    return section(
+        "Dtypes of the states",
+        note,
+        charts.lines("Drift of narrower states", ends, curves),
+        charts.legend(list(drawn)),
+        table(("state", "dtype", "largest error", "of", ""), rows),
     )
 
 
