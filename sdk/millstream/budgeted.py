@@ -14,6 +14,7 @@ from millstream.prove_quantized import last_outputs
 from millstream.quantize import FORMATS, Format, flattened
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.error import relative_errors
+from millstream.quantize.formats import rounded_once
 from millstream.quantize.mixed import mixed
 from millstream.quantize.product import Product, find
 from millstream.quantize.search import Choices, Found, Loss, Trial, Weighed, search
@@ -85,8 +86,9 @@ def choose(
         got = last_outputs(core_of(made), tested.frames)
         return Loss(_accuracy(exact, tested) - _accuracy(got, tested), _relative(got, exact))
 
-    weighed = [_weighed(product, flat, allowance.formats) for product in products]
-    found = search(weighed, allowance.formats, measure, allowance.most_lost, progress)
+    formats = [rounded_once(format, flat, products, calibration) for format in allowance.formats]
+    weighed = [_weighed(product, flat, formats) for product in products]
+    found = search(weighed, formats, measure, allowance.most_lost, progress)
     metric = "accuracy lost" if tested else "relative RMS error of the outputs"
     if found.best is None:
         raise BudgetMissed(
@@ -95,8 +97,8 @@ def choose(
             fix="allow more, or export in float",
         )
     format = mixed(found.best, products)
-    formats = {output: choice.name for output, choice in found.best.items()}
-    best = next(trial for trial in found.trials if trial.formats == formats)
+    names = {output: choice.name for output, choice in found.best.items()}
+    best = next(trial for trial in found.trials if trial.formats == names)
     return Chosen(format, best, found, metric, {p.output: origin(p.node) for p in products})
 
 

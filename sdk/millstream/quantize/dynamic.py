@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 
 from millstream.graph import StepGraph
+from millstream.quantize.calibration import Calibration
 from millstream.quantize.integer import back_to_float, integer_product, weight_scale
 from millstream.quantize.product import Product
 from millstream.quantize.rewriting import Rewriting, Rounding, rewrite
@@ -28,7 +29,9 @@ from millstream.quantize.rounding import LARGEST
 TINY = 1e-30
 
 
-def quantize_dynamically(graph: StepGraph, products: Sequence[Product], rounding: Rounding) -> StepGraph:
+def quantize_dynamically(
+    graph: StepGraph, products: Sequence[Product], calibration: Calibration, rounding: Rounding
+) -> StepGraph:
     """Compute `products` on integers, with scales measured at every step."""
     ready: dict[tuple[str, tuple[int, ...]], tuple[str, str]] = {}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from millstream.graph import StepGraph
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.formats import Format
 from millstream.quantize.product import Product
+from millstream.quantize.rewriting import Rounding
 
 
 def mixed(choices: Mapping[str, Format], products: Sequence[Product]) -> Format:
@@ -16,18 +17,31 @@ def mixed(choices: Mapping[str, Format], products: Sequence[Product]) -> Format:
     Its error may be as large as the largest that one of its formats may have, and so may its bits.
     """
 
-    def rewrite(graph: StepGraph, some: Sequence[Product], calibration: Calibration) -> StepGraph:
-        for format in {choice.name: choice for choice in choices.values()}.values():
+    formats = {choice.name: choice for choice in choices.values()}
+
+    def shared(some: Sequence[Product]) -> Iterator[tuple[Format, list[Product]]]:
+        for format in formats.values():
             own = [p for p in some if p.output in choices and choices[p.output].name == format.name]
             if own:
-                graph = format.rewrite(graph, own, calibration)
+                yield format, own
+
+    def weights(graph: StepGraph, some: Sequence[Product], calibration: Calibration) -> Rounding:
+        roundings = {f.name: f.weights(graph, own, calibration) for f, own in shared(some)}
+        return lambda product, weight: roundings[choices[product.output].name](product, weight)
+
+    def write(
+        graph: StepGraph, some: Sequence[Product], calibration: Calibration, rounding: Rounding
+    ) -> StepGraph:
+        for format, own in shared(some):
+            graph = format.write(graph, own, calibration, rounding)
         return graph
 
-    names = sorted({choice.name for choice in choices.values()})
+    names = sorted(formats)
     return Format(
         name="+".join(names) or "float",
         summary="each product in the format that a search chose for it",
-        rewrite=rewrite,
+        weights=weights,
+        write=write,
         max_error=max((choice.max_error for choice in choices.values()), default=0.0),
         bits=max((choice.bits for choice in choices.values()), default=32),
         left=frozenset(product.output for product in products if product.output not in choices),

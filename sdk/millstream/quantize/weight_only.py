@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from millstream.graph import StepGraph
+from millstream.quantize.calibration import Calibration
 from millstream.quantize.product import Product, attributes
 from millstream.quantize.rewriting import Rewriting, Rounding, rewrite
 
 
-def quantize_weights(graph: StepGraph, products: Sequence[Product], rounding: Rounding) -> StepGraph:
+def quantize_weights(
+    graph: StepGraph, products: Sequence[Product], calibration: Calibration, rounding: Rounding
+) -> StepGraph:
     """Store the weights of `products` as integers."""
     return rewrite(graph, products, _replace, rounding)
 
