@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from millstream.protocol import Streamable, streamable
 from millstream.provenance import provenance
 from millstream.quantize import Format, Quantized, quantize
 from millstream.quantize.calibration import Calibration
+from millstream.quantize.layers import layers, to_blame
 from millstream.quantize.states.choosing import Chosen as ChosenStates
 from millstream.quantize.states.choosing import choose as choose_states
 from millstream.quantize.states.writing import narrowed, narrowed_initial, narrowed_spec
@@ -247,7 +248,7 @@ class _Export:
         if folding and rewriting:
             report["reparameterization"] = {"module": folding.to_json(), "step": rewriting.to_json()}
         if quantized:
-            report["quantization"] = quantized.to_json()
+            report["quantization"] = {**quantized.to_json(), **self._layers(quantized, calibration)}
         if chosen_mix:
             report["search"] = chosen_mix.to_json()
         if narrow:
@@ -271,6 +272,15 @@ class _Export:
             return None
         self.watcher.begin(f"quantizing to {format.name}")
         return quantize(graph, format, calibration)
+
+    def _layers(self, quantized: Quantized, calibration: Calibration) -> dict[str, Any]:
+        """What quantization does to each product; nothing for a format of the whole step, which has none."""
+        format = quantized.format
+        if format.whole:
+            return {}
+        self.watcher.begin("looking at each layer")
+        found = layers(quantized.original, quantized.graph, format, quantized.products, calibration)
+        return {"layers": [asdict(each) for each in found], "to blame": to_blame(found, format.max_error)}
 
     def _quantized_rungs(self, quantized: Quantized | None, calibration: Calibration) -> list[Rung]:
         if quantized is None:

@@ -9,14 +9,15 @@ import numpy as np
 
 from millstream.errors import UnknownFormat
 from millstream.graph import StepGraph
+from millstream.quantize.activations import Activations, unrounded
 from millstream.quantize.calibration import Calibration
-from millstream.quantize.dynamic import quantize_dynamically
+from millstream.quantize.dynamic import quantize_dynamically, rounded_dynamically
 from millstream.quantize.feedback import second_moments, to_int4_with_feedback
 from millstream.quantize.fixed_point import fixed16
 from millstream.quantize.product import Product
 from millstream.quantize.rewriting import Rounding
 from millstream.quantize.rounding import Rounded, to_int4, to_int8, to_ternary
-from millstream.quantize.static import quantize_statically
+from millstream.quantize.static import quantize_statically, rounded_statically
 from millstream.quantize.weight_only import quantize_weights
 
 #: Takes a flat, folded graph and the products to quantize.
@@ -29,7 +30,8 @@ Write = Callable[[StepGraph, Sequence[Product], Calibration, Rounding], StepGrap
 
 @dataclass(frozen=True)
 class Format:
-    """A way to quantize: `weights` rounds them, `write` says the products with them. A weight takes `bits`.
+    """A way to quantize: `weights` rounds them, `write` says the products with them, `activations` tells what
+    that makes of an activation. A weight takes `bits`.
 
     `max_error` is the largest relative RMS error, of any output or state against float, that an export
     accepts. `left` are outputs of products that it leaves in float. A format of the `whole` step chooses no
@@ -42,6 +44,7 @@ class Format:
     write: Write
     max_error: float
     bits: int
+    activations: Activations = unrounded
     left: frozenset[str] = frozenset()
     whole: bool = False
 
@@ -105,15 +108,15 @@ _ALL = (
     Format("w4", "weights in int4, sums in float", _with_feedback, quantize_weights, 0.25, 4),
     Format(
         *("w8a8", "weights and activations in int8, scaled at every step"),
-        *(_alone(to_int8), quantize_dynamically, 0.05, 8),
+        *(_alone(to_int8), quantize_dynamically, 0.05, 8, rounded_dynamically),
     ),
     Format(
         *("w8a8-static", "weights and activations in int8, scales from the example"),
-        *(_alone(to_int8), quantize_statically, 0.1, 8),
+        *(_alone(to_int8), quantize_statically, 0.1, 8, rounded_statically),
     ),
     Format(
         *("w4a8", "weights in int4, activations in int8, scaled at every step"),
-        *(_with_feedback, quantize_dynamically, 0.25, 4),
+        *(_with_feedback, quantize_dynamically, 0.25, 4, rounded_dynamically),
     ),
     Format(
         *("fixed16", "the whole step on integers of 16 bits, for FPGA"),
@@ -122,7 +125,7 @@ _ALL = (
     ),
     Format(
         *("ternary", "weights -1, 0, 1 (trained so), activations in int8"),
-        *(_alone(to_ternary), quantize_dynamically, 0.05, 2),
+        *(_alone(to_ternary), quantize_dynamically, 0.05, 2, rounded_dynamically),
     ),
 )
 FORMATS: Mapping[str, Format] = {each.name: each for each in _ALL}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from millstream.graph import StepGraph
+from millstream.quantize.activations import RoundedActivation
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.formats import Format
 from millstream.quantize.product import Product
@@ -36,12 +39,18 @@ def mixed(choices: Mapping[str, Format], products: Sequence[Product]) -> Format:
             graph = format.write(graph, own, calibration, rounding)
         return graph
 
+    def activations(
+        constants: Mapping[str, np.ndarray], product: Product, x: np.ndarray
+    ) -> RoundedActivation:
+        return choices[product.output].activations(constants, product, x)
+
     names = sorted(formats)
     return Format(
         name="+".join(names) or "float",
         summary="each product in the format that a search chose for it",
         weights=weights,
         write=write,
+        activations=activations,
         max_error=max((choice.max_error for choice in choices.values()), default=0.0),
         bits=max((choice.bits for choice in choices.values()), default=32),
         left=frozenset(product.output for product in products if product.output not in choices),

@@ -8,11 +8,12 @@ One pass over an activation less than with dynamic scales; values beyond the exa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from millstream.graph import StepGraph
+from millstream.quantize.activations import RoundedActivation
 from millstream.quantize.calibration import Calibration, largest_magnitudes
 from millstream.quantize.integer import back_to_float, integer_product, weight_scale
 from millstream.quantize.product import Product
@@ -40,7 +41,22 @@ def quantize_statically(
     return rewrite(graph, products, replace, rounding)
 
 
+def rounded_statically(
+    constants: Mapping[str, np.ndarray], product: Product, x: np.ndarray
+) -> RoundedActivation:
+    """The activation on the constant scale that the quantized graph holds for it."""
+    step = constants[_step(product.activation)]
+    whole = np.rint(x / step)
+    held = np.clip(whole, -LARGEST - 1, LARGEST)
+    return RoundedActivation(held * step, (float(step), float(step)), int((whole != held).sum()))
+
+
+def _step(activation: str) -> str:
+    """The name of the constant that holds the scale of an activation."""
+    return f"{activation}.step"
+
+
 def _quantized(writing: Rewriting, activation: str, scale: np.float32) -> str:
-    name = writing.constant(f"{activation}.step", np.array(scale))
+    name = writing.constant(_step(activation), np.array(scale))
     zero = writing.constant("quantized.zero", np.array(0, np.int8))
     return writing.node("QuantizeLinear", [activation, name, zero])

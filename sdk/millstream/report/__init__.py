@@ -18,7 +18,6 @@ from millstream.opening import asked, open_all
 from millstream.report.confusion import Confusion, confusion
 from millstream.report.drift import Drift, drifts
 from millstream.report.latency import Latency, latencies
-from millstream.report.layers import Layer, layer_errors
 from millstream.report.rooms import Room, rooms
 from millstream.sequences import Sequences
 from millstream.whereabouts import runs_here
@@ -65,7 +64,7 @@ class TargetFigures:
 @dataclass(frozen=True)
 class Report:
     """The figures. `ladder`, `quantization` and `states` are what the export stored in the bundle, as plain
-    JSON; `layers` is empty without a float bundle to compare with, `confusion` None without labels."""
+    JSON; `confusion` is None without labels."""
 
     path: str
     model: str
@@ -79,7 +78,6 @@ class Report:
     drifts: tuple[Drift, ...]
     quantization: dict[str, Any] | None
     states: dict[str, Any] | None
-    layers: tuple[Layer, ...]
     confusion: Confusion | None
     targets: tuple[TargetFigures, ...]
 
@@ -88,13 +86,11 @@ def report(
     bundle: Bundle,
     effort: Effort = Effort(),
     *,
-    exact: Bundle | None = None,
     labelled: Labelled | None = None,
 ) -> Report:
     """Gather and measure the figures of a verified bundle.
 
     Args:
-        exact: the float bundle of the same model, for the error of each quantized layer.
         labelled: sequences with labels, for the confusion matrix of the first backend that runs here.
 
     Raises NoBackendOpens, BatchFixed, TensorsInvalid, UsageError, DataInvalid.
@@ -120,7 +116,6 @@ def report(
         drifts=drifts(models, core, golden, effort.ticks),
         quantization=stored.get("quantization"),
         states=stored.get("states"),
-        layers=layer_errors(bundle, exact, golden) if exact else (),
         confusion=confusion(nearest, labelled.data, labelled.origin) if labelled else None,
         targets=tuple(_target(bundle, one.target, one.why) for one in opened),
     )
