@@ -29,7 +29,7 @@ from millstream.package import Contents
 from millstream.protocol import Streamable, streamable
 from millstream.provenance import provenance
 from millstream.quantize import Format, Quantized, quantize
-from millstream.quantize.calibration import Calibration
+from millstream.quantize.calibration import Calibration, spread
 from millstream.quantize.layers import layers, to_blame
 from millstream.quantize.states.choosing import Chosen as ChosenStates
 from millstream.quantize.states.choosing import choose as choose_states
@@ -211,7 +211,7 @@ class _Export:
         ladder = self._climb(ladder, self._graph_rungs(folded, traced.graph, exact))
         rewritten, rewriting = self._rewritten(traced.graph, initial)
         ladder = self._climb(ladder, _folding_rungs("step.onnx = reparameterized step.onnx", rewriting))
-        calibration = Calibration(self.data.frames, initial)
+        calibration = Calibration(spread(self.data.frames), initial)
         chosen_mix = self._mix(rewritten, spec, calibration)
         format = chosen_mix.format if chosen_mix else self.format
         quantized = self._quantized(rewritten, format, calibration)

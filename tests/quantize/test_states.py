@@ -16,7 +16,7 @@ from millstream.datasets import japanese_vowels
 from millstream.graph import BATCH, OPSET, StatePair, StepGraph, build
 from millstream.loading import load
 from millstream.protocol import streamable
-from millstream.quantize.calibration import Calibration, stream
+from millstream.quantize.calibration import Calibration, spread, stream
 from millstream.quantize.states.choosing import choose
 from millstream.quantize.states.drift import drifts
 from millstream.quantize.states.storage import STORAGES, Storage, block
@@ -131,7 +131,7 @@ def test_int8_is_refused_for_a_trained_legendre_memory() -> None:
     graph = trace(source, torch.zeros(1, 12)).graph
     initial = [value[0].numpy() for value in source.initial.values()]
     names = [{"memory_0": INT8}, {"memory_0": INT16}, {"stem_ring_1": INT8}]
-    seen = Calibration(japanese_vowels.train().frames, initial)
+    seen = Calibration(spread(japanese_vowels.train().frames), initial)
     memory, wide, ring = drifts(graph, names, seen).drifts
     assert memory.lasting > 0.02
     assert memory.worst == "memory_0.next"

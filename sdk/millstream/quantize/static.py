@@ -3,7 +3,8 @@
     q = QuantizeLinear(x, scale)
     y = float(q W) * (scale * weight scale) + bias
 
-One pass over an activation less than with dynamic scales; values beyond the example's range saturate.
+One pass over an activation less than with dynamic scales; values beyond the range saturate. The range is
+chosen by what it does to the products (`ranges`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from millstream.graph import StepGraph
+from millstream.graph import StepGraph, initializers
 from millstream.quantize.activations import RoundedActivation
-from millstream.quantize.calibration import Calibration, largest_magnitudes
+from millstream.quantize.calibration import Calibration, samples
 from millstream.quantize.integer import back_to_float, integer_product, weight_scale
 from millstream.quantize.product import Product
+from millstream.quantize.ranges.choosing import best_range
 from millstream.quantize.rewriting import Rewriting, Rounding, rewrite
 from millstream.quantize.rounding import LARGEST
 
@@ -24,14 +26,17 @@ from millstream.quantize.rounding import LARGEST
 def quantize_statically(
     graph: StepGraph, products: Sequence[Product], calibration: Calibration, rounding: Rounding
 ) -> StepGraph:
-    """Compute `products` on integers, with the scales that just hold the calibration's activations."""
-    largest = largest_magnitudes(graph, sorted({p.activation for p in products}), calibration)
+    """Compute `products` on integers; each activation has the range that serves its products best."""
+    names, constants = sorted({p.activation for p in products}), initializers(graph.model)
+    ranges = {
+        name: best_range(x, [p for p in products if p.activation == name], constants)
+        for name, x in samples(graph, names, calibration).items()
+    }
     ready: dict[str, str] = {}
 
     def replace(writing: Rewriting, product: Product) -> None:
         name = product.activation
-        # An activation that is always zero may have any scale.
-        scale = np.float32((largest[name] or 1.0) / LARGEST)
+        scale = np.float32(ranges[name] / LARGEST)
         if name not in ready:
             ready[name] = _quantized(writing, name, scale)
         sums = integer_product(writing, product, ready[name])

@@ -112,7 +112,7 @@ def _rows(
     """At each tick what the graph gives, one row for each mix, the states kept as the mix says."""
     run, size = prepare(graph.model), graph.batch or len(rows)
     frame, *flags = graph.inputs
-    frames = _mixed(calibration.sequences)
+    frames = np.concatenate(list(calibration.sequences))
     always = {flag.name: np.ones(size, bool) for flag in flags}
     turns = [range(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
     states = {
@@ -137,12 +137,6 @@ def _rows(
         yield values
         states = {pair.name: values[pair.next_name].copy() for pair in graph.states}
         _keep(states, places)
-
-
-def _mixed(sequences: Sequence[np.ndarray]) -> np.ndarray:
-    """The frames of all sequences in a random order of sequences, so that each part is like the whole."""
-    order = np.random.default_rng(0).permutation(len(sequences))
-    return np.concatenate([sequences[place] for place in order])
 
 
 def _keep(states: Mapping[str, np.ndarray], places: Mapping[tuple[str, Storage], Sequence[int]]) -> None:
