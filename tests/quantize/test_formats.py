@@ -93,6 +93,14 @@ def test_weights_take_their_bits_on_the_device(name: str, bits: int) -> None:
     assert sum(size for size, _ in small) == terms * OUTPUTS * bits // 8
 
 
+@pytest.mark.parametrize(("name", "bits"), [("w8", 8), ("w4", 4), ("w4a8", 4), ("ternary", 4)])
+def test_weights_take_their_bits_in_the_step_graph(name: str, bits: int) -> None:
+    """ONNX has no integers of 2 bits before opset 25, so that ternary weights take 4 there."""
+    made = quantized_graph(_graph(FORMATS[name]), FORMATS[name])
+    sizes = [len(item.raw_data) for item in made.model.graph.initializer if item.dims == [WIDTH, OUTPUTS]]
+    assert sizes == [WIDTH * OUTPUTS * bits // 8]
+
+
 def _constants(plan_bytes: bytes) -> list[tuple[int, str]]:
     from millstream_runtime import plan
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx.helper
@@ -14,6 +15,7 @@ from millstream.graph import StepGraph, build, initializers, origin, set_origin
 from millstream.quantize.product import Product
 from millstream.quantize.rounding import Rounded
 
+_INT4 = ml_dtypes.iinfo(ml_dtypes.int4)
 #: The integers of a product's weight.
 Rounding = Callable[[Product, np.ndarray], Rounded]
 #: Writes the nodes that stand in a product's place; the last one computes the product's output.
@@ -60,6 +62,16 @@ class Rewriting:
         """Add a constant once; the same name means the same array."""
         self._added.setdefault(name, array)
         return name
+
+    def integers(self, name: str, values: np.ndarray) -> str:
+        """Add the int8 values of a weight: as INT4, two in a byte, where all fit, with a cast behind it."""
+        if values.min() < _INT4.min or values.max() > _INT4.max:
+            return self.constant(f"{name}.int8", values)
+        packed, wide = f"{name}.int4", f"{name}.int8"
+        if packed not in self._added:
+            self.constant(packed, values.astype(ml_dtypes.int4))
+            self.node("Cast", [packed], wide, to=onnx.TensorProto.INT8)
+        return wide
 
     def rounded(self, product: Product) -> Rounded:
         """The integers of the product's weight; weights that several products share are rounded once."""

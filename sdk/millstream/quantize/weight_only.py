@@ -25,7 +25,7 @@ def quantize_weights(
 
 def _replace(writing: Rewriting, product: Product) -> None:
     rounded = writing.rounded(product)
-    values = writing.constant(f"{product.weight}.int8", rounded.values)
+    values = writing.integers(product.weight, rounded.values)
     scale = writing.constant(f"{product.weight}.scale", rounded.scale)
     weight = writing.node("DequantizeLinear", [values, scale], axis=product.channel)
     node = product.node
