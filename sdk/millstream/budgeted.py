@@ -79,7 +79,7 @@ def choose(
     exact = last_outputs(core_of(flat), tested.frames) if tested else None
 
     def measure(choices: Choices) -> Loss:
-        made = mixed(choices, products).rewrite(flat, products, calibration)
+        made = mixed(choices).rewrite(flat, products, calibration)
         if tested is None or exact is None:
             error = max(relative_errors(flat, made, outputs, calibration).values())
             return Loss(error, error)
@@ -96,7 +96,7 @@ def choose(
             why=_closest(found, metric),
             fix="allow more, or export in float",
         )
-    format = mixed(found.best, products)
+    format = mixed(found.best)
     names = {output: choice.name for output, choice in found.best.items()}
     best = next(trial for trial in found.trials if trial.formats == names)
     return Chosen(format, best, found, metric, {p.output: origin(p.node) for p in products})

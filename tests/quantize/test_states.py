@@ -9,13 +9,14 @@ import onnx.numpy_helper
 import pytest
 import torch
 from backend_programs import OPENERS, Case, run
-from quantized_graphs import calibration, recurrent_graph
+from quantized_graphs import calibration, driven_graph, recurrent_graph
 
 from millstream import lower
 from millstream.datasets import japanese_vowels
 from millstream.graph import BATCH, OPSET, StatePair, StepGraph, build
 from millstream.loading import load
 from millstream.protocol import streamable
+from millstream.quantize import FORMATS, quantize
 from millstream.quantize.calibration import Calibration, spread, stream
 from millstream.quantize.states.choosing import choose
 from millstream.quantize.states.drift import drifts
@@ -114,6 +115,22 @@ def test_the_same_integers_everywhere(storage: Storage, backend: str) -> None:
     for name, array in want.items():
         np.testing.assert_array_equal(got[name].reshape(array.shape), array, err_msg=name)
     assert want["state.next"].dtype == storage.dtype
+
+
+@pytest.mark.parametrize("name", ["w8a8", "w16"])
+def test_a_quantized_step_with_narrow_states_opens(name: str) -> None:
+    """The product that writes the state is quantized, and then the state."""
+    graph = driven_graph()
+    made = quantize(graph, FORMATS[name], calibration(graph)).graph
+    small = narrowed(made, {"state": INT16})
+    given = {
+        "input": np.ones((2, 40), np.float32),
+        "state": np.ones((2, 40), np.int16),
+        "state.largest": np.ones((2, 1, 1), np.float32),
+    }
+    want = prepare(small.model)(given)["output"]
+    (got,) = session(small.model.SerializeToString()).run(["output"], given)
+    np.testing.assert_allclose(np.asarray(got), want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
 def test_a_slow_decay_needs_more_than_int8() -> None:

@@ -16,7 +16,7 @@ from millstream.quantize.feedback import second_moments, to_int4_with_feedback
 from millstream.quantize.fixed_point import fixed16
 from millstream.quantize.product import Product
 from millstream.quantize.rewriting import Rounding
-from millstream.quantize.rounding import Rounded, to_int4, to_int8, to_ternary
+from millstream.quantize.rounding import Rounded, to_int4, to_int8, to_int16, to_ternary
 from millstream.quantize.static import quantize_statically, rounded_statically
 from millstream.quantize.weight_only import quantize_weights
 
@@ -34,8 +34,8 @@ class Format:
     that makes of an activation. A weight takes `bits`.
 
     `max_error` is the largest relative RMS error, of any output or state against float, that an export
-    accepts. `left` are outputs of products that it leaves in float. A format of the `whole` step chooses no
-    products: it rewrites every node, or refuses.
+    accepts. With `choices`, by the output of a product, each has a format of its own, and those without one
+    stay in float. A format of the `whole` step chooses no products: it rewrites every node, or refuses.
     """
 
     name: str
@@ -45,8 +45,12 @@ class Format:
     max_error: float
     bits: int
     activations: Activations = unrounded
-    left: frozenset[str] = frozenset()
+    choices: Mapping[str, Format] | None = None
     whole: bool = False
+
+    def of(self, product: Product) -> Format | None:
+        """The format of one product; None when it stays in float."""
+        return self if self.choices is None else self.choices.get(product.output)
 
     def rewrite(self, graph: StepGraph, products: Sequence[Product], calibration: Calibration) -> StepGraph:
         """The flat graph with these products quantized."""
@@ -105,6 +109,7 @@ def _whole(
 #: What 4 bits cost depends on the model; a model that was not trained for ternary weights loses everything.
 _ALL = (
     Format("w8", "weights in int8, sums in float", _alone(to_int8), quantize_weights, 0.02, 8),
+    Format("w16", "weights in int16, sums in float", _alone(to_int16), quantize_weights, 0.01, 16),
     Format("w4", "weights in int4, sums in float", _with_feedback, quantize_weights, 0.25, 4),
     Format(
         *("w8a8", "weights and activations in int8, scaled at every step"),

@@ -17,6 +17,7 @@ from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.activations import RoundedActivation
 from millstream.quantize.calibration import Calibration, observed, stream
 from millstream.quantize.formats import Format
+from millstream.quantize.mixed import mixed
 from millstream.quantize.product import Product
 from millstream.quantize.rounding import Rounded
 
@@ -64,7 +65,8 @@ def layers(
 ) -> tuple[Layer, ...]:
     """Look at these products of a flat float graph and of the graph that a format made of it."""
     twins = [_twin(product) for product in products]
-    beside = format.rewrite(_with_twins(original, products, twins), twins, calibration)
+    ways = {t.output: way for p, t in zip(products, twins, strict=True) if (way := format.of(p))}
+    beside = mixed(ways).rewrite(_with_twins(original, products, twins), twins, calibration)
     constants, floats = initializers(beside.model), initializers(original.model)
     rounded = format.weights(original, products, calibration)
     results = [product.output for product in products]

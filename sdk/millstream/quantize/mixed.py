@@ -14,8 +14,8 @@ from millstream.quantize.product import Product
 from millstream.quantize.rewriting import Rounding
 
 
-def mixed(choices: Mapping[str, Format], products: Sequence[Product]) -> Format:
-    """The format that takes, of these products, those whose output is in `choices`, each in its format.
+def mixed(choices: Mapping[str, Format]) -> Format:
+    """The format that takes the products whose output is in `choices`, each in its own.
 
     Its error may be as large as the largest that one of its formats may have, and so may its bits.
     """
@@ -53,5 +53,5 @@ def mixed(choices: Mapping[str, Format], products: Sequence[Product]) -> Format:
         activations=activations,
         max_error=max((choice.max_error for choice in choices.values()), default=0.0),
         bits=max((choice.bits for choice in choices.values()), default=32),
-        left=frozenset(product.output for product in products if product.output not in choices),
+        choices=choices,
     )

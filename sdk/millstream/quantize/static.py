@@ -9,7 +9,7 @@ chosen by what it does to the products (`ranges`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -22,14 +22,21 @@ from millstream.quantize.ranges.choosing import best_range
 from millstream.quantize.rewriting import Rewriting, Rounding, rewrite
 from millstream.quantize.rounding import LARGEST
 
+#: The range of an activation, from its values (rows, ...), the products that read it, and all constants.
+FindRange = Callable[[np.ndarray, Sequence[Product], Mapping[str, np.ndarray]], float]
+
 
 def quantize_statically(
-    graph: StepGraph, products: Sequence[Product], calibration: Calibration, rounding: Rounding
+    graph: StepGraph,
+    products: Sequence[Product],
+    calibration: Calibration,
+    rounding: Rounding,
+    find_range: FindRange = best_range,
 ) -> StepGraph:
-    """Compute `products` on integers; each activation has the range that serves its products best."""
+    """Compute `products` on integers; each activation has the range that is found for it."""
     names, constants = sorted({p.activation for p in products}), initializers(graph.model)
     ranges = {
-        name: best_range(x, [p for p in products if p.activation == name], constants)
+        name: find_range(x, [p for p in products if p.activation == name], constants)
         for name, x in samples(graph, names, calibration).items()
     }
     ready: dict[str, str] = {}

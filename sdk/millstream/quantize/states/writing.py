@@ -169,7 +169,9 @@ def _block_counts(tensor: Tensor) -> tuple[int, int]:
 
 
 def _node(operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx.NodeProto:
-    return onnx.helper.make_node(operator, list(inputs), [output], name=f"{output} node", **attributes)
+    # What computed the state before may have a node named after it.
+    name = f"{output} kept"
+    return onnx.helper.make_node(operator, list(inputs), [output], name=name, **attributes)
 
 
 def _replace(field: Any, items: Iterable[Any]) -> None:
