@@ -96,7 +96,8 @@ def choose(
             why=_closest(found, metric),
             fix="allow more, or export in float",
         )
-    format = mixed(found.best)
+    ways = {each.name: each for each in allowance.formats}
+    format = mixed({output: ways[choice.name] for output, choice in found.best.items()})
     names = {output: choice.name for output, choice in found.best.items()}
     best = next(trial for trial in found.trials if trial.formats == names)
     return Chosen(format, best, found, metric, {p.output: origin(p.node) for p in products})

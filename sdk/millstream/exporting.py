@@ -279,7 +279,7 @@ class _Export:
         if format.whole:
             return {}
         self.watcher.begin("looking at each layer")
-        found = layers(quantized.original, quantized.graph, format, quantized.products, calibration)
+        found = layers(quantized.prepared, quantized.graph, format, quantized.products, calibration)
         return {"layers": [asdict(each) for each in found], "to blame": to_blame(found, format.max_error)}
 
     def _quantized_rungs(self, quantized: Quantized | None, calibration: Calibration) -> list[Rung]:

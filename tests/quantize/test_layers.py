@@ -23,7 +23,7 @@ def _with(graph: StepGraph, name: str, weight: np.ndarray) -> StepGraph:
 
 
 def _looked_at(made: Quantized, seen: Calibration) -> tuple[Layer, ...]:
-    return layers(made.original, made.graph, made.format, made.products, seen)
+    return layers(made.prepared, made.graph, made.format, made.products, seen)
 
 
 def _decibels(want: np.ndarray, got: np.ndarray) -> float:

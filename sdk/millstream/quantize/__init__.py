@@ -6,6 +6,7 @@ rewrites the products that are worth it and leaves states, gates and everything 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from millstream.quantize.formats import FORMATS, Format, format_named
 from millstream.quantize.mixed import mixed
 from millstream.quantize.product import Product, Weight, find, left_in_float
 from millstream.quantize.recurrence import drifting
+from millstream.quantize.smoothing import smoothed
 
 #: What a product gets whose rounding in a format lets a state drift.
 _WIDE = FORMATS["w16"]
@@ -31,18 +33,19 @@ class Quantized:
     """A quantized step graph, the products in it that are, and the weights that stay in float.
 
     `format` says of each product which one it got.
-    `original` is the flat float graph that it was made from.
+    `original` is the flat float graph that it was made from, `prepared` the same with smoothed activations.
     """
 
     format: Format
     graph: StepGraph
     original: StepGraph
+    prepared: StepGraph
     products: tuple[Product, ...]
     left: tuple[Weight, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the report."""
-        constants = initializers(self.original.model)
+        constants = initializers(self.prepared.model)
         return {
             "format": self.format.name,
             "quantized": [
@@ -73,13 +76,17 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
     flat = flattened(graph)
     found, left = find(flat)
     if format.whole:
-        return Quantized(format, format.rewrite(flat, found, calibration), flat, tuple(found), ())
+        return Quantized(format, format.rewrite(flat, found, calibration), flat, flat, tuple(found), ())
     products = [product for product in found if format.of(product)]
     constants = initializers(flat.model)
     left += [left_in_float(p, constants, _COSTLY) for p in found if not format.of(p)]
-    drifts = drifting(flat, products, lambda some: format.rewrite(flat, some, calibration), calibration)
+    prepared = smoothed(flat, format, products, calibration)
+    products = _again(products, prepared)
+    drifts = drifting(
+        prepared, products, lambda some: format.rewrite(prepared, some, calibration), calibration
+    )
     wide = [product for product in products if product.output in drifts]
-    kept = drifting(flat, wide, lambda some: _WIDE.rewrite(flat, some, calibration), calibration)
+    kept = drifting(prepared, wide, lambda some: _WIDE.rewrite(prepared, some, calibration), calibration)
     left += [left_in_float(p, constants, drifts[p.output]) for p in wide if p.output in kept]
     chosen = tuple(product for product in products if product.output not in kept)
     if not chosen:
@@ -94,4 +101,11 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
         name=format.name,
         max_error=format.max_error,
     )
-    return Quantized(taken, taken.rewrite(flat, chosen, calibration), flat, chosen, tuple(left))
+    made = taken.rewrite(prepared, chosen, calibration)
+    return Quantized(taken, made, flat, prepared, chosen, tuple(left))
+
+
+def _again(products: Sequence[Product], graph: StepGraph) -> list[Product]:
+    """The same products in a graph that was prepared."""
+    wanted = {product.output for product in products}
+    return [product for product in find(graph)[0] if product.output in wanted]

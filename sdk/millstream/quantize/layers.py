@@ -16,6 +16,7 @@ import onnx
 from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.activations import RoundedActivation
 from millstream.quantize.calibration import Calibration, observed, stream
+from millstream.quantize.error import Gap
 from millstream.quantize.formats import Format
 from millstream.quantize.mixed import mixed
 from millstream.quantize.product import Product
@@ -64,9 +65,7 @@ def layers(
     calibration: Calibration,
 ) -> tuple[Layer, ...]:
     """Look at these products of a flat float graph and of the graph that a format made of it."""
-    twins = [_twin(product) for product in products]
-    ways = {t.output: way for p, t in zip(products, twins, strict=True) if (way := format.of(p))}
-    beside = mixed(ways).rewrite(_with_twins(original, products, twins), twins, calibration)
+    beside, twins = _beside(original, format, products, calibration)
     constants, floats = initializers(beside.model), initializers(original.model)
     rounded = format.weights(original, products, calibration)
     results = [product.output for product in products]
@@ -90,6 +89,18 @@ def layers(
         )
         for product, found in zip(products, seen, strict=True)
     )
+
+
+def noise_alone(
+    original: StepGraph, format: Format, products: Sequence[Product], calibration: Calibration
+) -> dict[str, float]:
+    """The relative RMS by which the format moves each result when it takes the float activation, by name."""
+    beside, twins = _beside(original, format, products, calibration)
+    results, gap = [product.output for product in products], Gap()
+    for values in stream(observed(beside, [*results, *(t.output for t in twins)]), calibration):
+        for result, twin in zip(results, twins, strict=True):
+            gap.add(result, values[twin.output], values[result])
+    return gap.relative()
 
 
 def to_blame(found: Sequence[Layer], most: float) -> str:
@@ -137,6 +148,15 @@ class _Seen:
         self.saturated += made.saturated
 
 
+def _beside(
+    graph: StepGraph, format: Format, products: Sequence[Product], calibration: Calibration
+) -> tuple[StepGraph, list[Product]]:
+    """The float graph with a quantized twin beside each product, whose result nothing reads."""
+    twins = [_twin(product) for product in products]
+    ways = {t.output: way for p, t in zip(products, twins, strict=True) if (way := format.of(p))}
+    return mixed(ways).rewrite(_with_twins(graph, products, twins), twins, calibration), twins
+
+
 def _twin(product: Product) -> Product:
     """The product once more, with a result of its own."""
     node = onnx.NodeProto()
@@ -147,7 +167,7 @@ def _twin(product: Product) -> Product:
 
 
 def _with_twins(graph: StepGraph, products: Sequence[Product], twins: Sequence[Product]) -> StepGraph:
-    """The graph with each product beside its twin, whose result nothing reads."""
+    """The graph with each product beside its twin."""
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     beside = {product.output: twin.node for product, twin in zip(products, twins, strict=True)}
