@@ -105,7 +105,7 @@ def choose(
 
 def _weighed(product: Product, flat: StepGraph, formats: Sequence[Format]) -> Weighed:
     count = initializers(flat.model)[product.weight].size
-    sizes = {format.name: count * format.bits // 8 for format in formats}
+    sizes = {format.name: int(count * format.bits / 8) for format in formats}
     return Weighed(product.output, {"": count * _FLOAT_BITS // 8, **sizes})
 
 

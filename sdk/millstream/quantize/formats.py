@@ -14,6 +14,7 @@ from millstream.quantize.calibration import Calibration
 from millstream.quantize.dynamic import quantize_dynamically, rounded_dynamically
 from millstream.quantize.feedback import second_moments, to_int4_with_feedback
 from millstream.quantize.fixed_point import fixed16
+from millstream.quantize.grouped import groups_of, quantize_in_groups
 from millstream.quantize.product import Product
 from millstream.quantize.rewriting import Rounding
 from millstream.quantize.rounding import Rounded, to_int4, to_int8, to_int16, to_ternary
@@ -43,7 +44,7 @@ class Format:
     weights: Weights
     write: Write
     max_error: float
-    bits: int
+    bits: float
     activations: Activations = unrounded
     choices: Mapping[str, Format] | None = None
     whole: bool = False
@@ -88,6 +89,20 @@ def _alone(to_integers: Callable[[np.ndarray, int], Rounded]) -> Weights:
 
 def _with_feedback(graph: StepGraph, products: Sequence[Product], calibration: Calibration) -> Rounding:
     """int4 that makes good for its errors, where the product is that of a matrix."""
+    return _fed_back(graph, products, calibration, lambda inputs: 1)
+
+
+def _in_groups(graph: StepGraph, products: Sequence[Product], calibration: Calibration) -> Rounding:
+    """The same with a scale for each group of inputs."""
+    return _fed_back(graph, products, calibration, groups_of)
+
+
+def _fed_back(
+    graph: StepGraph,
+    products: Sequence[Product],
+    calibration: Calibration,
+    groups_of: Callable[[int], int],
+) -> Rounding:
     matrices = [product for product in products if not product.is_convolution]
     names = sorted({product.activation for product in matrices})
     moments = second_moments(graph, names, calibration) if names else {}
@@ -95,7 +110,8 @@ def _with_feedback(graph: StepGraph, products: Sequence[Product], calibration: C
     def rounding(product: Product, weight: np.ndarray) -> Rounded:
         if product.is_convolution:
             return to_int4(weight, product.channel)
-        return to_int4_with_feedback(weight, product.channel, moments[product.activation])
+        groups = groups_of(weight.shape[1 - product.channel])
+        return to_int4_with_feedback(weight, product.channel, moments[product.activation], groups)
 
     return rounding
 
@@ -111,6 +127,10 @@ _ALL = (
     Format("w8", "weights in int8, sums in float", _alone(to_int8), quantize_weights, 0.02, 8),
     Format("w16", "weights in int16, sums in float", _alone(to_int16), quantize_weights, 0.01, 16),
     Format("w4", "weights in int4, sums in float", _with_feedback, quantize_weights, 0.25, 4),
+    Format(
+        *("w4-groups", "weights in int4 with scales for groups of inputs, sums in float"),
+        *(_in_groups, quantize_in_groups, 0.25, 4.5),
+    ),
     Format(
         *("w8a8", "weights and activations in int8, scaled at every step"),
         *(_alone(to_int8), quantize_dynamically, 0.05, 8, rounded_dynamically),

@@ -182,9 +182,7 @@ def _with_twins(graph: StepGraph, products: Sequence[Product], twins: Sequence[P
 
 
 def _weight(product: Product, exact: np.ndarray, rounded: Rounded) -> Rounding:
-    spread = [1] * exact.ndim
-    spread[product.channel] = -1
-    step = rounded.scale.reshape(spread)
+    step = rounded.steps(product.channel)
     signal = _Signal()
     signal.add(exact, rounded.values * step)
     most = np.abs(rounded.values).max(initial=1)

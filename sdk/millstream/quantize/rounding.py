@@ -18,10 +18,17 @@ _CLIPPED = np.linspace(0.4, 1.0, 31)
 @dataclass(frozen=True)
 class Rounded:
     """weight = values * scale: values int8 or int16, the scale (channels,) float32 laid along the axis of the
-    channels."""
+    channels; that of a matrix in groups of inputs is (groups, channels)."""
 
     values: np.ndarray
     scale: np.ndarray
+
+    def steps(self, channel: int) -> np.ndarray:
+        """The scale in a shape that broadcasts with the values, whose channels lie along that axis."""
+        if self.scale.ndim == 1:
+            return self.scale.reshape([-1 if axis == channel else 1 for axis in range(self.values.ndim)])
+        repeated = np.repeat(self.scale, self.values.shape[1 - channel] // len(self.scale), 0)
+        return repeated if channel else repeated.T
 
 
 def to_int8(weight: np.ndarray, channel: int) -> Rounded:

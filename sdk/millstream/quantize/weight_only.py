@@ -20,10 +20,11 @@ def quantize_weights(
     graph: StepGraph, products: Sequence[Product], calibration: Calibration, rounding: Rounding
 ) -> StepGraph:
     """Store the weights of `products` as integers."""
-    return rewrite(graph, products, _replace, rounding)
+    return rewrite(graph, products, write_weights, rounding)
 
 
-def _replace(writing: Rewriting, product: Product) -> None:
+def write_weights(writing: Rewriting, product: Product) -> None:
+    """Write one product with an integer weight."""
     rounded = writing.rounded(product)
     values = writing.integers(product.weight, rounded.values)
     scale = writing.constant(f"{product.weight}.scale", rounded.scale)
