@@ -16,7 +16,7 @@ import millstream_runtime
 from millstream import lower, package, prove, prove_quantized, reference, sequences, targets
 from millstream.budget import Budget
 from millstream.budget import check as check_budget
-from millstream.budgeted import Allowance, Chosen, choose
+from millstream.budgeted import Allowance, Chosen, Timer, choose
 from millstream.describing import About, model_spec, stored
 from millstream.errors import ProofFailed, ToolMissing, UsageError
 from millstream.fallback import settle
@@ -39,6 +39,7 @@ from millstream.reparameterize import BOUND, Report, rewritten
 from millstream.reparameterize.graph import rewritten_graph
 from millstream.sequences import Example, Sequences
 from millstream.signing import SigningKey
+from millstream.step_time import step_microseconds
 from millstream.targets import Compiled, Contract, Target
 from millstream.trace import Traced, trace
 from millstream_runtime.backends import has_backend
@@ -54,6 +55,8 @@ from millstream_runtime.spec import (
 
 _GOLDEN_TICKS = 64
 _LONG_RUN_TICKS = 1000
+#: Targets that run on the machine that exports; the last one is always there.
+_FOR_THIS_MACHINE = ("cpu", "numba", "relax", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -263,7 +266,12 @@ class _Export:
         def core_of(made: StepGraph) -> Core:
             return _core(made, spec, tuple(calibration.initial))
 
-        return choose(graph, core_of, calibration, self.labelled, self.allowance, self.watcher.begin)
+        settled, _ = settle(graph, self.chosen)
+        target = next(target for target in settled if target.name in _FOR_THIS_MACHINE)
+        contract = Contract(spec, tuple(calibration.initial))
+        timer = Timer(target.name, lambda made: step_microseconds(made, target, contract))
+        watcher = self.watcher.begin
+        return choose(graph, core_of, timer, calibration, self.labelled, self.allowance, watcher)
 
     def _quantized(
         self, graph: StepGraph, format: Format | None, calibration: Calibration

@@ -26,7 +26,7 @@ WIDTH, OUTPUTS = 192, 36
 
 
 def _graph(turned: bool = False, bias: bool = True) -> StepGraph:
-    """output = input W + bias, the weights of the second third of the inputs large, and a state that counts."""
+    """output = input W + bias, the weights of the second third of the inputs large; a state counts."""
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((WIDTH, OUTPUTS)) * np.repeat([1, 50, 1], WIDTH // 3)[:, None]
     constants = {"w": weight.T if turned else weight, "b": rng.standard_normal(OUTPUTS), "one": np.ones(1)}

@@ -31,6 +31,12 @@ def quantize(
         typer.Option(metavar="F", help="A format to try, the smallest first. Without: w4a8, then w8a8."),
     ] = None,
     states: States = None,
+    trials: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Keep what was measured there; a search that was broken off goes on."
+        ),
+    ] = None,
     example: Annotated[str | None, typer.Option(metavar="DATA", help="Real frames, as for export.")] = None,
     labelled: Annotated[
         str | None, typer.Option(metavar="DATA", help="An .npz with x and labels y (N,).")
@@ -56,7 +62,7 @@ def quantize(
     from millstream.cli.export_options import resolve
 
     flags = {
-        **{"model": model, "most_lost": budget, "formats": format, "states": states},
+        **{"model": model, "most_lost": budget, "formats": format, "states": states, "trials": trials},
         **{"example": example, "labelled": labelled, "target": target, "output": output},
     }
     options = resolve(config, flags)

@@ -63,8 +63,8 @@ class TargetFigures:
 
 @dataclass(frozen=True)
 class Report:
-    """The figures. `ladder`, `quantization` and `states` are what the export stored in the bundle, as plain
-    JSON; `confusion` is None without labels."""
+    """The figures. `ladder`, `quantization`, `states` and `search` are what the export stored in the bundle,
+    as plain JSON; `confusion` is None without labels."""
 
     path: str
     model: str
@@ -78,6 +78,7 @@ class Report:
     drifts: tuple[Drift, ...]
     quantization: dict[str, Any] | None
     states: dict[str, Any] | None
+    search: dict[str, Any] | None
     confusion: Confusion | None
     targets: tuple[TargetFigures, ...]
 
@@ -116,6 +117,7 @@ def report(
         drifts=drifts(models, core, golden, effort.ticks),
         quantization=stored.get("quantization"),
         states=stored.get("states"),
+        search=stored.get("search"),
         confusion=confusion(nearest, labelled.data, labelled.origin) if labelled else None,
         targets=tuple(_target(bundle, one.target, one.why) for one in opened),
     )

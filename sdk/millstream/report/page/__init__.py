@@ -24,6 +24,8 @@ def _sections(report: Report) -> Iterator[str]:
         yield sections.drift(report)
     if report.states:
         yield sections.state_dtypes(report)
+    if report.search:
+        yield sections.search(report)
     if report.quantization:
         yield sections.quantization(report)
     if report.confusion:

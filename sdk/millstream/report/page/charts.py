@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import starmap
 
 from millstream.report.latency import Latency
 from millstream.report.page.markup import escaped
@@ -83,6 +84,34 @@ def lines(title: str, ticks: Sequence[int], curves: Sequence[Sequence[float]]) -
         f'<text class="end" x="{_WIDTH - _RIGHT}" y="{bottom + 16}">{last:,} ticks</text>'
     )
     return _svg(title, bottom + 22, grid + drawn + words)
+
+
+def scatter(
+    title: str, points: Sequence[tuple[float, float]], front: Sequence[tuple[float, float]], words: str
+) -> str:
+    """Points, less of both being better, and a line through those that no other beats; `words` name the axes.
+
+    The axes begin at 0, that upward at the least value where one lies below.
+    """
+    across, upward = (list(axis) for axis in zip(*points, *front, strict=True))
+    right, top, low = max(across) or 1.0, max(upward) or 1.0, min([0.0, *upward])
+    bottom = 10 + _PLOT
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * x / right, bottom - _PLOT * (y - low) / (top - low)
+
+    zero = place(0, 0)[1]
+    dots = (f'<circle class="f1" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in starmap(place, points))
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in starmap(place, front))
+    axis = f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{zero:.1f}" y2="{zero:.1f}"/>'
+    last = f"{right:,.0f}: {words}"
+    numbers = (
+        f'<text class="end" x="{_LEFT - 4}" y="{zero + 4:.1f}">0</text>'
+        f'<text class="end" x="{_LEFT - 4}" y="14">{top:.2g}</text>'
+        f'<text class="end" x="{_WIDTH - _RIGHT}" y="{bottom + 16}">{escaped(last)}</text>'
+    )
+    drawn = f'{axis}{"".join(dots)}<polyline class="l0" points="{line}"/>{numbers}'
+    return _svg(title, bottom + 22, drawn)
 
 
 def legend(names: Sequence[str]) -> str:

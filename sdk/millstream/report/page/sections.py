@@ -224,6 +224,44 @@ def _quantized(found: Sequence[Mapping[str, Any]]) -> str:
     return table(("module", "operator", "weight"), rows)
 
 
+def search(report: Report) -> str:
+    """The mixes that a search measured."""
+    found = report.search or {}
+    exact = found["float"]
+    rows = [
+        (
+            _mix(each),
+            each["bytes"],
+            f"{each['microseconds']:.1f}",
+            f"{each['lost']:.3g}",
+            f"{each['error']:.2%}",
+            "taken" if each == found["chosen"] else "",
+        )
+        for each in found["front"]
+    ]
+    rows.append(("all in float", exact["bytes"], f"{exact['microseconds']:.1f}", "0", "0.00%", ""))
+    note = (
+        f"{len(found['tried']):,} mixes of formats were measured. The line goes through those that no other "
+        "beats in both bytes of weights and loss; the last is the step in float."
+    )
+    front = [(each["bytes"], each["lost"]) for each in found["front"]]
+    return section(
+        "Formats within a budget",
+        note,
+        charts.scatter(
+            "Loss against bytes of weights",
+            [(each["bytes"], each["lost"]) for each in found["tried"]],
+            [*front, (exact["bytes"], 0.0)],
+            f"{found['metric']} against bytes of weights",
+        ),
+        table(("products", "bytes", f"µs a step, {found['target']}", found["metric"], "error", ""), rows),
+    )
+
+
+def _mix(trial: Mapping[str, Any]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in trial["products"].items())
+
+
 def predictions(found: Confusion) -> str:
     """The confusion matrix; the darker, the larger the share of its row."""
     head = "".join(f"<th>{escaped(label)}</th>" for label in found.labels)
