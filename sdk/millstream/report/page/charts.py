@@ -107,7 +107,7 @@ def scatter(
     last = f"{right:,.0f}: {words}"
     numbers = (
         f'<text class="end" x="{_LEFT - 4}" y="{zero + 4:.1f}">0</text>'
-        f'<text class="end" x="{_LEFT - 4}" y="14">{top:.2g}</text>'
+        f'<text x="0" y="12">{top:.2g}</text>'
         f'<text class="end" x="{_WIDTH - _RIGHT}" y="{bottom + 16}">{escaped(last)}</text>'
     )
     drawn = f'{axis}{"".join(dots)}<polyline class="l0" points="{line}"/>{numbers}'
