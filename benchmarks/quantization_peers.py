@@ -43,7 +43,8 @@ class Way:
 
 def ways() -> tuple[Way, ...]:
     """Ours and the others, those with the same bits together."""
-    ours = {name: _ours(FORMATS[name]) for name in ("w8a8", "w8a8-static", "w8", "w4a8", "w4")}
+    names = ("w8a8", "w8a8-static", "w8", "w4a8", "w4", "w4-groups")
+    ours = {name: _ours(FORMATS[name]) for name in names}
     entropy = partial(_onnxruntime, per_channel=True, calibrate_method=CalibrationMethod.Entropy)
     return (
         Way("Millstream w8a8", "W8A8", ours["w8a8"]),
@@ -61,6 +62,7 @@ def ways() -> tuple[Way, ...]:
         Way("Millstream w8", "W8A16", ours["w8"]),
         Way("Millstream w4a8", "W4A8", ours["w4a8"]),
         Way("Millstream w4", "W4A16", ours["w4"]),
+        Way("Millstream w4-groups", "W4A16", ours["w4-groups"]),
         Way("plain min-max", "W4A16", _plain(LARGEST_INT4, quantize_weights)),
     )
 
