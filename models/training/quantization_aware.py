@@ -2,8 +2,9 @@
 
     python models/training/quantization_aware.py
 
-Begins with the trained weights; two minutes on one core. Accuracy is that of the exported step on the test split
-of JapaneseVowels, before and after. Norms keep their statistics, and nothing is folded into the rounded weights.
+Begins with the trained weights; two minutes on one core. Accuracy is that of the exported step on the test
+split of JapaneseVowels, before and after. Norms keep their statistics, and nothing is folded into the rounded
+weights.
 """
 
 from __future__ import annotations
