@@ -38,6 +38,12 @@ def digest(value: Any, where: str) -> str:
     return value
 
 
+def flag(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise wrong("true or false", value, where)
+    return value
+
+
 def integer(value: Any, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
         raise wrong("a non-negative integer", value, where)

@@ -18,7 +18,7 @@ class Difference:
     """The largest |got - want| of one tensor over the whole sequence, and the bound on it.
 
     `largest` is infinite where NaN or infinity stand in one and not the other; for integers and booleans
-    the bound is 0.
+    the bound is 0, but for integers that a state was rounded to.
     """
 
     name: str
@@ -71,25 +71,28 @@ def replay(core: Core, golden: Golden, tolerance: Tolerance) -> Replay:
         for t, g, w in zip(spec.outputs, got, golden.outputs, strict=True)
     ]
     differences += [
-        compare(s.name, g, w[None], tolerance)
+        compare(s.name, g, w[None], tolerance, s.rounded)
         for s, g, w in zip(spec.states, registers.states, golden.final_states, strict=True)
     ]
     return Replay(golden.ticks, tuple(differences))
 
 
-def compare(name: str, got: np.ndarray, want: np.ndarray, tolerance: Tolerance) -> Difference:
+def compare(
+    name: str, got: np.ndarray, want: np.ndarray, tolerance: Tolerance, rounded: bool = False
+) -> Difference:
     """The largest difference of two arrays (`want` is broadcast to `got`) and the bound on it.
 
-    The bound is that of `Tolerance`; NaN equals NaN and an infinity equals itself.
+    The bound is that of `Tolerance`; NaN equals NaN and an infinity equals itself. `rounded` integers stand
+    for floats, as those of a `StateSpec` do.
     """
     same = (got == want) | ((got != got) & (want != want))
     if got.size == 0 or same.all():
-        return Difference(name, 0.0, _bound(want, tolerance))
+        return Difference(name, 0.0, _bound(want, tolerance, rounded))
     with np.errstate(invalid="ignore", over="ignore"):
         gap = np.abs(got.astype(np.float64) - want.astype(np.float64))
     # Integers beyond 2**53 may differ and yet agree in float64: what is not the same differs by something.
     gap = np.where(same, 0.0, np.where(np.isfinite(gap), np.maximum(gap, np.finfo(np.float64).tiny), np.inf))
-    return Difference(name, float(gap.max()), _bound(want, tolerance))
+    return Difference(name, float(gap.max()), _bound(want, tolerance, rounded))
 
 
 def worst(differences: Sequence[Difference]) -> Difference:
@@ -103,8 +106,10 @@ def poison(array: np.ndarray) -> None:
     array[...] = np.nan if kind == "f" else True if kind == "b" else np.iinfo(array.dtype).max
 
 
-def _bound(want: np.ndarray, tolerance: Tolerance) -> float:
-    if want.dtype.kind != "f":
+def _bound(want: np.ndarray, tolerance: Tolerance, rounded: bool) -> float:
+    if want.dtype.kind != "f" and not rounded:
         return 0.0
     finite = np.abs(want[np.isfinite(want)].astype(np.float64))
-    return tolerance.absolute + tolerance.relative * float(finite.max(initial=0.0))
+    bound = tolerance.absolute + tolerance.relative * float(finite.max(initial=0.0))
+    # The least difference of floats may round to the neighbour.
+    return max(bound, 1.0) if rounded else bound

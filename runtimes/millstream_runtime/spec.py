@@ -16,7 +16,7 @@ import numpy as np
 from millstream_runtime import fields as read
 from millstream_runtime.errors import FormatTooNew, ManifestInvalid
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 DTYPES = (
     "float32",
@@ -54,7 +54,8 @@ class StateSpec:
     """One state: the graph input `name` is fed by the graph output `next_name` of the step before.
 
     `fill` is the initial value when it is the same everywhere; when it is None, the initial array
-    of shape `shape` is stored in the bundle's `initial.safetensors` under `name`.
+    of shape `shape` is stored in the bundle's `initial.safetensors` under `name`. Integers that are
+    `rounded` stand for floats: where backends differ in the last bit of a float, they may differ by one.
     """
 
     name: str
@@ -62,6 +63,7 @@ class StateSpec:
     shape: tuple[int, ...]
     dtype: str
     fill: float | int | bool | None
+    rounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ class ModelSpec:
 class Tolerance:
     """A float result agrees when |got - want| <= absolute + relative * max|want| per tensor.
 
-    Integer and boolean tensors must always be equal bit for bit.
+    Integer and boolean tensors must always be equal bit for bit, but for the integers of a rounded state:
+    they are held to the same bound, or to a difference of 1 where that is larger.
     """
 
     relative: float
@@ -187,7 +190,7 @@ class Manifest:
                 why=f"this runtime reads versions up to {FORMAT_VERSION}",
                 fix="install a newer millstream, or export the model again with this one",
             )
-        manifest = _read_manifest(given, "manifest")
+        manifest = _READERS[version](given, "manifest")
         _check_names(manifest)
         _check_model(manifest.model)
         _check_members(manifest)
@@ -232,6 +235,8 @@ def _check_model(model: ModelSpec) -> None:
             where=f"{where}.labels",
         )
     for state in model.states:
+        if state.rounded and not state.dtype.startswith("int"):
+            raise ManifestInvalid(f"a rounded {state.dtype}", where=f"{where}.states: {state.name}")
         if state.fill is not None and not _fits(state.fill, state.dtype):
             raise ManifestInvalid(
                 f"fill {state.fill!r} is no finite {state.dtype}", where=f"{where}.states: {state.name}"
@@ -299,22 +304,6 @@ def _members(value: Any, where: str) -> dict[str, Member]:
 
 _read_member = read.record(Member, size=read.integer, sha256=read.digest)
 _read_tensor = read.record(TensorSpec, name=read.name, shape=read.shape, dtype=_dtype, unit=read.text)
-_read_state = read.record(
-    StateSpec, name=read.name, next_name=read.name, shape=read.shape, dtype=_dtype, fill=read.optional(_fill)
-)
-_read_model = read.record(
-    ModelSpec,
-    name=read.name,
-    inputs=read.many(_read_tensor),
-    outputs=read.many(_read_tensor),
-    states=read.many(_read_state),
-    batch=read.optional(read.positive),
-    look_ahead=read.integer,
-    valid=read.text,
-    sample_rate=read.optional(read.positive_number),
-    framing=read.optional(read.record(Framing, hop=read.positive, length=read.positive)),
-    labels=read.many(read.text),
-)
 _read_target = read.record(
     TargetSpec,
     name=read.name,
@@ -324,14 +313,45 @@ _read_target = read.record(
     memory=read.record(Memory, weights=read.integer, state=read.integer, scratch=read.integer),
     machine=read.record(Machine, system=read.text, arch=read.text, features=read.many(read.text)),
 )
-_read_manifest = read.record(
-    Manifest,
-    format_version=read.positive,
-    producer=read.text,
-    model=_read_model,
-    model_sha256=read.digest,
-    targets=read.many(_read_target),
-    members=_members,
-    provenance=read.mapping,
-    options=read.mapping,
-)
+
+
+def _manifest_reader(read_state: read.Reader[StateSpec]) -> read.Reader[Manifest]:
+    """The reader of a manifest whose states are read so."""
+    read_model = read.record(
+        ModelSpec,
+        name=read.name,
+        inputs=read.many(_read_tensor),
+        outputs=read.many(_read_tensor),
+        states=read.many(read_state),
+        batch=read.optional(read.positive),
+        look_ahead=read.integer,
+        valid=read.text,
+        sample_rate=read.optional(read.positive_number),
+        framing=read.optional(read.record(Framing, hop=read.positive, length=read.positive)),
+        labels=read.many(read.text),
+    )
+    return read.record(
+        Manifest,
+        format_version=read.positive,
+        producer=read.text,
+        model=read_model,
+        model_sha256=read.digest,
+        targets=read.many(_read_target),
+        members=_members,
+        provenance=read.mapping,
+        options=read.mapping,
+    )
+
+
+_state = {
+    "name": read.name,
+    "next_name": read.name,
+    "shape": read.shape,
+    "dtype": _dtype,
+    "fill": read.optional(_fill),
+}
+#: By version: in the first no state was rounded.
+_READERS: Mapping[int, read.Reader[Manifest]] = {
+    1: _manifest_reader(read.record(StateSpec, **_state)),
+    2: _manifest_reader(read.record(StateSpec, **_state, rounded=read.flag)),
+}

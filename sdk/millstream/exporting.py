@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import millstream_runtime
 from millstream import lower, package, prove, prove_quantized, reference, sequences, targets
 from millstream.budget import Budget
 from millstream.budget import check as check_budget
-from millstream.budgeted import Allowance, Chosen, choose
+from millstream.budgeted import Allowance, Chosen, Timer, choose
 from millstream.describing import About, model_spec, stored
 from millstream.errors import ProofFailed, ToolMissing, UsageError
 from millstream.fallback import settle
@@ -29,12 +29,17 @@ from millstream.package import Contents
 from millstream.protocol import Streamable, streamable
 from millstream.provenance import provenance
 from millstream.quantize import Format, Quantized, quantize
-from millstream.quantize.calibration import Calibration
+from millstream.quantize.calibration import Calibration, spread
+from millstream.quantize.layers import layers, to_blame
+from millstream.quantize.states.choosing import Chosen as ChosenStates
+from millstream.quantize.states.choosing import choose as choose_states
+from millstream.quantize.states.writing import narrowed, narrowed_initial, narrowed_spec
 from millstream.quantize.tolerance import largest_effect, rounds, widened
 from millstream.reparameterize import BOUND, Report, rewritten
 from millstream.reparameterize.graph import rewritten_graph
 from millstream.sequences import Example, Sequences
 from millstream.signing import SigningKey
+from millstream.step_time import step_microseconds
 from millstream.targets import Compiled, Contract, Target
 from millstream.trace import Traced, trace
 from millstream_runtime.backends import has_backend
@@ -50,6 +55,8 @@ from millstream_runtime.spec import (
 
 _GOLDEN_TICKS = 64
 _LONG_RUN_TICKS = 1000
+#: Targets that run on the machine that exports; the last one is always there.
+_FOR_THIS_MACHINE = ("cpu", "numba", "relax", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ def export(
     budget: Budget | None = None,
     format: Format | None = None,
     allowance: Allowance | None = None,
+    most_drift: float | None = None,
     reparameterize: bool = True,
     watcher: Watcher | None = None,
 ) -> Exported:
@@ -92,6 +100,8 @@ def export(
         format: how to quantize, one of `millstream.quantize.FORMATS`; without, the step stays in float.
         allowance: what quantization may lose, in place of a format: the smallest mix of formats is searched
             that loses no more on `labelled`, or without labels on the outputs over the example.
+        most_drift: with it, each float32 state is kept in the smallest dtype with which no output and no
+            state goes farther (relative RMS) from float over a long stream; without, all stay float32.
         reparameterize: whether norms and parallel branches are folded into the layers around them first.
         watcher: is told what goes on.
 
@@ -109,7 +119,7 @@ def export(
     source = streamable(model, first)
     if not source.stateful:
         data, labelled = _as_frames(data), labelled and _as_frames(labelled)
-    quantization = (format, allowance, reparameterize)
+    quantization = (format, allowance, most_drift, reparameterize)
     return _Export(source, data, labelled, about, budget, *quantization, watcher, chosen).run(first)
 
 
@@ -141,7 +151,7 @@ def export_graph(
     data = example if isinstance(example, Sequences) else sequences.sequences(example)
     if not source.stateful:
         data = _as_frames(data)
-    run = _Export(source, data, None, about, budget, format, None, False, watcher, chosen)
+    run = _Export(source, data, None, about, budget, format, None, None, False, watcher, chosen)
     return run.build(traced, source, None, whole=False)
 
 
@@ -179,6 +189,7 @@ class _Export:
     budget: Budget | None
     format: Format | None
     allowance: Allowance | None
+    most_drift: float | None
     reparameterize: bool
     watcher: Watcher
     chosen: tuple[Target, ...]
@@ -203,20 +214,26 @@ class _Export:
         ladder = self._climb(ladder, self._graph_rungs(folded, traced.graph, exact))
         rewritten, rewriting = self._rewritten(traced.graph, initial)
         ladder = self._climb(ladder, _folding_rungs("step.onnx = reparameterized step.onnx", rewriting))
-        calibration = Calibration(self.data.frames, initial)
+        calibration = Calibration(spread(self.data.frames), initial)
         chosen_mix = self._mix(rewritten, spec, calibration)
         format = chosen_mix.format if chosen_mix else self.format
         quantized = self._quantized(rewritten, format, calibration)
+        narrow = self._narrow_states(rewritten, calibration)
         graph = quantized.graph if quantized else rewritten
+        ladder = self._climb(ladder, self._quantized_rungs(quantized, calibration))
+        ladder = self._climb(ladder, self._narrow_rungs(rewritten, narrow, calibration))
+        if narrow:
+            initial = narrowed_initial(graph, initial, narrow.mix)
+            graph, spec = narrowed(graph, narrow.mix), narrowed_spec(spec, narrow.mix)
         self.watcher.begin("looking for what the targets cannot run")
         chosen, detours = settle(graph, self.chosen)
         for detour in detours:
             self.watcher.noted(str(detour))
         core = exact if graph is traced.graph else _core(graph, spec, initial)
-        ladder = self._climb(ladder, self._quantized_rungs(quantized, calibration))
         frames = np.concatenate(self.data.frames)
         golden = prove.make_golden(core, frames[:_GOLDEN_TICKS], spec.look_ahead)
-        effect = self._effect_of_ties(graph, replace(calibration, sequences=[frames])) if quantized else 0.0
+        rounded = quantized or (narrow and narrow.mix)
+        effect = self._effect_of_ties(graph, Calibration([frames], initial)) if rounded else 0.0
         contract = Contract(spec, initial)
         contents = Contents(
             model=spec,
@@ -227,16 +244,18 @@ class _Export:
             provenance={**provenance(traced.fixed_batch_reason), **self.about.provenance},
             options={"targets": [t.name for t in self.chosen], **self.about.options},
         )
-        name = format.name if format else ""
+        name = _name(format, bool(narrow and narrow.mix))
         ladder = self._prove_bundle(contents, core, golden, frames, name, ladder)
         fallbacks = [detour.to_json() for detour in detours]
         report: dict[str, Any] = {"ladder": ladder.to_json(), "fallbacks": fallbacks}
         if folding and rewriting:
             report["reparameterization"] = {"module": folding.to_json(), "step": rewriting.to_json()}
         if quantized:
-            report["quantization"] = quantized.to_json()
+            report["quantization"] = {**quantized.to_json(), **self._layers(quantized, calibration)}
         if chosen_mix:
             report["search"] = chosen_mix.to_json()
+        if narrow:
+            report["states"] = narrow.to_json()
         return Exported(replace(contents, report=report), ladder)
 
     def _mix(self, graph: StepGraph, spec: ModelSpec, calibration: Calibration) -> Chosen | None:
@@ -247,7 +266,12 @@ class _Export:
         def core_of(made: StepGraph) -> Core:
             return _core(made, spec, tuple(calibration.initial))
 
-        return choose(graph, core_of, calibration, self.labelled, self.allowance, self.watcher.begin)
+        settled, _ = settle(graph, self.chosen)
+        target = next(target for target in settled if target.name in _FOR_THIS_MACHINE)
+        contract = Contract(spec, tuple(calibration.initial))
+        timer = Timer(target.name, lambda made: step_microseconds(made, target, contract))
+        watcher = self.watcher.begin
+        return choose(graph, core_of, timer, calibration, self.labelled, self.allowance, watcher)
 
     def _quantized(
         self, graph: StepGraph, format: Format | None, calibration: Calibration
@@ -257,11 +281,35 @@ class _Export:
         self.watcher.begin(f"quantizing to {format.name}")
         return quantize(graph, format, calibration)
 
+    def _layers(self, quantized: Quantized, calibration: Calibration) -> dict[str, Any]:
+        """What quantization does to each product; nothing for a format of the whole step, which has none."""
+        format = quantized.format
+        if format.whole:
+            return {}
+        self.watcher.begin("looking at each layer")
+        found = layers(quantized.prepared, quantized.graph, format, quantized.products, calibration)
+        return {"layers": [asdict(each) for each in found], "to blame": to_blame(found, format.max_error)}
+
     def _quantized_rungs(self, quantized: Quantized | None, calibration: Calibration) -> list[Rung]:
         if quantized is None:
             return []
         self.watcher.begin("quantized step against the float step")
         return prove_quantized.near_float(quantized, calibration)
+
+    def _narrow_states(self, graph: StepGraph, calibration: Calibration) -> ChosenStates | None:
+        """The dtypes of the states, when a drift is allowed for narrower ones."""
+        if self.most_drift is None:
+            return None
+        self.watcher.begin("streaming with narrower states")
+        return choose_states(graph, calibration, self.most_drift)
+
+    def _narrow_rungs(
+        self, graph: StepGraph, narrow: ChosenStates | None, calibration: Calibration
+    ) -> list[Rung]:
+        if narrow is None or not narrow.mix:
+            return []
+        self.watcher.begin("narrower states against float32")
+        return [prove_quantized.narrow_states_near_float(graph, narrow, calibration)]
 
     def _effect_of_ties(self, graph: StepGraph, calibration: Calibration) -> float:
         """What roundings to the other side may do; 0 for a step whose activations are not quantized."""
@@ -389,6 +437,13 @@ def _folding_rungs(claim: str, folding: Report | None) -> list[Rung]:
 def _core(graph: StepGraph, spec: ModelSpec, initial: tuple[np.ndarray, ...]) -> Core:
     """The step graph under the reference."""
     return Core(spec, reference.open(graph.model, spec), initial, graph.sha256())
+
+
+def _name(format: Format | None, narrow: bool) -> str:
+    """What the step is called where its predictions are told; empty for one that is float throughout."""
+    if narrow:
+        return f"{format.name} with narrow states" if format else "narrow states"
+    return format.name if format else ""
 
 
 def _why(rung: Rung) -> str:

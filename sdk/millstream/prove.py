@@ -168,7 +168,10 @@ def long_run(models: Sequence[Model], reference: Core, frames: np.ndarray, ticks
             registers.tick()
         if t == ticks - 1 or t % _DRIFT_STRIDE == 0:
             for model, registers, found in zip(models, ours, differences, strict=True):
-                found += _compared(registers.states, theirs.states, model.target.tolerance)
+                found += [
+                    compare(s.name, got, want, model.target.tolerance, s.rounded)
+                    for s, got, want in zip(model.spec.states, registers.states, theirs.states, strict=True)
+                ]
     detail = f"{ticks} ticks without reset"
     return [
         _rung(f"{model.target.name}: no state drifts", found, detail)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from millstream.graph import StepGraph
 from millstream.ladder import Rung
 from millstream.prove import stepped
 from millstream.quantize import Format, Quantized
-from millstream.quantize.calibration import Calibration
-from millstream.quantize.error import relative_errors
+from millstream.quantize.calibration import Calibration, stream
+from millstream.quantize.error import Gap, relative_errors
 from millstream.quantize.recurrence import LONG, without_reset
+from millstream.quantize.states.choosing import Chosen
+from millstream.quantize.states.writing import narrowed, narrowed_initial, widened
 from millstream_runtime.core import Core
 from millstream_runtime.registers import Registers
 
@@ -38,6 +43,29 @@ def _rung(claim: str, errors: dict[str, float], format: Format, detail: str) -> 
     worst = max(errors, key=lambda name: errors[name])
     passed = errors[worst] <= format.max_error
     return Rung(claim, passed, errors[worst], format.max_error, f"{detail}; largest in {worst}")
+
+
+def narrow_states_near_float(graph: StepGraph, chosen: Chosen, calibration: Calibration) -> Rung:
+    """Outputs and states of the step that is written with narrower states lie near those of float32."""
+    written = narrowed(graph, chosen.mix)
+    initial = narrowed_initial(graph, calibration.initial, chosen.mix)
+    long = without_reset(calibration)
+    gap = Gap()
+    both = stream(graph, long, LONG), stream(written, replace(long, initial=initial), LONG)
+    for want, got in zip(*both, strict=True):
+        for tensor in graph.outputs:
+            gap.add(tensor.name, got[tensor.name], want[tensor.name])
+        for pair in graph.states:
+            storage = chosen.mix.get(pair.name)
+            value = widened(got, pair, storage) if storage else got[pair.next_name]
+            gap.add(pair.next_name, value, want[pair.next_name])
+    errors = gap.relative()
+    worst = max(errors, key=lambda name: errors[name])
+    dtypes = Counter(storage.dtype for storage in chosen.mix.values())
+    told = ", ".join(f"{count} states in {dtype}" for dtype, count in sorted(dtypes.items()))
+    detail = f"{told}; relative RMS error, {LONG} ticks without reset; largest in {worst}"
+    claim = "step.onnx with narrow states ~ with float32"
+    return Rung(claim, errors[worst] <= chosen.most, errors[worst], chosen.most, detail)
 
 
 def keeps_accuracy(name: str, exact: np.ndarray, quantized: np.ndarray, labels: np.ndarray) -> Rung:

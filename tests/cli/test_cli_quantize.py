@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from command_line import Command
 
+from millstream.quantize.search import Trial
+from millstream.quantize.trials import TrialFile
+
 _MODEL = """
 import torch
 from torch import nn
@@ -50,6 +53,60 @@ def test_the_budget_decides_on_the_formats(
     assert taken["20%"]["bytes"] == (40 * 64 + 64 * 20) // 2
     assert "w8a8" in taken["3%"]["products"]
     assert taken["3%"]["bytes"] > taken["20%"]["bytes"]
+
+
+def test_a_search_goes_on_where_it_was_broken_off(
+    millstream: Command, model: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials, path = tmp_path / "trials.json", tmp_path / "wide.mill"
+    options = ("--budget", "3%", "--trials", trials, "-o", path, "--json")
+    measured: list[Trial] = []
+    add = TrialFile.add
+
+    def broken(file: TrialFile, trial: Trial) -> None:
+        add(file, trial)
+        if len(file.trials) == 3:
+            raise KeyboardInterrupt
+
+    def counted(file: TrialFile, trial: Trial) -> None:
+        measured.append(trial)
+        add(file, trial)
+
+    monkeypatch.setattr(TrialFile, "add", broken)
+    assert millstream("quantize", *model, *options).exit_code != 0
+    assert len(json.loads(trials.read_text())["trials"]) == 3
+    monkeypatch.setattr(TrialFile, "add", counted)
+    first = json.loads(millstream("quantize", *model, *options).stdout)["search"]
+    assert len(measured) == len(first["tried"]) - 3
+    measured.clear()
+    again = json.loads(millstream("quantize", *model, *options).stdout)["search"]
+    assert not measured
+    assert again["tried"] == first["tried"]
+    assert first["float"]["bytes"] == 4 * (40 * 64 + 64 * 20)
+    assert all(each["microseconds"] > 0 for each in (*first["front"], first["float"]))
+
+    page = tmp_path / "page.html"
+    assert millstream("report", path, "--steps", 5, "-o", page).exit_code == 0
+    assert 'aria-label="Loss against bytes of weights"' in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "code"),
+    [
+        ('{"identity": "other", "trials": []}', "of another model, or were measured on other data", 2),
+        ('{"identity": "other"}', "these are no trials of a search", 2),
+        ("nothing", "these are no trials of a search", 2),
+    ],
+)
+def test_trials_of_something_else_are_refused(
+    millstream: Command, model: tuple[str, ...], tmp_path: Path, text: str, told: str, code: int
+) -> None:
+    trials = tmp_path / "trials.json"
+    trials.write_text(text)
+    result = millstream("quantize", *model, "--trials", trials, "-o", tmp_path / "none.mill")
+    assert result.exit_code == code, result.stderr
+    assert told in " ".join(result.stderr.split())
+    assert trials.read_text() == text
 
 
 def test_no_mix_within_the_budget_writes_nothing(

@@ -19,11 +19,9 @@ import millstream
 import millstream_runtime
 from millstream import reference
 from millstream.errors import DataInvalid
-from millstream.quantize import FORMATS
 from millstream.report import Effort, Labelled, Report, report
 from millstream.report.drift import drifts
 from millstream.report.latency import PERCENTILES
-from millstream.report.layers import layer_errors
 from millstream.report.page import page
 from millstream.report.rooms import rooms
 from millstream.sequences import Sequences, read
@@ -159,21 +157,6 @@ def test_labels_that_the_model_does_not_have_are_refused(read_bundle: Bundle, ro
         report(read_bundle, Effort(1, 1), labelled=Labelled(data, "data"))
 
 
-def test_errors_of_layers_are_those_of_rounded_weights(pair: tuple[Bundle, Bundle]) -> None:
-    exact, quantized = pair
-    golden = load(exact.members[GOLDEN], exact.manifest.model)
-    errors = {layer.path: layer.error for layer in layer_errors(quantized, exact, golden)}
-    assert errors
-    assert all(0 < error < FORMATS["w8"].max_error for error in errors.values())
-    assert all(layer.error == 0 for layer in layer_errors(exact, exact, golden))
-
-
-def test_the_float_bundle_of_another_model_is_refused(pair: tuple[Bundle, Bundle], windowed: Path) -> None:
-    golden = load(pair[1].members[GOLDEN], pair[1].manifest.model)
-    with pytest.raises(DataInvalid, match="of another model"):
-        layer_errors(pair[1], millstream_runtime.read(windowed), golden)
-
-
 def test_targets_take_what_the_manifest_says(found: Report, read_bundle: Bundle) -> None:
     numba = found.targets[0]
     files = [size.size for name, size in read_bundle.manifest.members.items() if "/numba/" in name]
@@ -216,11 +199,16 @@ def test_what_a_bundle_says_is_shown_as_text(found: Report) -> None:
 
 
 def test_a_quantized_bundle_shows_its_layers(pair: tuple[Bundle, Bundle]) -> None:
-    exact, quantized = pair
-    effort = Effort(steps=10, ticks=10)
-    told = report(quantized, effort, exact=exact)
-    assert f"{told.layers[0].error:.2%}" in _seen(page(told)).text
-    assert "With --against and the float bundle" in _seen(page(report(quantized, effort))).text
+    told = report(pair[1], Effort(steps=10, ticks=10))
+    assert told.quantization
+    text = _seen(page(told)).text
+    for layer in told.quantization["layers"]:
+        assert f"{layer['alone']:.1f}" in text
+        assert layer["origin"] in text
+    assert "No layer's result passes the format's bound" in text
+    blamed = {**told.quantization, "to blame": told.quantization["layers"][0]["result"]}
+    text = _seen(page(dataclasses.replace(told, quantization=blamed))).text
+    assert f"passes the format's bound is {told.quantization['layers'][0]['origin']}" in text
 
 
 def test_the_command_writes_a_page_and_the_same_figures(

@@ -15,6 +15,7 @@ from millstream.graph import BATCH, OPSET, StatePair, StepGraph, build
 from millstream.quantize import FORMATS, Format, format_named, quantize
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.error import relative_errors
+from millstream.quantize.mixed import mixed
 from millstream.reference.interpreter import prepare
 from millstream.targets import numba as numba_half
 from millstream_runtime.backends.onnxruntime import session
@@ -81,16 +82,26 @@ def test_the_same_integers_everywhere(format: Format, backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "bits"), [("w8", 8), ("w8a8", 8), ("w8a8-static", 8), ("w4", 4), ("w4a8", 4), ("ternary", 2)]
+    ("name", "bits"),
+    [("w16", 16), ("w8", 8), ("w8a8", 8), ("w8a8-static", 8), ("w4", 4), ("w4a8", 4), ("ternary", 2)],
 )
 def test_weights_take_their_bits_on_the_device(name: str, bits: int) -> None:
     graph = quantized_graph(_graph(FORMATS[name]), FORMATS[name])
     lowered = lower.lower(graph)
     compiled = numba_half.compile_program(lowered.program, lowered.weights)
-    small = [b for b in _constants(compiled.files["plan.json"]) if item_size(b[1]) == 1]
+    integers = ("int8", "uint8", "int16")
+    small = [b for b in _constants(compiled.files["plan.json"]) if b[1] in integers]
     # Ternary sums of 40 are filled up to 48, so that each of the four in a byte has whole groups.
     terms = 48 if bits == 2 else WIDTH
-    assert sum(size for size, _ in small) == terms * OUTPUTS * bits // 8
+    assert sum(size * item_size(dtype) for size, dtype in small) == terms * OUTPUTS * bits // 8
+
+
+@pytest.mark.parametrize(("name", "bits"), [("w16", 16), ("w8", 8), ("w4", 4), ("w4a8", 4), ("ternary", 4)])
+def test_weights_take_their_bits_in_the_step_graph(name: str, bits: int) -> None:
+    """ONNX has no integers of 2 bits before opset 25, so that ternary weights take 4 there."""
+    made = quantized_graph(_graph(FORMATS[name]), FORMATS[name])
+    sizes = [len(item.raw_data) for item in made.model.graph.initializer if item.dims == [WIDTH, OUTPUTS]]
+    assert sizes == [WIDTH * OUTPUTS * bits // 8]
 
 
 def _constants(plan_bytes: bytes) -> list[tuple[int, str]]:
@@ -132,12 +143,41 @@ def _remembering() -> StepGraph:
     )
 
 
-def test_a_recurrence_that_keeps_its_errors_stays_in_float() -> None:
+def test_a_recurrence_that_keeps_its_errors_gets_weights_in_int16() -> None:
     graph = _remembering()
+    made = quantize(graph, FORMATS["w4a8"], calibration(graph))
+    ways = {product.activation: way.name for product in made.products if (way := made.format.of(product))}
+    assert ways == {"state": "w16", "input": "w4a8"}
+    assert [each["format"] for each in made.to_json()["quantized"]] == ["w16", "w4a8"]
+    assert not made.left
+
+
+def test_a_recurrence_that_keeps_even_the_errors_of_int16_stays_in_float(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph = _remembering()
+    monkeypatch.setattr("millstream.quantize.recurrence.MOST_DRIFT", 1e-7)
     made = quantize(graph, FORMATS["w4a8"], calibration(graph))
     assert [product.activation for product in made.products] == ["input"]
     (left,) = made.left
     assert "moves the state" in left.why
+
+
+def test_a_weight_that_two_products_share_may_be_rounded_in_two_ways() -> None:
+    graph = _product_graph(ternary=False)
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    model.graph.node.insert(1, oh.make_node("MatMul", ["input", "w"], ["other"]))
+    model.graph.output.insert(0, oh.make_tensor_value_info("other", onnx.TensorProto.FLOAT, [BATCH, OUTPUTS]))
+    shared, seen = build(model, graph.states), calibration(graph)
+    for ways in (("w8a8", "w4a8"), ("w8", "w4"), ("w4", "w4a8")):
+        both: dict[str, Format] = dict(zip(("output", "other"), map(format_named, ways), strict=True))
+        made = quantize(shared, mixed(both), seen)
+        errors = relative_errors(shared, made.graph, ["output", "other"], seen)
+        for name, way in both.items():
+            alone = quantize(graph, way, seen)
+            (error,) = relative_errors(graph, alone.graph, ["output"], seen).values()
+            assert error / 2 < errors[name] < error * 2
 
 
 def test_one_frame_is_enough_to_calibrate() -> None:

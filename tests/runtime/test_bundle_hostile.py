@@ -13,6 +13,7 @@ from runtime_builders import contents, running_sum, with_target_file
 
 from millstream.package import assemble, write
 from millstream_runtime import Limits, archive, errors, read
+from millstream_runtime.spec import FORMAT_VERSION
 
 END = 22
 
@@ -229,7 +230,8 @@ def test_manifest_that_is_none(tmp_path, manifest):
 
 def test_newer_format(tmp_path):
     def newer(members: dict[str, bytes]) -> None:
-        manifest = json.loads(members["manifest.json"]) | {"format_version": 2, "invented_later": True}
+        unknown = {"format_version": FORMAT_VERSION + 1, "invented_later": True}
+        manifest = json.loads(members["manifest.json"]) | unknown
         members["manifest.json"] = json.dumps(manifest).encode()
 
     refused(tmp_path, repacked(newer), errors.FormatTooNew)

@@ -127,3 +127,11 @@ def test_malformed_golden_members():
     ):
         with pytest.raises(errors.TensorsInvalid):
             golden.load(safetensors.dump(bad), spec)
+
+
+def test_integers_that_a_state_was_rounded_to_may_differ_by_one_and_by_the_tolerance():
+    want = np.array([[100, 0]], np.int8)
+    for by, relative, within in ((1, 0.0, True), (2, 0.0, False), (2, 0.02, True), (3, 0.02, False)):
+        got = want + np.int8(by)
+        assert compare("s", got, want, Tolerance(relative, 0.0, ""), rounded=True).within is within
+        assert not compare("s", got, want, Tolerance(relative, 0.0, "")).within

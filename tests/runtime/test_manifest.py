@@ -76,6 +76,7 @@ def test_no_field_may_be_missing_or_unknown(path):
 
 
 CONTRADICTIONS = {
+    "rounded to a float": (("model", "states", 1, "rounded"), True),
     "input twice": (("model", "states", 0, "name"), "x"),
     "output twice": (("model", "states", 0, "next_name"), "y"),
     "target twice": (("targets", 1, "name"), "onnxruntime"),

@@ -46,6 +46,20 @@ def recurrent_graph(width: int = 37, hidden: int = 53, outputs: int = 29, seed: 
     return build(model, [StatePair("state", "state.next")])
 
 
+def driven_graph(size: int = 40) -> StepGraph:
+    """next = input W + 0.5 state, by a Gemm whose result is the next state; all (B, size)."""
+    weight = np.random.default_rng(0).standard_normal((size, size)) / np.sqrt(size)
+    constants = {"w": weight, "half": np.eye(size) / 2}
+    nodes = [
+        oh.make_node("MatMul", ["input", "w"], ["drive"]),
+        oh.make_node("Gemm", ["state", "half", "drive"], ["state.next"]),
+        oh.make_node("Identity", ["state.next"], ["output"]),
+    ]
+    held = [onnx.numpy_helper.from_array(a.astype(np.float32), name) for name, a in constants.items()]
+    sizes = {"input": size, "state": size}, {"output": size, "state.next": size}
+    return build(_model(nodes, *sizes, held), [StatePair("state", "state.next")])
+
+
 def calibration(graph: StepGraph, seed: int = 1) -> Calibration:
     """Gaussian frames, states from zero."""
     rng = np.random.default_rng(seed)

@@ -40,4 +40,12 @@ TimeAxis = Annotated[
 Window = Annotated[
     int | None, typer.Option(metavar="N", help="Frames that attention keeps which would see all before.")
 ]
+States = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DRIFT",
+        help="Keep each state in the smallest dtype with which nothing drifts farther from float32 "
+        "(relative RMS), such as 2%. Without: float32.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -12,11 +12,12 @@ import typer
 
 import millstream_runtime
 from millstream.budget import flash, ram
-from millstream.cli.arguments import Checkpoint, Example, Json, Model, Streamify, TimeAxis, Window
+from millstream.cli.arguments import Checkpoint, Example, Json, Model, States, Streamify, TimeAxis, Window
 from millstream.cli.device_memory import device_memory
 from millstream.cli.output import console, facts, print_json
 from millstream.cli.quantized import front, left_in_float, quantized
 from millstream.cli.reparameterized import reparameterized, rewrites
+from millstream.cli.state_dtypes import narrow_states, state_dtypes
 from millstream.errors import UsageError
 from millstream.object_files import code_bytes
 from millstream.web_demo import TARGET, write_demo
@@ -76,9 +77,11 @@ def export(
         str | None,
         typer.Option(
             metavar="FORMAT",
-            help="w8, w4, w8a8, w8a8-static, w4a8, ternary or fixed16: docs/quantize.md. Without: float.",
+            help="w16, w8, w4, w4-groups, w8a8, w8a8-static, w4a8, ternary, fixed16: see docs/quantize.md. "
+            "Without: float.",
         ),
     ] = None,
+    states: States = None,
     max_error: Annotated[
         float | None,
         typer.Option(
@@ -111,7 +114,7 @@ def export(
         **{"model": model, "target": target, "output": output, "checkpoint": checkpoint, "example": example},
         **{"labelled": labelled, "name": name, "sample_rate": sample_rate, "hop": hop, "label": label},
         **{"labels": labels, "sign": sign, "flash": flash, "ram": ram},
-        **{"quantize": quantize, "max_error": max_error, "reparameterize": reparameterize},
+        **{"quantize": quantize, "states": states, "max_error": max_error, "reparameterize": reparameterize},
         **{"streamify": streamify or None, "time_axis": time_axis, "window": window},
     }
     options = resolve(config, flags)
@@ -191,6 +194,7 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
         budget=options.budget,
         format=format,
         allowance=options.allowance,
+        most_drift=options.states,
         reparameterize=options.reparameterize,
         watcher=watcher,
     )
@@ -228,6 +232,7 @@ def document(exported: Exported, path: str, key: str) -> dict[str, Any]:
         "reparameterization": contents.report.get("reparameterization"),
         "quantization": contents.report.get("quantization"),
         "search": contents.report.get("search"),
+        "states": contents.report.get("states"),
         "signed_by": key,
     }
 
@@ -245,12 +250,15 @@ def show(exported: Exported, path: str, key: str) -> None:
         "labelled": options.get("labelled", ""),
         "reparameterized": reparameterized(told["reparameterization"]),
         "quantized": quantized(told["quantization"]),
+        "states": narrow_states(told["states"]),
         "signed by": key,
         "look inside": f"millstream inspect {path}",
     }
     out = console()
     out.print()
     out.print(facts(summary))
+    if told["states"]:
+        out.print(state_dtypes(told["states"]))
     if told["search"]:
         out.print(front(told["search"]))
     if told["reparameterization"]:

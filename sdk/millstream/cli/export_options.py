@@ -16,7 +16,7 @@ from millstream.quantize import Format, format_named
 
 _SECTION = "export"
 #: Where the file goes and who signs it is not part of what it is; targets are stored as they resolve.
-_NOT_STORED = {"output", "sign", "target"}
+_NOT_STORED = {"output", "sign", "target", "trials"}
 #: Two ways to say the same, so that a flag of the one overrides the file's other.
 _LABELS = {"label", "labels"}
 
@@ -63,6 +63,8 @@ class ExportOptions(BaseModel):
     quantize: str | None = None
     max_error: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     most_lost: Share | None = None
+    states: Share | None = None
+    trials: str | None = None
     formats: Annotated[tuple[str, ...], Field(min_length=1)] = ("w4a8", "w8a8")
     reparameterize: bool = True
 
@@ -85,7 +87,7 @@ class ExportOptions(BaseModel):
         """What quantization may lose, when the options say so. Raises UnknownFormat."""
         if self.most_lost is None:
             return None
-        return Allowance(self.most_lost, tuple(map(format_named, self.formats)))
+        return Allowance(self.most_lost, tuple(map(format_named, self.formats)), self.trials)
 
     def stored(self) -> dict[str, Any]:
         """What the manifest keeps: the options that were set and that shape the bundle."""
@@ -114,6 +116,10 @@ def resolve(config: str | None, flags: Mapping[str, Any]) -> ExportOptions:
     if options.quantize and options.most_lost is not None:
         raise UsageError(
             "a format, and a loss that formats are searched for", where=config or "", fix="give one of them"
+        )
+    if options.states is not None and options.quantize and format_named(options.quantize).whole:
+        raise UsageError(
+            f"{options.quantize} takes the states as well", where=config or "", fix="drop --states"
         )
     if options.max_error and not options.quantize:
         raise UsageError(

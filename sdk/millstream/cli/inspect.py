@@ -17,6 +17,7 @@ from millstream.cli.device_memory import device_memory
 from millstream.cli.output import FAILED, OK, console, facts, print_json, table
 from millstream.cli.quantized import left_in_float, quantized
 from millstream.cli.reparameterized import reparameterized, rewrites
+from millstream.cli.state_dtypes import state_dtypes
 from millstream.errors import UsageError
 from millstream.object_files import code_bytes
 from millstream_runtime import plan, signature, strict_json
@@ -92,6 +93,8 @@ def _sections(bundle: Bundle) -> Iterator[RenderableType]:
         yield quantized(report["quantization"])
         if report["quantization"]["left in float"]:
             yield left_in_float(report["quantization"])
+    if isinstance(report, dict) and "states" in report:
+        yield state_dtypes(report["states"])
     yield facts(_texts(manifest.options), title="options")
     yield facts(_texts(manifest.provenance), title="provenance")
 

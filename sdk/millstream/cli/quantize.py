@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from millstream.cli.arguments import Json
+from millstream.cli.arguments import Json, States
 
 #: Where neither the flag nor the file says what may be lost: half a point.
 _DEFAULT = {"most_lost": 0.005}
@@ -29,6 +29,13 @@ def quantize(
     format: Annotated[
         list[str] | None,
         typer.Option(metavar="F", help="A format to try, the smallest first. Without: w4a8, then w8a8."),
+    ] = None,
+    states: States = None,
+    trials: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Keep what was measured there; a search that was broken off goes on."
+        ),
     ] = None,
     example: Annotated[str | None, typer.Option(metavar="DATA", help="Real frames, as for export.")] = None,
     labelled: Annotated[
@@ -55,8 +62,8 @@ def quantize(
     from millstream.cli.export_options import resolve
 
     flags = {
-        **{"model": model, "most_lost": budget, "formats": format, "example": example},
-        **{"labelled": labelled, "target": target, "output": output},
+        **{"model": model, "most_lost": budget, "formats": format, "states": states, "trials": trials},
+        **{"example": example, "labelled": labelled, "target": target, "output": output},
     }
     options = resolve(config, flags)
     make(options if options.most_lost is not None else options.model_copy(update=_DEFAULT), as_json)

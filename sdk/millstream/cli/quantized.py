@@ -33,10 +33,20 @@ def left_in_float(found: Mapping[str, Any]) -> RenderableType:
 def front(found: Mapping[str, Any]) -> RenderableType:
     """The mixes that a search measured and no other beats; the one that was taken is marked."""
     rows = [
-        ("taken" if each == found["chosen"] else "", each["bytes"], each["lost"], each["error"], _mix(each))
+        (
+            "taken" if each == found["chosen"] else "",
+            each["bytes"],
+            f"{each['microseconds']:.1f}",
+            each["lost"],
+            each["error"],
+            _mix(each),
+        )
         for each in found["front"]
     ]
-    columns = ("", "bytes of weights", found["metric"], "relative error", "products")
+    exact = found["float"]
+    rows.append(("", exact["bytes"], f"{exact['microseconds']:.1f}", 0.0, 0.0, "all in float"))
+    step = f"µs a step, {found['target']}"
+    columns = ("", "bytes of weights", step, found["metric"], "relative error", "products")
     return table(columns, rows, title="smallest first")
 
 

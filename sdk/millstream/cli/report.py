@@ -32,10 +32,6 @@ def report(
             metavar="DATA", help="An .npz with x and y. Without: a reference model's own test split."
         ),
     ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option(metavar="BUNDLE", help="The float bundle of the same model: error of each layer."),
-    ] = None,
     as_json: Json = False,
 ) -> None:
     """Gather what the export proved, measure the rest here, and write one page that needs no network.
@@ -48,8 +44,7 @@ def report(
     from millstream.writing import replace
 
     read = millstream_runtime.read(bundle)
-    exact = millstream_runtime.read(against) if against else None
-    found = gather(read, Effort(steps, ticks), exact=exact, labelled=_labelled(read, labelled))
+    found = gather(read, Effort(steps, ticks), labelled=_labelled(read, labelled))
     path = output or (None if as_json else f"{found.model}.html")
     if path:
         replace(path, page(found).encode())

@@ -7,7 +7,7 @@ rewrites the products that are worth it and leaves states, gates and everything 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from millstream.errors import NothingToQuantize
@@ -15,9 +15,13 @@ from millstream.fold import fold_constants
 from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.formats import FORMATS, Format, format_named
+from millstream.quantize.mixed import mixed
 from millstream.quantize.product import Product, Weight, find, left_in_float
 from millstream.quantize.recurrence import drifting
+from millstream.quantize.smoothing import smoothed
 
+#: What a product gets whose rounding in a format lets a state drift.
+_WIDE = FORMATS["w16"]
 #: Why a product that a format leaves stays in float.
 _COSTLY = "in no format does it stay within the budget"
 
@@ -28,18 +32,20 @@ __all__ = ["FORMATS", "Format", "Quantized", "flattened", "format_named", "quant
 class Quantized:
     """A quantized step graph, the products in it that are, and the weights that stay in float.
 
-    `original` is the flat float graph that it was made from.
+    `format` says of each product which one it got.
+    `original` is the flat float graph that it was made from, `prepared` the same with smoothed activations.
     """
 
     format: Format
     graph: StepGraph
     original: StepGraph
+    prepared: StepGraph
     products: tuple[Product, ...]
     left: tuple[Weight, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the report."""
-        constants = initializers(self.original.model)
+        constants = initializers(self.prepared.model)
         return {
             "format": self.format.name,
             "quantized": [
@@ -47,8 +53,10 @@ class Quantized:
                     "operator": product.node.op_type,
                     "origin": origin(product.node),
                     "shape": list(constants[product.weight].shape),
+                    "format": way.name,
                 }
                 for product in self.products
+                if (way := self.format.of(product))
             ],
             "left in float": [{**asdict(weight), "shape": list(weight.shape)} for weight in self.left],
         }
@@ -62,21 +70,24 @@ def flattened(graph: StepGraph) -> StepGraph:
 def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quantized:
     """Quantize every product of the graph that is worth it and whose states bear it.
 
+    A product whose rounding lets a state drift gets weights in int16, where these are fine enough.
     Raises NothingToQuantize when there is none; a format of the whole step UnsupportedOperators.
     """
     flat = flattened(graph)
     found, left = find(flat)
     if format.whole:
-        return Quantized(format, format.rewrite(flat, found, calibration), flat, tuple(found), ())
-    products = [product for product in found if product.output not in format.left]
+        return Quantized(format, format.rewrite(flat, found, calibration), flat, flat, tuple(found), ())
+    products = [product for product in found if format.of(product)]
     constants = initializers(flat.model)
-    left += [left_in_float(p, constants, _COSTLY) for p in found if p.output in format.left]
-
-    def quantized(some: Sequence[Product]) -> StepGraph:
-        return format.rewrite(flat, some, calibration)
-
-    kept = drifting(flat, products, quantized, calibration)
-    left += [left_in_float(p, constants, kept[p.output]) for p in products if p.output in kept]
+    left += [left_in_float(p, constants, _COSTLY) for p in found if not format.of(p)]
+    prepared = smoothed(flat, format, products, calibration)
+    products = _again(products, prepared)
+    drifts = drifting(
+        prepared, products, lambda some: format.rewrite(prepared, some, calibration), calibration
+    )
+    wide = [product for product in products if product.output in drifts]
+    kept = drifting(prepared, wide, lambda some: _WIDE.rewrite(prepared, some, calibration), calibration)
+    left += [left_in_float(p, constants, drifts[p.output]) for p in wide if p.output in kept]
     chosen = tuple(product for product in products if product.output not in kept)
     if not chosen:
         raise NothingToQuantize(
@@ -84,4 +95,17 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
             why="; ".join(map(str, left)) or "it has no weights",
             fix="export it without quantization",
         )
-    return Quantized(format, quantized(chosen), flat, chosen, tuple(left))
+    ways = {p.output: _WIDE if p.output in drifts else format.of(p) for p in chosen}
+    taken = replace(
+        mixed({output: way for output, way in ways.items() if way}),
+        name=format.name,
+        max_error=format.max_error,
+    )
+    made = taken.rewrite(prepared, chosen, calibration)
+    return Quantized(taken, made, flat, prepared, chosen, tuple(left))
+
+
+def _again(products: Sequence[Product], graph: StepGraph) -> list[Product]:
+    """The same products in a graph that was prepared."""
+    wanted = {product.output for product in products}
+    return [product for product in find(graph)[0] if product.output in wanted]

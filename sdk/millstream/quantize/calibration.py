@@ -15,6 +15,8 @@ from millstream.reference.precision import Operator
 
 #: Ticks after which the range of an activation hardly grows.
 MOST_TICKS = 512
+#: Of one tensor, that are kept to be looked at more than once.
+MOST_VALUES = 2**20
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,23 @@ class Calibration:
     initial: Sequence[np.ndarray]
 
 
-def largest_magnitudes(graph: StepGraph, names: Sequence[str], calibration: Calibration) -> dict[str, float]:
-    """The largest |value| of each named tensor while the sequences stream through the graph."""
-    largest = dict.fromkeys(names, 0.0)
-    for values in stream(observed(graph, names), calibration):
+def spread(sequences: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """The sequences in a random order, always the same: data often lies class by class, and of much data only
+    the front is streamed."""
+    order = np.random.default_rng(0).permutation(len(sequences))
+    return tuple(sequences[place] for place in order)
+
+
+def samples(graph: StepGraph, names: Sequence[str], calibration: Calibration) -> dict[str, np.ndarray]:
+    """The values (rows, ...) of each named tensor while the sequences stream through the graph: of every
+    tick, or of ticks that lie evenly where all would be more than `MOST_VALUES`."""
+    ticks = min(MOST_TICKS, sum(map(len, calibration.sequences)))
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for tick, values in enumerate(stream(observed(graph, names), calibration)):
         for name in names:
-            largest[name] = max(largest[name], float(np.abs(values[name]).max()))
-    return largest
+            if tick % -(-ticks * values[name].size // MOST_VALUES) == 0:
+                kept[name].append(values[name])
+    return {name: np.concatenate(rows) for name, rows in kept.items()}
 
 
 def observed(graph: StepGraph, names: Sequence[str]) -> StepGraph:

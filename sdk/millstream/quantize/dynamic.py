@@ -13,12 +13,14 @@ as 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
 
 from millstream.graph import StepGraph
+from millstream.quantize.activations import RoundedActivation
+from millstream.quantize.calibration import Calibration
 from millstream.quantize.integer import back_to_float, integer_product, weight_scale
 from millstream.quantize.product import Product
 from millstream.quantize.rewriting import Rewriting, Rounding, rewrite
@@ -28,12 +30,14 @@ from millstream.quantize.rounding import LARGEST
 TINY = 1e-30
 
 
-def quantize_dynamically(graph: StepGraph, products: Sequence[Product], rounding: Rounding) -> StepGraph:
+def quantize_dynamically(
+    graph: StepGraph, products: Sequence[Product], calibration: Calibration, rounding: Rounding
+) -> StepGraph:
     """Compute `products` on integers, with scales measured at every step."""
     ready: dict[tuple[str, tuple[int, ...]], tuple[str, str]] = {}
 
     def replace(writing: Rewriting, product: Product) -> None:
-        axes = _reduced_axes(writing, product)
+        axes = _reduced_axes(product, writing.constants[product.weight].ndim)
         key = (product.activation, axes)
         if key not in ready:
             ready[key] = _quantized(writing, product.activation, axes)
@@ -46,11 +50,18 @@ def quantize_dynamically(graph: StepGraph, products: Sequence[Product], rounding
     return rewrite(graph, products, replace, rounding)
 
 
-def _reduced_axes(writing: Rewriting, product: Product) -> tuple[int, ...]:
-    """The axes of the activation that share one scale: all that a sum runs over."""
-    if not product.is_convolution:
-        return (-1,)
-    return tuple(range(1, writing.constants[product.weight].ndim))
+def rounded_dynamically(
+    constants: Mapping[str, np.ndarray], product: Product, x: np.ndarray
+) -> RoundedActivation:
+    """The activation on the scales of the moment; nothing saturates."""
+    axes = _reduced_axes(product, x.ndim)
+    step = np.maximum(np.abs(x).max(axes, keepdims=True), np.float32(TINY)) / np.float32(LARGEST)
+    return RoundedActivation(np.rint(x / step) * step, (float(step.min()), float(step.max())), 0)
+
+
+def _reduced_axes(product: Product, rank: int) -> tuple[int, ...]:
+    """The axes of an activation of that rank that share one scale: all that a sum runs over."""
+    return tuple(range(1, rank)) if product.is_convolution else (-1,)
 
 
 def _quantized(writing: Rewriting, activation: str, axes: tuple[int, ...]) -> tuple[str, str]:

@@ -22,14 +22,30 @@ def relative_errors(
 
     Infinite where the exact value is 0 throughout and the other is not.
     """
-    gaps, sizes = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    gap = Gap()
     pairs = zip(stream(exact, calibration, ticks), stream(quantized, calibration, ticks), strict=True)
     for want, got in pairs:
         for name in names:
-            wide = want[name].astype(np.float64)
-            gaps[name] += float(np.square(got[name] - wide).sum())
-            sizes[name] += float(np.square(wide).sum())
-    return {name: _ratio(gaps[name], sizes[name]) for name in names}
+            gap.add(name, got[name], want[name])
+    return gap.relative()
+
+
+class Gap:
+    """The differences of tensors, by name, gathered tick by tick."""
+
+    def __init__(self) -> None:
+        self._gaps: dict[str, float] = {}
+        self._sizes: dict[str, float] = {}
+
+    def add(self, name: str, got: np.ndarray, want: np.ndarray) -> None:
+        """What one tick gave, and what it should have given."""
+        wide = want.astype(np.float64)
+        self._gaps[name] = self._gaps.get(name, 0.0) + float(np.square(got - wide).sum())
+        self._sizes[name] = self._sizes.get(name, 0.0) + float(np.square(wide).sum())
+
+    def relative(self) -> dict[str, float]:
+        """As `relative_errors` says."""
+        return {name: _ratio(gap, self._sizes[name]) for name, gap in self._gaps.items()}
 
 
 def _ratio(gap: float, size: float) -> float:

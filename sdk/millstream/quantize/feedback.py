@@ -30,22 +30,28 @@ def second_moments(
     return moments
 
 
-def to_int4_with_feedback(weight: np.ndarray, channel: int, moments: np.ndarray) -> Rounded:
+def to_int4_with_feedback(weight: np.ndarray, channel: int, moments: np.ndarray, groups: int = 1) -> Rounded:
     """A matrix in int4, -7 to 7, whose products with inputs of these moments (n, n) err least.
 
-    The scale of a channel is that of `to_int4`. Without any moments the result is that of `to_int4`.
+    The scale of a channel is that of `to_int4`, for all inputs or for each of so many groups of them. Without
+    any moments the values are the nearest.
     """
-    scale = int4_scale(weight, channel)
-    if not moments.any():
-        return nearest(weight, scale, LARGEST_INT4)
     # Rows are inputs from here on.
     left = (weight if channel == 1 else weight.T).astype(np.float64)
+    scale = np.concatenate([int4_scale(part, 1) for part in np.split(left, groups)])
+    steps = np.repeat(scale, len(left) // groups, 0)
+    values = _fed_back(left, steps, moments) if moments.any() else nearest(left, steps, LARGEST_INT4).values
+    return Rounded(values if channel == 1 else values.T, scale if groups > 1 else scale[0])
+
+
+def _fed_back(left: np.ndarray, steps: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """The values of rows that are rounded one after the other; `left` is used up."""
     values = np.empty(left.shape, np.int8)
     damped = moments + np.eye(len(moments)) * _DAMPING * np.diag(moments).mean()
     # The rows of this factor say how later inputs make good for an earlier one.
     factor = np.linalg.cholesky(np.linalg.inv(damped)).T
     for row in range(len(left)):
-        values[row] = nearest(left[row], scale.reshape(-1), LARGEST_INT4).values
-        error = (left[row] - values[row] * scale.reshape(-1)) / factor[row, row]
+        values[row] = nearest(left[row], steps[row], LARGEST_INT4).values
+        error = (left[row] - values[row] * steps[row]) / factor[row, row]
         left[row + 1 :] -= np.outer(factor[row, row + 1 :], error)
-    return Rounded(values if channel == 1 else values.T, scale.reshape(-1))
+    return values

@@ -18,9 +18,9 @@ def integer_product(writing: Rewriting, product: Product, quantized: str) -> str
     """The int32 sums of an int8 activation: MatMulInteger, or ConvInteger with the product's settings."""
     values = writing.rounded(product).values
     if product.is_convolution:
-        weight = writing.constant(f"{product.weight}.int8", values)
+        weight = writing.integers(product.weight, values)
         return writing.node("ConvInteger", [quantized, weight], **attributes(product.node))
-    weight = writing.constant(f"{product.weight}.int8", values if product.channel else values.T)
+    weight = writing.integers(product.weight, values if product.channel else values.T)
     return writing.node("MatMulInteger", [quantized, weight])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx.helper
@@ -14,6 +15,7 @@ from millstream.graph import StepGraph, build, initializers, origin, set_origin
 from millstream.quantize.product import Product
 from millstream.quantize.rounding import Rounded
 
+_INT4 = ml_dtypes.iinfo(ml_dtypes.int4)
 #: The integers of a product's weight.
 Rounding = Callable[[Product, np.ndarray], Rounded]
 #: Writes the nodes that stand in a product's place; the last one computes the product's output.
@@ -45,6 +47,7 @@ class Rewriting:
         self._rounding = rounding
         self._added: dict[str, np.ndarray] = {}
         self._rounded: dict[tuple[str, int], Rounded] = {}
+        self._widened: dict[str, str] = {}
         self._taken = set(self.constants) | {value.name for value in graph.model.graph.input}
         self._taken.update(name for node in graph.model.graph.node for name in node.output)
 
@@ -57,9 +60,22 @@ class Rewriting:
         return output
 
     def constant(self, name: str, array: np.ndarray) -> str:
-        """Add a constant once; the same name means the same array."""
-        self._added.setdefault(name, array)
+        """Add a constant once and return its name, which is another one where the graph has a different array
+        under `name` from a format that went before."""
+        while name in self.constants and not np.array_equal(self.constants[name], array):
+            name += "'"
+        if name not in self.constants:
+            self._added.setdefault(name, array)
         return name
+
+    def integers(self, name: str, values: np.ndarray) -> str:
+        """Add the values of a weight: as INT4, two in a byte with a cast behind, where all of int8 fit."""
+        if values.dtype != np.int8 or values.min() < _INT4.min or values.max() > _INT4.max:
+            return self.constant(f"{name}.{values.dtype}", values)
+        if name not in self._widened:
+            packed = self.constant(f"{name}.int4", values.astype(ml_dtypes.int4))
+            self._widened[name] = self.node("Cast", [packed], to=onnx.TensorProto.INT8)
+        return self._widened[name]
 
     def rounded(self, product: Product) -> Rounded:
         """The integers of the product's weight; weights that several products share are rounded once."""

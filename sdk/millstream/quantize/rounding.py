@@ -8,6 +8,7 @@ import numpy as np
 
 #: Of int8; -128 is left out, so that a scale serves both signs.
 LARGEST = 127
+LARGEST_INT16 = 32767
 #: Of int4, for the same reason.
 LARGEST_INT4 = 7
 #: Parts of the largest magnitude that are tried for the range of a channel of int4.
@@ -16,11 +17,18 @@ _CLIPPED = np.linspace(0.4, 1.0, 31)
 
 @dataclass(frozen=True)
 class Rounded:
-    """weight = values * scale: values int8, the scale (channels,) float32 laid along the axis of the
-    channels."""
+    """weight = values * scale: values int8 or int16, the scale (channels,) float32 laid along the axis of the
+    channels; that of a matrix in groups of inputs is (groups, channels)."""
 
     values: np.ndarray
     scale: np.ndarray
+
+    def steps(self, channel: int) -> np.ndarray:
+        """The scale in a shape that broadcasts with the values, whose channels lie along that axis."""
+        if self.scale.ndim == 1:
+            return self.scale.reshape([-1 if axis == channel else 1 for axis in range(self.values.ndim)])
+        repeated = np.repeat(self.scale, self.values.shape[1 - channel] // len(self.scale), 0)
+        return repeated if channel else repeated.T
 
 
 def to_int8(weight: np.ndarray, channel: int) -> Rounded:
@@ -29,6 +37,11 @@ def to_int8(weight: np.ndarray, channel: int) -> Rounded:
     The scale of a channel is its largest magnitude over 127, and 1 where all its weights are 0.
     """
     return nearest(weight, _scale_of(largest_magnitude(weight, channel), LARGEST), LARGEST)
+
+
+def to_int16(weight: np.ndarray, channel: int) -> Rounded:
+    """As `to_int8`, with values of int16 from -32767 to 32767."""
+    return nearest(weight, _scale_of(largest_magnitude(weight, channel), LARGEST_INT16), LARGEST_INT16)
 
 
 def to_int4(weight: np.ndarray, channel: int) -> Rounded:
@@ -66,7 +79,8 @@ def to_ternary(weight: np.ndarray, channel: int) -> Rounded:
 
 def nearest(weight: np.ndarray, scale: np.ndarray, largest: int) -> Rounded:
     """The nearest values on a scale that broadcasts with the weight, held between -largest and largest."""
-    values = np.clip(np.rint(weight / scale), -largest, largest).astype(np.int8)
+    dtype = np.int8 if largest <= LARGEST else np.int16
+    values = np.clip(np.rint(weight / scale), -largest, largest).astype(dtype)
     return Rounded(values, scale.reshape(-1))
 
 

@@ -44,10 +44,14 @@ class Found:
     def front(self) -> tuple[Trial, ...]:
         """The trials that no other beats in both bytes and loss, the smallest first."""
         kept: list[Trial] = []
-        for trial in sorted(self.trials, key=lambda t: (t.bytes, t.loss.metric, t.loss.error)):
+        for trial in sorted(self.trials, key=_smallest):
             if not kept or trial.loss.metric < kept[-1].loss.metric:
                 kept.append(trial)
         return tuple(kept)
+
+
+def _smallest(trial: Trial) -> tuple[int, float, float]:
+    return trial.bytes, trial.loss.metric, trial.loss.error
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,15 @@ def search(
     measure: Callable[[Choices], Loss],
     budget: float,
     progress: Callable[[str], None],
+    known: Sequence[Trial] = (),
+    keep: Callable[[Trial], None] = lambda trial: None,
 ) -> Found:
     """Find a mix whose metric loses no more than `budget`; `formats` stand the smallest first.
 
-    `measure` is asked for a mix once. `progress` is told what is tried.
+    `measure` is asked for a mix once, and not for those that are `known`. `progress` is told what is tried,
+    `keep` what was measured.
     """
-    return _Search(products, measure, budget, progress).run(formats)
+    return _Search(products, measure, budget, progress, known, keep).run(formats)
 
 
 class _Search:
@@ -79,12 +86,15 @@ class _Search:
         measure: Callable[[Choices], Loss],
         budget: float,
         progress: Callable[[str], None],
+        known: Sequence[Trial],
+        keep: Callable[[Trial], None],
     ) -> None:
         self._products = {product.output: product for product in products}
         self._measure = measure
         self._budget = budget
         self._progress = progress
-        self._trials: dict[frozenset[tuple[str, str]], Trial] = {}
+        self._trials = {frozenset(trial.formats.items()): trial for trial in known}
+        self._keep = keep
 
     def run(self, formats: Sequence[Format]) -> Found:
         chosen: dict[str, Format] = {}
@@ -93,7 +103,13 @@ class _Search:
             order = sorted(rest, key=lambda output, f=format: self._cost(output, f))
             count = self._most(chosen, order, format)
             chosen.update(dict.fromkeys(order[:count], format))
-        return Found(chosen or None, tuple(self._trials.values()))
+        names = {format.name: format for format in formats}
+        trials = tuple(
+            trial for trial in self._trials.values() if names.keys() >= set(trial.formats.values())
+        )
+        within = [trial for trial in trials if trial.loss.metric <= self._budget]
+        best = min(within, key=_smallest, default=None)
+        return Found(best and {output: names[name] for output, name in best.formats.items()}, trials)
 
     def _cost(self, output: str, format: Format) -> float:
         """Error for each byte saved when the product alone is quantized."""
@@ -121,4 +137,5 @@ class _Search:
             names = dict(sorted(key))
             size = sum(p.bytes[names.get(output, "")] for output, p in self._products.items())
             self._trials[key] = Trial(names, self._measure(choices), size)
+            self._keep(self._trials[key])
         return self._trials[key]

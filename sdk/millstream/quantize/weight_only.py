@@ -11,18 +11,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from millstream.graph import StepGraph
+from millstream.quantize.calibration import Calibration
 from millstream.quantize.product import Product, attributes
 from millstream.quantize.rewriting import Rewriting, Rounding, rewrite
 
 
-def quantize_weights(graph: StepGraph, products: Sequence[Product], rounding: Rounding) -> StepGraph:
+def quantize_weights(
+    graph: StepGraph, products: Sequence[Product], calibration: Calibration, rounding: Rounding
+) -> StepGraph:
     """Store the weights of `products` as integers."""
-    return rewrite(graph, products, _replace, rounding)
+    return rewrite(graph, products, write_weights, rounding)
 
 
-def _replace(writing: Rewriting, product: Product) -> None:
+def write_weights(writing: Rewriting, product: Product) -> None:
+    """Write one product with an integer weight."""
     rounded = writing.rounded(product)
-    values = writing.constant(f"{product.weight}.int8", rounded.values)
+    values = writing.integers(product.weight, rounded.values)
     scale = writing.constant(f"{product.weight}.scale", rounded.scale)
     weight = writing.node("DequantizeLinear", [values, scale], axis=product.channel)
     node = product.node

@@ -18,7 +18,6 @@ from millstream.opening import asked, open_all
 from millstream.report.confusion import Confusion, confusion
 from millstream.report.drift import Drift, drifts
 from millstream.report.latency import Latency, latencies
-from millstream.report.layers import Layer, layer_errors
 from millstream.report.rooms import Room, rooms
 from millstream.sequences import Sequences
 from millstream.whereabouts import runs_here
@@ -64,8 +63,8 @@ class TargetFigures:
 
 @dataclass(frozen=True)
 class Report:
-    """The figures. `ladder` and `quantization` are what the export stored in the bundle, as plain JSON;
-    `layers` is empty without a float bundle to compare with, `confusion` None without labels."""
+    """The figures. `ladder`, `quantization`, `states` and `search` are what the export stored in the bundle,
+    as plain JSON; `confusion` is None without labels."""
 
     path: str
     model: str
@@ -78,7 +77,8 @@ class Report:
     latencies: tuple[Latency, ...]
     drifts: tuple[Drift, ...]
     quantization: dict[str, Any] | None
-    layers: tuple[Layer, ...]
+    states: dict[str, Any] | None
+    search: dict[str, Any] | None
     confusion: Confusion | None
     targets: tuple[TargetFigures, ...]
 
@@ -87,13 +87,11 @@ def report(
     bundle: Bundle,
     effort: Effort = Effort(),
     *,
-    exact: Bundle | None = None,
     labelled: Labelled | None = None,
 ) -> Report:
     """Gather and measure the figures of a verified bundle.
 
     Args:
-        exact: the float bundle of the same model, for the error of each quantized layer.
         labelled: sequences with labels, for the confusion matrix of the first backend that runs here.
 
     Raises NoBackendOpens, BatchFixed, TensorsInvalid, UsageError, DataInvalid.
@@ -118,7 +116,8 @@ def report(
         latencies=latencies(opened, golden, effort.steps),
         drifts=drifts(models, core, golden, effort.ticks),
         quantization=stored.get("quantization"),
-        layers=layer_errors(bundle, exact, golden) if exact else (),
+        states=stored.get("states"),
+        search=stored.get("search"),
         confusion=confusion(nearest, labelled.data, labelled.origin) if labelled else None,
         targets=tuple(_target(bundle, one.target, one.why) for one in opened),
     )

@@ -65,7 +65,7 @@ def drifts(models: Sequence[Model], reference: Core, golden: Golden, ticks: int)
 
 def _differences(model: Model, ours: Registers, theirs: Registers) -> list[Difference]:
     return [
-        compare(state.name, got, want, model.target.tolerance)
+        compare(state.name, got, want, model.target.tolerance, state.rounded)
         for state, got, want in zip(model.spec.states, ours.states, theirs.states, strict=True)
     ]
 

@@ -22,6 +22,10 @@ def _sections(report: Report) -> Iterator[str]:
     yield sections.model(report)
     if report.drifts:
         yield sections.drift(report)
+    if report.states:
+        yield sections.state_dtypes(report)
+    if report.search:
+        yield sections.search(report)
     if report.quantization:
         yield sections.quantization(report)
     if report.confusion:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import starmap
 
-from millstream.report.drift import Drift
 from millstream.report.latency import Latency
 from millstream.report.page.markup import escaped
 
@@ -50,11 +50,11 @@ def histograms(latencies: Sequence[Latency]) -> str:
     return _svg("Distribution of the time of a step", bottom + 38, ticks + "".join(shapes) + caption)
 
 
-def lines(drifts: Sequence[Drift]) -> str:
-    """The largest difference of any state over the ticks, as a share of what is allowed, logarithmically."""
-    finite = [share for drift in drifts for share in drift.shares if 0 < share < math.inf]
+def lines(title: str, ticks: Sequence[int], curves: Sequence[Sequence[float]]) -> str:
+    """Curves over the ticks, each number a share of what is allowed (1, the broken line), logarithmically."""
+    finite = [share for curve in curves for share in curve if 0 < share < math.inf]
     low = 10.0 ** math.floor(math.log10(min(finite, default=0.1)))
-    low, last = min(low, 0.1), max(drifts[0].ticks[-1], 2)
+    low, last = min(low, 0.1), max(ticks[-1], 2)
     high = 10.0 ** math.ceil(math.log10(max([1.0, *finite])))
     bottom = 10 + _PLOT
 
@@ -73,17 +73,45 @@ def lines(drifts: Sequence[Drift]) -> str:
         for power in range(round(math.log10(low)), round(math.log10(high)) + 1)
         if power % stride == 0
     )
-    curves = "".join(
+    drawn = "".join(
         f'<polyline class="l{place % 6}" points="'
-        + " ".join(f"{across(t):.1f},{height(s):.1f}" for t, s in zip(drift.ticks, drift.shares, strict=True))
+        + " ".join(f"{across(t):.1f},{height(s):.1f}" for t, s in zip(ticks, curve, strict=True))
         + '"/>'
-        for place, drift in enumerate(drifts)
+        for place, curve in enumerate(curves)
     )
     words = (
         f'<text x="{_LEFT}" y="{bottom + 16}">1</text>'
         f'<text class="end" x="{_WIDTH - _RIGHT}" y="{bottom + 16}">{last:,} ticks</text>'
     )
-    return _svg("Drift of the states", bottom + 22, grid + curves + words)
+    return _svg(title, bottom + 22, grid + drawn + words)
+
+
+def scatter(
+    title: str, points: Sequence[tuple[float, float]], front: Sequence[tuple[float, float]], words: str
+) -> str:
+    """Points, less of both being better, and a line through those that no other beats; `words` name the axes.
+
+    The axes begin at 0, that upward at the least value where one lies below.
+    """
+    across, upward = (list(axis) for axis in zip(*points, *front, strict=True))
+    right, top, low = max(across) or 1.0, max(upward) or 1.0, min([0.0, *upward])
+    bottom = 10 + _PLOT
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * x / right, bottom - _PLOT * (y - low) / (top - low)
+
+    zero = place(0, 0)[1]
+    dots = (f'<circle class="f1" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in starmap(place, points))
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in starmap(place, front))
+    axis = f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{zero:.1f}" y2="{zero:.1f}"/>'
+    last = f"{right:,.0f}: {words}"
+    numbers = (
+        f'<text class="end" x="{_LEFT - 4}" y="{zero + 4:.1f}">0</text>'
+        f'<text x="0" y="12">{top:.2g}</text>'
+        f'<text class="end" x="{_WIDTH - _RIGHT}" y="{bottom + 16}">{escaped(last)}</text>'
+    )
+    drawn = f'{axis}{"".join(dots)}<polyline class="l0" points="{line}"/>{numbers}'
+    return _svg(title, bottom + 22, drawn)
 
 
 def legend(names: Sequence[str]) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from millstream.report import Report, TargetFigures
 from millstream.report.confusion import Confusion
 from millstream.report.page import charts
@@ -109,38 +113,153 @@ def drift(report: Report) -> str:
     return section(
         "Drift of the states",
         note,
-        charts.lines(report.drifts),
+        charts.lines("Drift of the states", report.drifts[0].ticks, [d.shares for d in report.drifts]),
         charts.legend([drift.target for drift in report.drifts]),
         table(columns, rows),
     )
 
 
-def quantization(report: Report) -> str:
-    """What is quantized, and what that costs each layer."""
-    found = report.quantization or {}
-    if report.layers:
-        worst = max(layer.error for layer in report.layers) or 1.0
-        cells = "".join(
-            f"<tr><td>{escaped(layer.path or layer.tensor)}</td><td>{escaped(layer.operator)}</td>"
-            f'<td class="number">{layer.error:.2%}</td>'
-            f'<td class="bars"><i class="bar" style="width:{layer.error / worst:.1%}"></i></td></tr>'
-            for layer in report.layers
+def state_dtypes(report: Report) -> str:
+    """What each state is kept in, and how far narrower states go from float32 over time."""
+    found = report.states or {}
+    bound, windows, ticks = found["bound"], found["windows"], found["ticks"]
+    taken = {state["name"]: state["dtype"] for state in found["states"]}
+    drawn = {"all as taken": found["together"]["curve"]}
+    for state in found["states"]:
+        for one in state["tried"]:
+            if one["error"] is None or one["error"] > bound:
+                drawn[f"{state['name']} in {one['dtype']}, refused"] = one["curve"]
+    curves = [[math.inf if e is None else e / bound for e in curve] for curve in drawn.values()]
+    rows = (
+        (
+            state["name"],
+            one["dtype"],
+            "∞" if one["error"] is None else f"{one['error']:.2%}",
+            one["worst"],
+            "taken" if taken[state["name"]] == one["dtype"] else "",
         )
-        head = "<tr><th>module</th><th>operator</th><th>error</th><th></th></tr>"
-        layers = f'<div class="wide"><table><thead>{head}</thead><tbody>{cells}</tbody></table></div>'
-        note = "RMS of the difference from the float step over the RMS of its value, on the golden frames."
-    else:
-        rows = ((one["origin"], one["operator"], str(tuple(one["shape"]))) for one in found["quantized"])
-        layers = table(("module", "operator", "weight"), rows)
-        note = "What is quantized. With --against and the float bundle the error of each layer stands here."
+        for state in found["states"]
+        for one in state["tried"]
+    )
+    note = (
+        f"The example over and over, {ticks:,} ticks without reset, with states in fewer bytes: the error of "
+        f"whatever output or state goes farthest, as a share of the {bound:.3g} of its size that is allowed. "
+        f"An error that still grows counts as what it becomes in {found['lasting']:,} ticks. "
+        f"{found['float32 bytes']:,} B of states became {found['bytes']:,} B, scales counted."
+    )
+    ends = [ticks // windows * (place + 1) for place in range(windows)]
+    return section(
+        "Dtypes of the states",
+        note,
+        charts.lines("Drift of narrower states", ends, curves),
+        charts.legend(list(drawn)),
+        table(("state", "dtype", "largest error", "of", ""), rows),
+    )
+
+
+def quantization(report: Report) -> str:
+    """What is quantized, what that does to each layer, and what stays in float."""
+    found = report.quantization or {}
+    layers = found.get("layers", [])
     left = ((one["origin"], one["operator"], one["why"]) for one in found["left in float"])
     return section(
         f"Quantization: {found['format']}",
-        note,
-        layers,
+        _blame(found) if layers else "What is quantized.",
+        _layers(layers, found["to blame"]) if layers else _quantized(found["quantized"]),
         "<h3>Left in float</h3>",
         table(("module", "operator", "why"), left),
     )
+
+
+def _blame(found: Mapping[str, Any]) -> str:
+    named = {one["result"]: one["origin"] for one in found["layers"]}
+    to_blame = found["to blame"]
+    verdict = (
+        f"The first layer whose result passes the format's bound is {named[to_blame]}."
+        if to_blame
+        else "No layer's result passes the format's bound."
+    )
+    return (
+        "Every layer over the example, in the order of the step. Noise is in decibels below the signal: "
+        "alone with float activations, together with all that comes before. Steps are those of the integers, "
+        f"beyond is the part of the values that no integer reaches. {verdict}"
+    )
+
+
+def _layers(layers: Sequence[Mapping[str, Any]], to_blame: str) -> str:
+    columns = (
+        *("module", "operator", "result", "alone dB", "together dB"),
+        *("weight", "its step", "beyond", "dB", "activation", "its step", "beyond", "dB", ""),
+    )
+    rows = (
+        (
+            *(one["origin"], one["operator"], _range(one["low"], one["high"])),
+            *(_decibels(one["alone"]), _decibels(one["together"])),
+            *_rounding(one["weight"]),
+            *_rounding(one["activation"]),
+            "to blame" if one["result"] == to_blame else "",
+        )
+        for one in layers
+    )
+    return table(columns, rows)
+
+
+def _rounding(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    low, high = one["steps"]
+    step = "float" if not high else f"{low:.2g}" if low == high else _range(low, high)
+    return _range(one["low"], one["high"]), step, f"{one['saturated']:.2%}", _decibels(one["decibels"])
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:.2g} to {high:.2g}"
+
+
+def _decibels(found: float | None) -> str:
+    """None is no noise at all."""
+    return "exact" if found is None else f"{found:.1f}"
+
+
+def _quantized(found: Sequence[Mapping[str, Any]]) -> str:
+    rows = ((one["origin"], one["operator"], str(tuple(one["shape"]))) for one in found)
+    return table(("module", "operator", "weight"), rows)
+
+
+def search(report: Report) -> str:
+    """The mixes that a search measured."""
+    found = report.search or {}
+    exact = found["float"]
+    rows = [
+        (
+            _mix(each),
+            each["bytes"],
+            f"{each['microseconds']:.1f}",
+            f"{each['lost']:.3g}",
+            f"{each['error']:.2%}",
+            "taken" if each == found["chosen"] else "",
+        )
+        for each in found["front"]
+    ]
+    rows.append(("all in float", exact["bytes"], f"{exact['microseconds']:.1f}", "0", "0.00%", ""))
+    note = (
+        f"{len(found['tried']):,} mixes of formats were measured. The line goes through those that no other "
+        "beats in both bytes of weights and loss; the last is the step in float."
+    )
+    front = [(each["bytes"], each["lost"]) for each in found["front"]]
+    return section(
+        "Formats within a budget",
+        note,
+        charts.scatter(
+            "Loss against bytes of weights",
+            [(each["bytes"], each["lost"]) for each in found["tried"]],
+            [*front, (exact["bytes"], 0.0)],
+            f"{found['metric']} against bytes of weights",
+        ),
+        table(("products", "bytes", f"µs a step, {found['target']}", found["metric"], "error", ""), rows),
+    )
+
+
+def _mix(trial: Mapping[str, Any]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in trial["products"].items())
 
 
 def predictions(found: Confusion) -> str:

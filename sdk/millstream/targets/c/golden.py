@@ -9,7 +9,7 @@ import numpy as np
 from millstream.targets.c.layout import Member, layout, record
 from millstream_runtime.golden import Golden
 from millstream_runtime.replay import Difference, compare
-from millstream_runtime.spec import ModelSpec, Tolerance
+from millstream_runtime.spec import ModelSpec, StateSpec, Tolerance
 
 
 def input_structs(spec: ModelSpec, sequence: Golden) -> bytes:
@@ -42,7 +42,8 @@ def differences(spec: ModelSpec, sequence: Golden, results: bytes, tolerance: To
     if state.itemsize:
         final = np.frombuffer(results, state, 1, sequence.ticks * output.itemsize)
         for member, want in _pairs(structs.state, sequence.final_states):
-            found.append(compare(member.name, final[member.name], want.reshape(1, -1), tolerance))
+            rounded = isinstance(member.tensor, StateSpec) and member.tensor.rounded
+            found.append(compare(member.name, final[member.name], want.reshape(1, -1), tolerance, rounded))
     return found
 
 

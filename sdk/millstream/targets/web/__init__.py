@@ -80,18 +80,25 @@ def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Bot
     machine, structs = MACHINES[_SIMD.name], layout(spec)
     simd = open_kernel({name: files[name] for name in ("step.mjs", "step.wasm")}, structs, machine)
     plain = open_kernel({"step.mjs": files["step.mjs"], "step.wasm": files["plain.wasm"]}, structs, machine)
-    return BothBuilds(simd, plain, target.tolerance)
+    rounded = (*(False for _ in spec.outputs), *(state.rounded for state in spec.states))
+    return BothBuilds(simd, plain, target.tolerance, rounded)
 
 
 class BothBuilds:
-    """An opened step; see `millstream_runtime.backends.Step`. The numbers are those with SIMD."""
+    """An opened step; see `millstream_runtime.backends.Step`. The numbers are those with SIMD.
+
+    `rounded` says of each output and state whether its integers stand for floats.
+    """
 
     chunks = None
 
-    def __init__(self, simd: EmulatedKernel, plain: EmulatedKernel, tolerance: Tolerance) -> None:
+    def __init__(
+        self, simd: EmulatedKernel, plain: EmulatedKernel, tolerance: Tolerance, rounded: Sequence[bool]
+    ) -> None:
         self._simd = simd
         self._plain = plain
         self._tolerance = tolerance
+        self._rounded = rounded
 
     def bind(
         self,
@@ -108,8 +115,8 @@ class BothBuilds:
         def call() -> None:
             plain()
             simd()
-            pairs = zip((*own_outputs, *own_states), (*outputs, *next_states), strict=True)
-            found = [compare("", got, want, self._tolerance) for got, want in pairs]
+            both = zip((*own_outputs, *own_states), (*outputs, *next_states), self._rounded, strict=True)
+            found = [compare("", got, want, self._tolerance, rounded) for got, want, rounded in both]
             if not all(difference.within for difference in found):
                 raise BackendRefused(
                     "the builds with and without SIMD give other numbers",

@@ -1,0 +1,86 @@
+"""`--states`: states in fewer bytes in the bundle, in what is told of it, and on its page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Command
+
+import millstream_runtime
+from millstream_runtime.stream import Stream
+
+
+@pytest.fixture(scope="module")
+def narrow(millstream: Command, room: Path) -> Path:
+    """The gated recurrence with its state in fewer bytes."""
+    path = room / "narrow.mill"
+    options = ("--target", "numba", "--target", "c", "--example", room / "data.npz", "--states", "5%")
+    result = millstream("export", f"{room}/user.py:gated", *options, "-o", path)
+    assert result.exit_code == 0, result.stderr
+    assert "narrow states ~ with float32" in result.output
+    return path
+
+
+def test_the_bundle_says_what_its_states_are(millstream: Command, narrow: Path) -> None:
+    told = json.loads(millstream("inspect", narrow, "--json").stdout)
+    (state, largest), found = told["model"]["states"], told["report"]["states"]
+    assert (state["dtype"], state["rounded"], state["bytes"]) == ("int8", True, 37)
+    assert (largest["dtype"], largest["rounded"], largest["bytes"]) == ("float32", False, 4)
+    assert (found["float32 bytes"], found["bytes"]) == (4 * 37, 37 + 4)
+    (hidden,) = found["states"]
+    assert [one["dtype"] for one in hidden["tried"]] == ["int8", "int16"]
+    assert hidden["tried"][0]["error"] > hidden["tried"][1]["error"] > 0
+    assert max(found["together"]["curve"]) <= found["bound"] == 0.05
+    assert "drift in int8" in millstream("inspect", narrow).output
+
+
+def _stepped(stream: Stream, frame: np.ndarray) -> np.ndarray:
+    output = stream.step(frame)
+    assert isinstance(output, np.ndarray)
+    return output.copy()
+
+
+def test_a_stream_of_narrow_states_can_be_kept_and_taken_up(narrow: Path) -> None:
+    frames = np.random.default_rng(3).standard_normal((20, 5)).astype(np.float32)
+    model = millstream_runtime.load(narrow)
+    stream = model.stream()
+    want = [_stepped(stream, frame) for frame in frames]
+    stream = model.stream()
+    for frame in frames[:7]:
+        stream.step(frame)
+    later = model.stream()
+    later.load(stream.save())
+    np.testing.assert_array_equal([_stepped(later, frame) for frame in frames[7:]], want[7:])
+
+
+def test_the_page_draws_the_drift(millstream: Command, narrow: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    result = millstream("report", narrow, "--steps", 5, "--ticks", 5, "-o", page)
+    assert result.exit_code == 0, result.stderr
+    text = page.read_text()
+    assert "Dtypes of the states" in text
+    assert 'aria-label="Drift of narrower states"' in text
+    assert "148 B of states became 41 B" in text
+
+
+def test_a_drift_that_nothing_keeps_to_leaves_the_states(
+    millstream: Command, room: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "wide.mill"
+    options = ("--target", "onnxruntime", "--example", room / "data.npz", "--states", "0%", "-o", path)
+    result = millstream("export", f"{room}/user.py:gated", *options, "--json")
+    assert result.exit_code == 0, result.stderr
+    (state,) = json.loads(result.stdout)["states"]["states"]
+    assert state["dtype"] == "float32"
+    assert "int8 moves" in state["why"]
+    assert [s.dtype for s in millstream_runtime.read(path).manifest.model.states] == ["float32"]
+
+
+def test_fixed_point_takes_the_states_itself(millstream: Command, room: Path) -> None:
+    options = ("--quantize", "fixed16", "--states", "2%", "--example", room / "data.npz")
+    result = millstream("export", f"{room}/user.py:gated", *options)
+    assert result.exit_code == 2
+    assert "fixed16 takes the states as well" in result.stderr

@@ -1,0 +1,163 @@
+"""Smoothing: the same float step to the last bit, less noise where channels differ, else nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnx.helper as oh
+import onnx.numpy_helper
+import pytest
+from backend_programs import OPENERS, Case, run
+from quantized_graphs import calibration, recurrent_graph
+
+from millstream import lower
+from millstream.graph import BATCH, OPSET, StatePair, StepGraph, build
+from millstream.quantize import FORMATS, flattened, quantize
+from millstream.quantize.calibration import Calibration, stream
+from millstream.quantize.layers import noise_alone
+from millstream.quantize.product import find
+from millstream.quantize.smoothing import divided, smoothed
+from millstream.reference.interpreter import prepare
+from millstream_runtime.backends.onnxruntime import session
+
+WIDTH, OUTPUTS = 40, 36
+
+
+def _uneven() -> tuple[StepGraph, Calibration]:
+    """A recurrent step of whose input two channels are 200 times as large as the others."""
+    graph = recurrent_graph()
+    seen = calibration(graph)
+    frames = seen.sequences[0].copy()
+    frames[:, [3, 20]] *= 200
+    return graph, Calibration([frames], seen.initial)
+
+
+def _chain(*middle: onnx.NodeProto) -> StepGraph:
+    """output = f(input) W where `middle` computes f as "inner" from "input", and a state that counts."""
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.standard_normal((WIDTH, OUTPUTS)),
+        "first": rng.standard_normal((WIDTH, WIDTH)),
+        "turned": rng.standard_normal((WIDTH, WIDTH)),
+        "bias": rng.standard_normal(WIDTH),
+        "gain": rng.standard_normal(WIDTH) * np.where(np.arange(WIDTH) == 5, 300, 1),
+        "one": np.ones(1),
+    }
+    constants["first"][:, 5] *= 300
+    constants["turned"][5] *= 300
+    nodes = [*middle, oh.make_node("MatMul", ["inner", "w"], ["output"])]
+    nodes.append(oh.make_node("Add", ["state", "one"], ["state.next"]))
+    read = {name for node in nodes for name in node.input}
+    held = [
+        onnx.numpy_helper.from_array(array.astype(np.float32), name)
+        for name, array in constants.items()
+        if name in read
+    ]
+    sizes = {"input": WIDTH, "state": 1, "output": OUTPUTS, "state.next": 1}
+    infos = [oh.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [BATCH, s]) for n, s in sizes.items()]
+    graph = oh.make_graph(nodes, "step", infos[:2], infos[2:], held)
+    model = oh.make_model(graph, opset_imports=[oh.make_opsetid("", OPSET)])
+    return build(model, [StatePair("state", "state.next")])
+
+
+CHAINS = {
+    "MatMul": (oh.make_node("MatMul", ["input", "first"], ["inner"]),),
+    "Gemm": (oh.make_node("Gemm", ["input", "turned", "bias"], ["inner"], transB=1),),
+    "Relu": (
+        oh.make_node("Gemm", ["input", "first", "bias"], ["before"]),
+        oh.make_node("Relu", ["before"], ["inner"]),
+    ),
+    "LayerNormalization": (oh.make_node("LayerNormalization", ["input", "gain", "bias"], ["inner"]),),
+}
+
+
+def _operators(graph: StepGraph) -> Counter[str]:
+    return Counter(node.op_type for node in graph.model.graph.node)
+
+
+def _assert_same_numbers(one: StepGraph, other: StepGraph, seen: Calibration) -> None:
+    for want, got in zip(stream(one, seen), stream(other, seen), strict=True):
+        for name, array in want.items():
+            np.testing.assert_array_equal(got[name], array)
+
+
+@pytest.mark.parametrize("name", ["w8a8", "w8a8-static", "w4a8"])
+def test_a_layer_whose_channels_differ_gets_less_noise(name: str) -> None:
+    graph, seen = _uneven()
+    products, _ = find(graph)
+    format = FORMATS[name]
+    made = smoothed(graph, format, products, seen)
+    before = noise_alone(graph, format, products, seen)
+    after = noise_alone(made, format, find(made)[0], seen)
+    # int4 has not the steps for what the activation no longer carries.
+    assert after["drive"] < before["drive"] / (1.2 if name == "w4a8" else 3)
+    assert all(after[each] <= before[each] * 1.0001 for each in before)
+    _assert_same_numbers(graph, made, seen)
+
+
+@pytest.mark.parametrize("name", ["w8", "w4", "w16"])
+def test_formats_that_do_not_round_activations_are_left_alone(name: str) -> None:
+    graph, seen = _uneven()
+    assert smoothed(graph, FORMATS[name], find(graph)[0], seen) is graph
+
+
+def test_even_channels_are_left_alone() -> None:
+    graph = recurrent_graph()
+    seen = calibration(graph)
+    assert smoothed(graph, FORMATS["w8a8"], find(graph)[0], seen) is graph
+
+
+@pytest.mark.parametrize("middle", CHAINS.values(), ids=CHAINS)
+def test_what_computes_the_activation_takes_the_division(middle: tuple[onnx.NodeProto, ...]) -> None:
+    graph = _chain(*middle)
+    seen = calibration(graph)
+    made = smoothed(graph, FORMATS["w8a8"], find(graph)[0], seen)
+    assert made is not graph
+    assert _operators(made) == _operators(graph)
+    _assert_same_numbers(graph, made, seen)
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        (oh.make_node("Tanh", ["input"], ["inner"]),),
+        (oh.make_node("MatMul", ["input", "first"], ["inner"]), oh.make_node("Tanh", ["inner"], ["also"])),
+    ],
+    ids=["not linear", "read elsewhere"],
+)
+def test_else_a_node_divides(middle: tuple[onnx.NodeProto, ...]) -> None:
+    graph = _chain(*middle)
+    seen = calibration(graph)
+    scale = np.exp2(np.arange(WIDTH) % 5 - 2).astype(np.float32)
+    products = [product for product in find(graph)[0] if product.activation == "inner"]
+    made = divided(graph, {"inner": scale}, products)
+    assert _operators(made) == _operators(graph) + Counter(Mul=1)
+    _assert_same_numbers(graph, made, seen)
+
+
+def test_a_weight_that_others_read_is_left_alone() -> None:
+    graph, seen = _uneven()
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    model.graph.node.append(oh.make_node("MatMul", ["input", "u"], ["again"]))
+    twice = build(model, graph.states)
+    made = smoothed(twice, FORMATS["w8a8"], [p for p in find(twice)[0] if p.weight == "u"], seen)
+    assert made is twice
+
+
+@pytest.mark.parametrize("backend", [*OPENERS, "onnxruntime"])
+def test_a_smoothed_step_is_the_same_everywhere(backend: str) -> None:
+    graph, seen = _uneven()
+    made = quantize(graph, FORMATS["w8a8"], seen)
+    assert _operators(made.prepared) != _operators(flattened(graph))
+    x, state = seen.sequences[0], np.zeros((len(seen.sequences[0]), 53), np.float32)
+    want = prepare(made.graph.model)({"input": x, "state": state})["output"]
+    if backend == "onnxruntime":
+        given = {"input": x, "state": state}
+        got = np.asarray(session(made.graph.model.SerializeToString()).run(["output"], given)[0])
+    else:
+        lowered = lower.lower(made.graph)
+        (got, *_), _ = run(OPENERS[backend], Case(lowered.program, lowered.weights, (x,), (state,)))
+    assert (np.abs(got - want) <= 1e-5 * np.abs(want).max(1, keepdims=True)).all()
