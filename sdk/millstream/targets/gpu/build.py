@@ -32,7 +32,8 @@ def opencl_source(functions: Sequence[str]) -> str:
 
 def metal_source(functions: Sequence[str]) -> str:
     """The Metal shading language."""
-    return _source(map(_sized, functions), {"kind": "metal"})
+    text = _source(map(_sized, functions), {"kind": "metal"})
+    return text.replace("mem_flags::mem_threadgroup", "mem_flags::mem_threadgroup | mem_flags::mem_device")
 
 
 def _sized(function: str) -> str:
