@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -27,14 +28,15 @@ from millstream_runtime.bundle import MANIFEST, Bundle
 
 RECORD = "build.json"
 MODEL = "model"
+SIMULATOR = "simulator"
 FORMAT = 1
-#: Endings of the files that tools read.
-SOURCES = (".v", ".vh", ".hex", ".mem")
+#: Endings of what a compiler is given by name; other sources are read by these.
+_COMPILED = (".v", ".cpp")
 
 
 @dataclass(frozen=True)
 class Build:
-    """A build in `folder`: its road, part and clock, `sources` to compile, and what was estimated."""
+    """A build in `folder`: its road, part and clock, its `sources` by path, and what was estimated."""
 
     folder: str
     model: str
@@ -45,6 +47,11 @@ class Build:
     sources: tuple[str, ...]
     estimate: Estimate
     key: str
+
+    @property
+    def compiled(self) -> tuple[str, ...]:
+        """The sources that a compiler is given by name."""
+        return tuple(name for name in self.sources if name.endswith(_COMPILED))
 
     @property
     def title(self) -> str:
@@ -64,6 +71,13 @@ class Build:
     def path(self, name: str) -> str:
         """A file of the build."""
         return os.path.join(self.folder, name)
+
+    def copy_sources(self, folder: str) -> None:
+        """Copy the sources into another folder, where tools may leave what they like."""
+        for name in self.sources:
+            target = os.path.join(folder, name)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copy(self.path(name), target)
 
     def note(self, name: str, document: Mapping[str, Any]) -> None:
         """Write a result beside the sources, whole or not at all."""
@@ -101,7 +115,7 @@ def write(
         raise ValueError("a plan that cannot be built")
     files = plan.files()
     folder = folder.rstrip("/" + os.sep)
-    sources = tuple(sorted(name for name in files if name.endswith(".v")))
+    sources = tuple(sorted(files))
     members = {MANIFEST: strict_json.dumps(bundle.manifest.to_json()), **bundle.members}
     everything = {**files, **{os.path.join(MODEL, name): data for name, data in members.items()}}
     key = _key(everything, plan.road, part.name, str(clock_mhz), version("millstream"))

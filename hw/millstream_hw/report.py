@@ -19,6 +19,7 @@ def rows(build: Build) -> list[Row]:
     part, guess = build.target, build.estimate
     run, made = build.noted(SIMULATION) or {}, build.noted(SYNTHESIS) or {}
     cycles = run.get("cycles")
+    counted = cycles or made.get("cycles")
     fmax = made.get("fmax_mhz")
     return [
         _row("logic tables", guess.tables, None, made.get("tables"), part.tables),
@@ -26,12 +27,12 @@ def rows(build: Build) -> list[Row]:
         _row("multipliers", guess.multipliers, None, made.get("multipliers"), part.multipliers),
         _row("block RAMs", guess.blocks, None, made.get("blocks"), part.blocks),
         _row("clock, MHz", build.clock_mhz, None, fmax, None),
-        _row("cycles a frame", guess.cycles, cycles, None, None),
+        _row("cycles a frame", guess.cycles, cycles, made.get("cycles"), None),
         _row(
             "us a frame at that clock",
             guess.microseconds(build.clock_mhz),
             cycles and cycles / build.clock_mhz,
-            cycles and fmax and cycles / fmax,
+            counted and fmax and counted / fmax,
             None,
         ),
         _row("frames equal bit for bit", None, _frames(run), None, None),
