@@ -153,7 +153,26 @@ def report(folder: BuildPath, as_json: Json = False) -> None:
         console().print(facts({"page": made.path(reports.PAGE)}))
 
 
-for _command in (plan, build, sim, synth, report):
+def pack(
+    bundle: BundlePath,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="The new bundle.")],
+    lanes: Annotated[int, typer.Option(min=1, max=128, help="Multipliers of the engine.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """Add the simulated engine to a bundle, as a backend called verilator."""
+    from millstream import package
+    from millstream_hw import packing
+
+    read = millstream_runtime.read(bundle)
+    contents = _working(as_json, lambda begin: packing.pack(read, lanes, begin))
+    package.write(output, contents)
+    if as_json:
+        print_json({"bundle": output, "target": packing.NAME, "lanes": lanes})
+    else:
+        console().print(facts({"bundle": output, "next": f"millstream run {output} --backend verilator"}))
+
+
+for _command in (plan, build, sim, synth, report, pack):
     app.command()(guarded(_command))
 
 

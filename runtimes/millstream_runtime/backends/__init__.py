@@ -81,6 +81,7 @@ BACKENDS: tuple[tuple[str, str], ...] = (
     ("numba", "millstream_runtime.backends.numba"),
     ("relax", "millstream_runtime.backends.relax"),
     ("onnxruntime", "millstream_runtime.backends.onnxruntime"),
+    ("verilator", "millstream_runtime.backends.verilator"),
 )
 
 
