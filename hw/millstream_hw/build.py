@@ -20,7 +20,7 @@ import millstream_runtime
 from millstream.errors import FileInTheWay
 from millstream.writing import room_beside, write_pieces
 from millstream_hw.errors import BuildInvalid
-from millstream_hw.estimate import Estimate
+from millstream_hw.estimate import Estimate, Share
 from millstream_hw.parts import Part, part_named
 from millstream_hw.planning import Plan
 from millstream_runtime import strict_json
@@ -29,14 +29,15 @@ from millstream_runtime.bundle import MANIFEST, Bundle
 RECORD = "build.json"
 MODEL = "model"
 SIMULATOR = "simulator"
-FORMAT = 1
+FORMAT = 2
 #: Endings of what a compiler is given by name; other sources are read by these.
 _COMPILED = (".v", ".cpp")
 
 
 @dataclass(frozen=True)
 class Build:
-    """A build in `folder`: its road, part and clock, its `sources` by path, and what was estimated."""
+    """A build in `folder`: its road, part and clock, its `sources` by path, and what was estimated for the
+    whole and for each layer."""
 
     folder: str
     model: str
@@ -46,6 +47,7 @@ class Build:
     lanes: int
     sources: tuple[str, ...]
     estimate: Estimate
+    shares: tuple[Share, ...]
     key: str
 
     @property
@@ -120,7 +122,8 @@ def write(
     everything = {**files, **{os.path.join(MODEL, name): data for name, data in members.items()}}
     key = _key(everything, plan.road, part.name, str(clock_mhz), version("millstream"))
     name = bundle.manifest.model.name
-    build = Build(*(folder, name, plan.road, part.name, clock_mhz, plan.lanes, sources, plan.estimate, key))
+    guess = (plan.estimate, plan.shares)
+    build = Build(folder, name, plan.road, part.name, clock_mhz, plan.lanes, sources, *guess, key)
     if os.path.exists(folder):
         if not os.path.isfile(os.path.join(folder, RECORD)):
             raise FileInTheWay(
@@ -149,6 +152,7 @@ def read(folder: str) -> Build:
         if found.pop("format") != FORMAT:
             raise BuildInvalid("a build of another version", where=folder, fix="build it again")
         found["estimate"] = Estimate(**found["estimate"])
+        found["shares"] = tuple(Share(**share) for share in found["shares"])
         found["sources"] = tuple(found["sources"])
         return Build(folder=folder, **found)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -147,9 +147,13 @@ def report(folder: BuildPath, as_json: Json = False) -> None:
     with open(made.path(reports.PAGE), "w", encoding="utf-8") as file:
         file.write(reports.page(made))
     if as_json:
-        print_json({"page": made.path(reports.PAGE), **reports.columns_of(reports.rows(made))})
+        document = {"page": made.path(reports.PAGE), **reports.columns_of(reports.rows(made))}
+        print_json({**document, "layers": made.shares})
     else:
         _show(made)
+        if made.shares:
+            title = "layer by layer, estimated"
+            console().print(table(reports.LAYER_COLUMNS, reports.layers(made), title=title))
         console().print(facts({"page": made.path(reports.PAGE)}))
 
 

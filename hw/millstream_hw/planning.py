@@ -16,9 +16,9 @@ from millstream_hw import circuit
 from millstream_hw.circuit import Circuit
 from millstream_hw.engine import compile as engine
 from millstream_hw.engine import files as engine_files
-from millstream_hw.engine.estimate import estimate
+from millstream_hw.engine.estimate import estimate, shares
 from millstream_hw.errors import DoesNotFit
-from millstream_hw.estimate import Estimate
+from millstream_hw.estimate import Estimate, Share
 from millstream_hw.parts import Part
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.spec import STEP
@@ -34,7 +34,7 @@ class Plan:
     """A road to a part and what it takes. `overflows` is empty when it fits; `files` writes the sources.
 
     `gaps` are operations that the road cannot compute; then there is no estimate. `lanes` is 0 where a road
-    has none.
+    has none. `shares` is the estimate layer by layer, empty where a road melts its layers into one.
     """
 
     road: str
@@ -43,6 +43,7 @@ class Plan:
     overflows: tuple[str, ...]
     gaps: tuple[Gap, ...]
     files: Callable[[], Mapping[str, bytes]]
+    shares: tuple[Share, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -99,7 +100,8 @@ def _engine(found: Circuit, part: Part, lanes: int | None) -> Plan:
 def _engine_of(found: Circuit, part: Part, lanes: int) -> Plan:
     image = engine.compile_circuit(found, lanes)
     needs = estimate(image, part)
-    return Plan(ENGINE, lanes, needs, tuple(needs.overflows(part)), (), partial(engine_files.files, image))
+    over, write = tuple(needs.overflows(part)), partial(engine_files.files, image)
+    return Plan(ENGINE, lanes, needs, over, (), write, shares(image, found))
 
 
 def _unrolled(found: Circuit, part: Part) -> Plan:
@@ -138,7 +140,7 @@ def _hls(found: Circuit, part: Part, clock_mhz: float) -> Plan:
         if not over:
             break
     write = partial(_hls_files, found, network, reuse, part.device, clock_mhz or part.clock_mhz)
-    return Plan(HLS, 0, needs, over, (), write)
+    return Plan(HLS, 0, needs, over, (), write, hls_estimate.shares(network, reuse))
 
 
 def _hls_files(found: Circuit, *rest: Any) -> Mapping[str, bytes]:

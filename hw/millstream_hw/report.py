@@ -1,4 +1,4 @@
-"""One table of a build: what was estimated, what was simulated, what was synthesized, kept apart."""
+"""Tables of a build: what was estimated, what was simulated, what was synthesized, kept apart."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from millstream_hw.simulation import SIMULATION
 from millstream_hw.synthesis import SYNTHESIS
 
 COLUMNS = ("", "estimated", "simulated", "synthesized", "the part has")
+LAYER_COLUMNS = ("layer", "kind", "in the model", "multipliers", "constants", "cycles", "% of a frame")
 PAGE = "report.html"
 Row = tuple[str, str, str, str, str]
 
@@ -39,12 +40,25 @@ def rows(build: Build) -> list[Row]:
     ]
 
 
+def layers(build: Build) -> list[tuple[str, ...]]:
+    """The estimate layer by layer; no tool tells these apart after synthesis."""
+    whole = build.estimate.cycles
+    return [
+        (
+            share.layer,
+            share.kind,
+            share.origin or "-",
+            *(_text(number) for number in (share.multipliers, share.words, share.cycles)),
+            f"{100 * share.cycles / whole:.1f}",
+        )
+        for share in build.shares
+    ]
+
+
 def page(build: Build) -> str:
-    """The table as an HTML page that needs nothing else."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows(build)
-    )
+    """The tables as an HTML page that needs nothing else."""
+    found = layers(build)
+    by_layer = f"<h2>Layer by layer, estimated</h2>\n{_table(LAYER_COLUMNS, found)}" if found else ""
     tools = "; ".join((build.noted(SYNTHESIS) or {}).get("tools", ())) or "nothing was synthesized yet"
     title = escape(build.title)
     return f"""<!doctype html>
@@ -52,12 +66,17 @@ def page(build: Build) -> str:
 <style>body{{font-family:sans-serif;margin:2em}}td,th{{padding:.3em 1em;border-bottom:1px solid #ccc;
 text-align:right}}td:first-child,th:first-child{{text-align:left}}</style>
 <h1>{title}</h1>
-<table><tr>{head}</tr>
-{body}
-</table>
+{_table(COLUMNS, rows(build))}
+{by_layer}
 <p>{escape(tools)}</p>
 </html>
 """
+
+
+def _table(columns: Sequence[str], found: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in found)
+    return f"<table><tr>{head}</tr>\n{body}\n</table>"
 
 
 def _frames(run: dict) -> str | None:

@@ -90,7 +90,13 @@ def test_the_circuit_is_the_reference_bit_for_bit_in_verilator(fpga, built):
     rows = _document(fpga("report", built, "--json"))
     assert rows["cycles a frame"]["simulated"] == rows["cycles a frame"]["estimated"]
     assert rows["clock, MHz"]["synthesized"] == "-"
-    assert f"{done['cycles']:,}" in (built / "report.html").read_text()
+    page = (built / "report.html").read_text()
+    assert f"{done['cycles']:,}" in page
+    # Layer by layer: nothing of a frame is lost, and the largest product has its place in the model.
+    assert sum(layer["cycles"] for layer in rows["layers"]) == done["cycles"]
+    largest = max(rows["layers"], key=lambda layer: layer["cycles"])
+    assert (largest["kind"], largest["words"], largest["multipliers"]) == ("product", 37 * 111, 5)
+    assert all(f"<td>{layer['layer']}</td>" in page for layer in rows["layers"])
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 from fixed_graphs import attention, circuit_of, fixed, gaussian, gru, recurrent, zeros
 
 from millstream.errors import UnsupportedOperators
+from millstream_hw import build as builds
 from millstream_hw import circuit, closed_loop, planning
 from millstream_hw.circuit import Add, Circuit, Contract, Operation, Port, Product, Rounding
 from millstream_hw.errors import HeadersDiffer, ToolFailed
@@ -196,6 +197,9 @@ def test_vitis_is_called_as_documented_and_its_report_is_read(fpga, hls_build, t
     rows = json.loads(fpga("report", folder, "--json").stdout)
     assert rows["us a frame at that clock"]["synthesized"] == "1.0"
     assert rows["cycles a frame"]["simulated"] == "-"
+    told = rows["layers"]
+    assert sum(layer["multipliers"] for layer in told) == builds.read(str(folder)).estimate.multipliers
+    assert {layer["kind"] for layer in told} == {"dense", "add", "multiply", "table"}
     assert not [name for name in os.listdir(folder) if name.startswith(".synthesis")]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import ceil, log2
 
-from millstream_hw.estimate import Estimate
+from millstream_hw.estimate import Estimate, Share
 from millstream_hw.hls.layers import Layer, Network
 from millstream_hw.hls.sharing import multipliers, parallel
 from millstream_hw.parts import Part
@@ -35,6 +35,22 @@ def estimate(network: Network, reuse: Mapping[str, int], part: Part) -> Estimate
         multipliers=sum(multipliers(layer, factor) for layer, factor in factors),
         blocks=sum(blocks(layer, factor, part) for layer, factor in factors),
         cycles=_TOP_CYCLES + words + sum(cycles(layer, factor) for layer, factor in factors),
+    )
+
+
+def shares(network: Network, reuse: Mapping[str, int]) -> tuple[Share, ...]:
+    """What each layer takes, in order; wires take nothing and are left out."""
+    return tuple(
+        Share(
+            layer.name,
+            layer.kind,
+            layer.origin,
+            multipliers(layer, reuse[layer.name]),
+            sum(weights.integers.size for weights in layer.weights.values()),
+            cycles(layer, reuse[layer.name]),
+        )
+        for layer in network.layers
+        if layer.name in reuse
     )
 
 
