@@ -82,6 +82,35 @@ class Memory(_Loop):
         return torch.relu(self.read(memory)), {"memory": memory}
 
 
+class JetTransformer(nn.Module):
+    """A transformer block over the particles of a jet, without states: attention whose exponentials, and the
+    inverse of whose sums, are tables (the shape of "Ultra Fast Transformers on FPGAs for Particle Physics
+    Experiments", Jiang et al. 2024)."""
+
+    def __init__(self, particles: int = 15, features: int = 16, width: int = 16, heads: int = 2) -> None:
+        super().__init__()
+        self.shape = (particles, heads, width // heads)
+        self.inlet, self.out = nn.Linear(features, width), nn.Linear(width, width)
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.up, self.down = nn.Linear(width, width), nn.Linear(width, width)
+        self.head = nn.Linear(width, 5)
+        self.register_buffer("ones", torch.ones(particles, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, particles, features) to five classes (B, 5)."""
+        particles, heads, width = self.shape
+        x = torch.relu(self.inlet(x))
+        query, key, value = (
+            layer(x).reshape(-1, particles, heads, width).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        weight = torch.exp(query @ key.transpose(-1, -2) * width**-0.5)
+        mixed = (weight @ value) * torch.reciprocal(weight @ self.ones)
+        x = x + self.out(mixed.transpose(1, 2).reshape(x.shape))
+        x = x + self.down(torch.relu(self.up(x)))
+        return self.head((x.transpose(1, 2) @ (self.ones / particles)).reshape(-1, x.shape[-1]))
+
+
 def seeded(make: Callable[[], nn.Module]) -> nn.Module:
     """The model with the same random weights every time."""
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixed_graphs import attention, circuit_of, fixed, gaussian, gru, recurrent, zeros
+from fixed_graphs import attention, circuit_of, fixed, gaussian, gru, recurrent, window, zeros
 
 from millstream.errors import UnsupportedOperators
 from millstream_hw import build as builds
@@ -32,7 +32,7 @@ def write(folder: Path, found: Circuit, target: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("make", "target"), [(attention, 4), (recurrent, 20)])
+@pytest.mark.parametrize(("make", "target"), [(attention, 4), (recurrent, 20), (window, 3)])
 def test_the_c_simulation_is_the_reference_bit_for_bit(make, target, tmp_path):
     """Random frames that saturate, with new streams now and then; multipliers of one product and of many."""
     graph = fixed(make(), gaussian(make()))

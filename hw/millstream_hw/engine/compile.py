@@ -196,8 +196,8 @@ class _Compiler:
             self._move(sources[apart], placed[apart])
 
     def _product(self, operation: Operation, product: Product) -> None:
+        """One instruction for each row of x; the rows share the weights."""
         length, outputs = product.weight.shape
-        x = self._row(self._where(product.x))
         # A tile takes at least as long as its results take to leave.
         padded = max(length, self._lanes)
         tiles = -(-outputs // self._lanes)
@@ -209,25 +209,28 @@ class _Compiler:
         self._note_sums(
             np.abs(product.weight.astype(np.int64)).sum(0) * _LARGEST_INPUT, product.bias, rounding
         )
-        target = self._memory.addresses[operation.output]
-        self._append(
-            Instruction(
-                a=int(x[0]),
-                a_k=int(x[1] - x[0]) if length > 1 else 0,
-                out=int(target[0]),
-                out_j=1,
-                bias=self._bias(product.bias + _half(rounding)),
-                bias_j=1,
-                weight=start,
-                n_j=tiles,
-                n_k=padded,
-                m_j=outputs,
-                shift=rounding.shift,
-                low=rounding.low,
-                high=rounding.high,
-                lanes=True,
+        bias = self._bias(product.bias + _half(rounding))
+        targets = self._memory.addresses[operation.output].reshape(-1, outputs)
+        for row, target in zip(self._where(product.x).reshape(-1, length), targets, strict=True):
+            x = self._row(row)
+            self._append(
+                Instruction(
+                    a=int(x[0]),
+                    a_k=int(x[1] - x[0]) if length > 1 else 0,
+                    out=int(target[0]),
+                    out_j=1,
+                    bias=bias,
+                    bias_j=1,
+                    weight=start,
+                    n_j=tiles,
+                    n_k=padded,
+                    m_j=outputs,
+                    shift=rounding.shift,
+                    low=rounding.low,
+                    high=rounding.high,
+                    lanes=True,
+                )
             )
-        )
 
     def _add(self, operation: Operation, add: Add) -> None:
         """Two terms: a walks from the first operand to the second, b over the two alignments."""

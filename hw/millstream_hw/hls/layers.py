@@ -158,9 +158,10 @@ class _Converter:
         shift = _rounding(operation).shift
         weight = product.weight.astype(np.int64)
         worst = int((np.abs(weight).sum(0) * _LARGEST_INPUT + np.abs(product.bias)).max())
+        single = operation.size == weight.shape[1]
         return self._computed(
             operation,
-            "dense",
+            "dense" if single else "rows",
             (self._names[product.x],),
             numbers={"n_in": weight.shape[0], "n_out": weight.shape[1]},
             weights={"weight": Weights(weight, Fixed(16, shift)), "bias": _fitting(product.bias, shift)},

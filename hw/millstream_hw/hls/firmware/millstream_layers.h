@@ -50,6 +50,24 @@ void multiply(a_T a[CONFIG_T::size], b_T b[CONFIG_T::size], y_T y[CONFIG_T::size
     }
 }
 
+// y = x weight + bias for each row of x (n_in): what Dense is for one row.
+template <class x_T, class y_T, typename CONFIG_T>
+void rows(x_T x[CONFIG_T::size / CONFIG_T::n_out * CONFIG_T::n_in], y_T y[CONFIG_T::size],
+          typename CONFIG_T::weight_t weight[CONFIG_T::n_in * CONFIG_T::n_out],
+          typename CONFIG_T::bias_t bias[CONFIG_T::n_out]) {
+    for (unsigned i = 0; i < CONFIG_T::size; i++) {
+        #pragma HLS PIPELINE II=1
+        #pragma HLS UNROLL factor=CONFIG_T::parallel
+        const unsigned row = i / CONFIG_T::n_out, column = i % CONFIG_T::n_out;
+        typename CONFIG_T::sums_t sum = bias[column];
+        for (unsigned k = 0; k < CONFIG_T::n_in; k++) {
+            #pragma HLS UNROLL
+            sum += x[row * CONFIG_T::n_in + k] * weight[k * CONFIG_T::n_out + column];
+        }
+        y[i] = sum;
+    }
+}
+
 // The matrix products of `blocks` pairs: a (rows, length) by b (length, columns).
 template <class a_T, class b_T, class y_T, typename CONFIG_T>
 void contract(a_T a[CONFIG_T::blocks * CONFIG_T::rows * CONFIG_T::length],
