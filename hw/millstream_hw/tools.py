@@ -63,9 +63,19 @@ def find(name: str) -> Tool:
     """The tool: on PATH, or beside the Python that runs. Raises ToolMissing."""
     path = where(name)
     if path is None:
-        fix = _FIXES.get(name, "pip install 'millstream[fpga]'")
-        raise ToolMissing(f"{name} is not installed", fix=fix)
+        raise ToolMissing(f"{name} is not installed", fix=fix(name))
     return Tool(name, path)
+
+
+def fix(name: str) -> str:
+    """How to get a tool."""
+    return _FIXES.get(name, "pip install 'millstream[fpga]'")
+
+
+def doctored() -> dict[str, dict[str, str]]:
+    """Every tool by name: its `path`, or the `fix` that brings it; the other one is empty."""
+    paths = {name: where(name) or "" for name in TOOLS}
+    return {name: {"path": path, "fix": "" if path else fix(name)} for name, path in paths.items()}
 
 
 def where(name: str) -> str | None:
