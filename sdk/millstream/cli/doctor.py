@@ -69,7 +69,7 @@ def surroundings() -> Surroundings:
 
 
 def fpga_tools() -> dict[str, dict[str, str]]:
-    """Programs that make circuits: `path`, and the `fix` for what is missing. `--strict` asks for none of them.
+    """Programs that make circuits: `path`, and the `fix` for what is missing. `--strict` asks for none.
 
     They are known to another room, which the toolchain knows by name only.
     """
