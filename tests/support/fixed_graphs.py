@@ -71,7 +71,7 @@ step (float[B, 4] input, float[B, 2, 4] past) => (float[B, 3, 5] output, float[B
   small = Mul (score, eighth)
   weight = Exp (small)
   mixed = MatMul (weight, value)
-  total = MatMul (weight, ones)
+  total = ReduceSum (weight, last)
   inverse = Reciprocal (total)
   output = Mul (mixed, inverse)
 }
@@ -174,7 +174,7 @@ def window() -> StepGraph:
         "one": np.array([1]),
         "three": np.array([3]),
         "eighth": np.array(0.125, np.float32),
-        "ones": np.ones((3, 1), np.float32),
+        "last": np.array([-1]),
     }
     weights = dict.fromkeys(("w_query", "w_key", "w_value"), (4, 5))
     return step(_WINDOW, weights, constants, ["past"])
