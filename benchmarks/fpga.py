@@ -72,7 +72,7 @@ CASES = (
     Case("gru_64", partial(GRU, 64), "engine", "lfe5u-85f", 100, lanes=16),
     Case("gla_4x16", partial(GatedLinearAttention, 4, 16), "engine", "lfe5u-85f", 100, lanes=16),
     Case("gru_24", partial(GRU, 24), "engine", "lfe5u-25f", 100, lanes=8),
-    Case("memory_8", partial(Memory, 8), "da4ml", "lfe5u-85f", 20),
+    Case("memory_4", partial(Memory, 4), "da4ml", "lfe5u-85f", 20),
 )
 _HEADINGS = ("model", "road", "part", "logic tables", "registers", "multipliers", "block RAMs", "Fmax, MHz",
              "cycles a frame", "us a frame", "equal bit for bit")  # fmt: skip
