@@ -54,8 +54,8 @@ def reasons(measurements: Iterable[Measurement]) -> list[str]:
     return [f"{each.runner}, {each.workload}: {each.missing}" for each in measurements if each.missing]
 
 
-def write_json(path: Path, machine: Mapping[str, Any], measurements: Iterable[Measurement]) -> None:
-    """Write the figures with what they were measured on."""
+def write_json(path: Path, machine: Mapping[str, Any], measurements: Iterable[Any]) -> None:
+    """Write the figures, which are dataclasses, with what they were measured on."""
     path.parent.mkdir(parents=True, exist_ok=True)
     report = {"machine": dict(machine), "measurements": [asdict(each) for each in measurements]}
     path.write_text(json.dumps(report, indent=1) + "\n")

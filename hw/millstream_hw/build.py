@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -19,7 +20,7 @@ import millstream_runtime
 from millstream.errors import FileInTheWay
 from millstream.writing import room_beside, write_pieces
 from millstream_hw.errors import BuildInvalid
-from millstream_hw.estimate import Estimate
+from millstream_hw.estimate import Estimate, Share
 from millstream_hw.parts import Part, part_named
 from millstream_hw.planning import Plan
 from millstream_runtime import strict_json
@@ -27,14 +28,16 @@ from millstream_runtime.bundle import MANIFEST, Bundle
 
 RECORD = "build.json"
 MODEL = "model"
-FORMAT = 1
-#: Endings of the files that tools read.
-SOURCES = (".v", ".vh", ".hex", ".mem")
+SIMULATOR = "simulator"
+FORMAT = 2
+#: Endings of what a compiler is given by name; other sources are read by these.
+_COMPILED = (".v", ".cpp")
 
 
 @dataclass(frozen=True)
 class Build:
-    """A build in `folder`: its road, part and clock, `sources` to compile, and what was estimated."""
+    """A build in `folder`: its road, part and clock, its `sources` by path, and what was estimated for the
+    whole and for each layer."""
 
     folder: str
     model: str
@@ -44,7 +47,13 @@ class Build:
     lanes: int
     sources: tuple[str, ...]
     estimate: Estimate
+    shares: tuple[Share, ...]
     key: str
+
+    @property
+    def compiled(self) -> tuple[str, ...]:
+        """The sources that a compiler is given by name."""
+        return tuple(name for name in self.sources if name.endswith(_COMPILED))
 
     @property
     def title(self) -> str:
@@ -64,6 +73,13 @@ class Build:
     def path(self, name: str) -> str:
         """A file of the build."""
         return os.path.join(self.folder, name)
+
+    def copy_sources(self, folder: str) -> None:
+        """Copy the sources into another folder, where tools may leave what they like."""
+        for name in self.sources:
+            target = os.path.join(folder, name)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copy(self.path(name), target)
 
     def note(self, name: str, document: Mapping[str, Any]) -> None:
         """Write a result beside the sources, whole or not at all."""
@@ -101,12 +117,13 @@ def write(
         raise ValueError("a plan that cannot be built")
     files = plan.files()
     folder = folder.rstrip("/" + os.sep)
-    sources = tuple(sorted(name for name in files if name.endswith(".v")))
+    sources = tuple(sorted(files))
     members = {MANIFEST: strict_json.dumps(bundle.manifest.to_json()), **bundle.members}
     everything = {**files, **{os.path.join(MODEL, name): data for name, data in members.items()}}
     key = _key(everything, plan.road, part.name, str(clock_mhz), version("millstream"))
     name = bundle.manifest.model.name
-    build = Build(*(folder, name, plan.road, part.name, clock_mhz, plan.lanes, sources, plan.estimate, key))
+    guess = (plan.estimate, plan.shares)
+    build = Build(folder, name, plan.road, part.name, clock_mhz, plan.lanes, sources, *guess, key)
     if os.path.exists(folder):
         if not os.path.isfile(os.path.join(folder, RECORD)):
             raise FileInTheWay(
@@ -135,6 +152,7 @@ def read(folder: str) -> Build:
         if found.pop("format") != FORMAT:
             raise BuildInvalid("a build of another version", where=folder, fix="build it again")
         found["estimate"] = Estimate(**found["estimate"])
+        found["shares"] = tuple(Share(**share) for share in found["shares"])
         found["sources"] = tuple(found["sources"])
         return Build(folder=folder, **found)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -16,5 +16,5 @@ def build(
 
     Raises UnsupportedOperators, DoesNotFit, FileInTheWay, UsageError.
     """
-    plan = planning.fitting(planning.circuit_of(bundle), part, road, lanes)
+    plan = planning.fitting(planning.circuit_of(bundle), part, road, lanes, clock_mhz)
     return builds.write(folder, bundle, plan, part, clock_mhz)

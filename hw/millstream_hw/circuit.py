@@ -8,7 +8,7 @@ a counter) is kept as a graph of its own, for the host.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -61,7 +61,7 @@ class Rounding:
 
 @dataclass(frozen=True)
 class Product:
-    """x weight + bias: weight (K, N) int16, bias (N,) int64."""
+    """x weight + bias for each row of x (..., K): weight (K, N) int16, bias (N,) int64."""
 
     x: str
     weight: np.ndarray
@@ -163,6 +163,16 @@ class Circuit:
         found = {port.name: port.shape for port in (*self.inputs, *(s.port for s in self.states))}
         found |= {operation.output: operation.shape for operation in self.operations}
         return found | {name: array.shape for name, array in self.constants.items()}
+
+
+def with_states_on_the_port(circuit: Circuit, following: Mapping[str, str]) -> Circuit:
+    """The same step without registers: states are further inputs, and their next values further outputs.
+
+    `following` holds the next state of each state by their names in the graph.
+    """
+    states = [state.port for state in circuit.states]
+    nexts = [replace(s.port, name=s.following, real=following[s.port.real]) for s in circuit.states]
+    return replace(circuit, inputs=(*circuit.inputs, *states), states=(), outputs=(*circuit.outputs, *nexts))
 
 
 def read(graph: StepGraph, initial: Sequence[np.ndarray]) -> Circuit:

@@ -37,7 +37,7 @@ Clock = Annotated[
 Lanes = Annotated[
     int | None, typer.Option(min=1, max=128, help="Multipliers of the engine. Without: the most that fit.")
 ]
-Road = Annotated[str, typer.Option(metavar="ROAD", help="engine, or da4ml for tiny models.")]
+Road = Annotated[str, typer.Option(metavar="ROAD", help="engine, da4ml for tiny models, hls4ml for Vitis.")]
 BuildPath = Annotated[
     str, typer.Argument(metavar="BUILD", help="A folder that `millstream fpga build` made.")
 ]
@@ -56,7 +56,7 @@ def plan(bundle: BundlePath, part: PartName, clock: Clock = None, as_json: Json 
     speed = _clock(clock, target)
     read = millstream_runtime.read(bundle)
     found = planning.circuit_of(read)
-    plans = [planning.plan(found, target, road) for road in planning.ROADS]
+    plans = [planning.plan(found, target, road, clock_mhz=speed) for road in planning.ROADS]
     frames = golden.load(read.members[GOLDEN], read.manifest.model).inputs[0]
     met = saturation(planning.step_graph(read), Calibration([frames], read.initial()))
     fits = any(each.fits for each in plans)
@@ -94,7 +94,7 @@ def build(
     made, new = building.build(read, target, _clock(clock, target), road, lanes, output)
     document = {"folder": made.folder, "new": new, "road": made.road, "lanes": made.lanes}
     if as_json:
-        print_json({**document, "sources": made.sources})
+        print_json({**document, "sources": made.compiled})
         return
     shown = {
         "build": made.folder + ("" if new else " (was there already)"),
@@ -121,11 +121,12 @@ def sim(
         print_json(done)
         return
     told = f"{done.golden_frames} golden frames, {done.random_frames} random ones with {done.resets} resets"
-    console().print(facts({"equal bit for bit": told, "cycles a frame": done.cycles}))
+    cycles = "not counted by " + done.tool if done.cycles is None else done.cycles
+    console().print(facts({"equal bit for bit": told, "cycles a frame": cycles}))
 
 
 def synth(folder: BuildPath, as_json: Json = False) -> None:
-    """Synthesize, place and route with yosys and nextpnr."""
+    """Synthesize, place and route with yosys and nextpnr, or with Vitis what hls4ml made."""
     from millstream_hw import synthesis
     from millstream_hw.build import read
 
@@ -146,13 +147,36 @@ def report(folder: BuildPath, as_json: Json = False) -> None:
     with open(made.path(reports.PAGE), "w", encoding="utf-8") as file:
         file.write(reports.page(made))
     if as_json:
-        print_json({"page": made.path(reports.PAGE), **reports.columns_of(reports.rows(made))})
+        document = {"page": made.path(reports.PAGE), **reports.columns_of(reports.rows(made))}
+        print_json({**document, "layers": made.shares})
     else:
         _show(made)
+        if made.shares:
+            title = "layer by layer, estimated"
+            console().print(table(reports.LAYER_COLUMNS, reports.layers(made), title=title))
         console().print(facts({"page": made.path(reports.PAGE)}))
 
 
-for _command in (plan, build, sim, synth, report):
+def pack(
+    bundle: BundlePath,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="The new bundle.")],
+    lanes: Annotated[int, typer.Option(min=1, max=128, help="Multipliers of the engine.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """Add the simulated engine to a bundle, as a backend called verilator."""
+    from millstream import package
+    from millstream_hw import packing
+
+    read = millstream_runtime.read(bundle)
+    contents = _working(as_json, lambda begin: packing.pack(read, lanes, begin))
+    package.write(output, contents)
+    if as_json:
+        print_json({"bundle": output, "target": packing.NAME, "lanes": lanes})
+    else:
+        console().print(facts({"bundle": output, "next": f"millstream run {output} --backend verilator"}))
+
+
+for _command in (plan, build, sim, synth, report, pack):
     app.command()(guarded(_command))
 
 

@@ -30,3 +30,9 @@ class BitsDiffer(MillstreamError):
     """A simulated circuit gives other bits than the golden model."""
 
     exit_code = 1
+
+
+class HeadersDiffer(MillstreamError):
+    """hls4ml wrote C++ with other types, numbers or weights than the golden model has."""
+
+    exit_code = 1

@@ -8,6 +8,19 @@ from millstream_hw.parts import Part
 
 
 @dataclass(frozen=True)
+class Share:
+    """What one layer of a model takes: `multipliers` that it uses, 16-bit `words` of constants, and cycles of
+    a frame. `origin` is its place in the model, empty for what the road adds."""
+
+    layer: str
+    kind: str
+    origin: str
+    multipliers: int
+    words: int
+    cycles: int
+
+
+@dataclass(frozen=True)
 class Estimate:
     """4-input tables, registers, multipliers, block RAMs, and cycles of a frame."""
 

@@ -51,7 +51,7 @@ def compute(operation: Operation, values: Mapping[str, np.ndarray]) -> np.ndarra
 
     match operation.work:
         case Product() as p:
-            exact = wide(p.x).reshape(-1) @ p.weight.astype(np.int64) + p.bias
+            exact = wide(p.x).reshape(-1, len(p.weight)) @ p.weight.astype(np.int64) + p.bias
         case Scale() as s:
             exact = wide(s.x) * s.factor.astype(np.int64) + s.bias
         case Add() as a:

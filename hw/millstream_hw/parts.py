@@ -19,7 +19,8 @@ _BITS_4K: Shapes = ((256, 16), (512, 8), (1024, 4), (2048, 2))
 class Part:
     """Logic cells are 4-input (open parts) or 6-input tables; `multipliers` take 16 x 16 bits.
 
-    `place` are the arguments of nextpnr; empty for a part that only its vendor's tools serve.
+    `place` are the arguments of nextpnr; empty for a part that only its vendor's tools serve, which call it
+    `device`.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Part:
     block: Shapes
     clock_mhz: float
     place: tuple[str, ...] = ()
+    device: str = ""
 
     def blocks_of(self, words: int, bits: int) -> int:
         """How many block RAMs hold that memory."""
@@ -42,6 +44,11 @@ def _ecp5(name: str, size: str, tables: int, multipliers: int, blocks: int) -> P
     return Part(name, "ecp5", tables, tables, multipliers, blocks, _BITS_18K, 100.0, place)
 
 
+def _xilinx(name: str, tables: int, multipliers: int, blocks: int, clock_mhz: float, device: str) -> Part:
+    sizes = (tables, 2 * tables, multipliers, blocks)
+    return Part(name, "xilinx", *sizes, _BITS_18K, clock_mhz, device=device)
+
+
 PARTS: Mapping[str, Part] = {
     part.name: part
     for part in (
@@ -49,9 +56,9 @@ PARTS: Mapping[str, Part] = {
         _ecp5("lfe5u-45f", "45k", 43848, 72, 108),
         _ecp5("lfe5u-85f", "85k", 83640, 156, 208),
         Part("ice40up5k", "ice40", 5280, 5280, 8, 30, _BITS_4K, 24.0, ("--up5k", "--package", "sg48")),
-        Part("xc7a35t", "xilinx", 20800, 41600, 90, 100, _BITS_18K, 100.0),
-        Part("xc7z020", "xilinx", 53200, 106400, 220, 280, _BITS_18K, 100.0),
-        Part("xcku5p", "xilinx", 216960, 433920, 1824, 960, _BITS_18K, 200.0),
+        _xilinx("xc7a35t", 20800, 90, 100, 100.0, "xc7a35tcpg236-1"),
+        _xilinx("xc7z020", 53200, 220, 280, 100.0, "xc7z020clg400-1"),
+        _xilinx("xcku5p", 216960, 1824, 960, 200.0, "xcku5p-ffvb676-2-e"),
     )
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import onnx
 
@@ -15,15 +16,15 @@ from millstream_hw import circuit
 from millstream_hw.circuit import Circuit
 from millstream_hw.engine import compile as engine
 from millstream_hw.engine import files as engine_files
-from millstream_hw.engine.estimate import estimate
+from millstream_hw.engine.estimate import estimate, shares
 from millstream_hw.errors import DoesNotFit
-from millstream_hw.estimate import Estimate
+from millstream_hw.estimate import Estimate, Share
 from millstream_hw.parts import Part
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.spec import STEP
 
-ENGINE, UNROLLED = "engine", "da4ml"
-ROADS = (ENGINE, UNROLLED)
+ENGINE, UNROLLED, HLS = "engine", "da4ml", "hls4ml"
+ROADS = (ENGINE, UNROLLED, HLS)
 #: Lanes that an engine may have, the fastest first.
 LANES = (32, 16, 8, 4, 2, 1)
 
@@ -33,7 +34,7 @@ class Plan:
     """A road to a part and what it takes. `overflows` is empty when it fits; `files` writes the sources.
 
     `gaps` are operations that the road cannot compute; then there is no estimate. `lanes` is 0 where a road
-    has none.
+    has none. `shares` is the estimate layer by layer, empty where a road melts its layers into one.
     """
 
     road: str
@@ -42,6 +43,7 @@ class Plan:
     overflows: tuple[str, ...]
     gaps: tuple[Gap, ...]
     files: Callable[[], Mapping[str, bytes]]
+    shares: tuple[Share, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -59,23 +61,24 @@ def circuit_of(bundle: Bundle) -> Circuit:
     return circuit.read(step_graph(bundle), bundle.initial())
 
 
-def plan(found: Circuit, part: Part, road: str, lanes: int | None = None) -> Plan:
-    """How a circuit takes a road. The engine gets the most lanes that fit, or `lanes`.
+def plan(found: Circuit, part: Part, road: str, lanes: int | None = None, clock_mhz: float = 0) -> Plan:
+    """How a circuit takes a road. The engine gets the most lanes that fit, or `lanes`; hls4ml the most
+    multipliers that fit. The clock is the part's own when it is 0; only hls4ml asks.
 
     Raises UsageError for a road that does not exist, or lanes for a road that has none.
     """
     if road == ENGINE:
         return _engine(found, part, lanes)
-    if road != UNROLLED:
+    if road not in ROADS:
         raise UsageError(f"no road is called {road!r}", fix="use one of " + ", ".join(ROADS))
     if lanes:
         raise UsageError("only the engine has lanes", fix="drop --lanes, or use --road engine")
-    return _unrolled(found, part)
+    return _unrolled(found, part) if road == UNROLLED else _hls(found, part, clock_mhz)
 
 
-def fitting(found: Circuit, part: Part, road: str, lanes: int | None = None) -> Plan:
+def fitting(found: Circuit, part: Part, road: str, lanes: int | None = None, clock_mhz: float = 0) -> Plan:
     """`plan`. Raises UnsupportedOperators, and DoesNotFit naming everything that overflows."""
-    made = plan(found, part, road, lanes)
+    made = plan(found, part, road, lanes, clock_mhz)
     refuse({road: made.gaps})
     if made.overflows:
         raise DoesNotFit(
@@ -97,7 +100,8 @@ def _engine(found: Circuit, part: Part, lanes: int | None) -> Plan:
 def _engine_of(found: Circuit, part: Part, lanes: int) -> Plan:
     image = engine.compile_circuit(found, lanes)
     needs = estimate(image, part)
-    return Plan(ENGINE, lanes, needs, tuple(needs.overflows(part)), (), partial(engine_files.files, image))
+    over, write = tuple(needs.overflows(part)), partial(engine_files.files, image)
+    return Plan(ENGINE, lanes, needs, over, (), write, shares(image, found))
 
 
 def _unrolled(found: Circuit, part: Part) -> Plan:
@@ -117,3 +121,29 @@ def _unrolled(found: Circuit, part: Part) -> Plan:
         cycles=sum(words) + 1,
     )
     return Plan(UNROLLED, 0, needs, tuple(needs.overflows(part)), (), partial(files.files, found, logic))
+
+
+def _hls(found: Circuit, part: Part, clock_mhz: float) -> Plan:
+    from millstream_hw.hls import estimate as hls_estimate
+    from millstream_hw.hls import layers, sharing
+
+    lacking = list(layers.gaps(found))
+    if not part.device:
+        lacking.append(Gap("part", part.name, "", "no HLS tool serves it", "use --road engine"))
+    if lacking:
+        return Plan(HLS, 0, None, (), tuple(lacking), dict)
+    network = layers.network(found)
+    for target in sharing.TARGETS:
+        reuse = sharing.shared(network, target)
+        needs = hls_estimate.estimate(network, reuse, part)
+        over = tuple(needs.overflows(part))
+        if not over:
+            break
+    write = partial(_hls_files, found, network, reuse, part.device, clock_mhz or part.clock_mhz)
+    return Plan(HLS, 0, needs, over, (), write, hls_estimate.shares(network, reuse))
+
+
+def _hls_files(found: Circuit, *rest: Any) -> Mapping[str, bytes]:
+    from millstream_hw.hls import files  # hls4ml takes seconds to load
+
+    return files.files(found, *rest)

@@ -1,4 +1,4 @@
-"""One table of a build: what was estimated, what was simulated, what was synthesized, kept apart."""
+"""Tables of a build: what was estimated, what was simulated, what was synthesized, kept apart."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from millstream_hw.simulation import SIMULATION
 from millstream_hw.synthesis import SYNTHESIS
 
 COLUMNS = ("", "estimated", "simulated", "synthesized", "the part has")
+LAYER_COLUMNS = ("layer", "kind", "in the model", "multipliers", "constants", "cycles", "% of a frame")
 PAGE = "report.html"
 Row = tuple[str, str, str, str, str]
 
@@ -19,6 +20,7 @@ def rows(build: Build) -> list[Row]:
     part, guess = build.target, build.estimate
     run, made = build.noted(SIMULATION) or {}, build.noted(SYNTHESIS) or {}
     cycles = run.get("cycles")
+    counted = cycles or made.get("cycles")
     fmax = made.get("fmax_mhz")
     return [
         _row("logic tables", guess.tables, None, made.get("tables"), part.tables),
@@ -26,24 +28,37 @@ def rows(build: Build) -> list[Row]:
         _row("multipliers", guess.multipliers, None, made.get("multipliers"), part.multipliers),
         _row("block RAMs", guess.blocks, None, made.get("blocks"), part.blocks),
         _row("clock, MHz", build.clock_mhz, None, fmax, None),
-        _row("cycles a frame", guess.cycles, cycles, None, None),
+        _row("cycles a frame", guess.cycles, cycles, made.get("cycles"), None),
         _row(
             "us a frame at that clock",
             guess.microseconds(build.clock_mhz),
             cycles and cycles / build.clock_mhz,
-            cycles and fmax and cycles / fmax,
+            counted and fmax and counted / fmax,
             None,
         ),
         _row("frames equal bit for bit", None, _frames(run), None, None),
     ]
 
 
+def layers(build: Build) -> list[tuple[str, ...]]:
+    """The estimate layer by layer; no tool tells these apart after synthesis."""
+    whole = build.estimate.cycles
+    return [
+        (
+            share.layer,
+            share.kind,
+            share.origin or "-",
+            *(_text(number) for number in (share.multipliers, share.words, share.cycles)),
+            f"{100 * share.cycles / whole:.1f}",
+        )
+        for share in build.shares
+    ]
+
+
 def page(build: Build) -> str:
-    """The table as an HTML page that needs nothing else."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows(build)
-    )
+    """The tables as an HTML page that needs nothing else."""
+    found = layers(build)
+    by_layer = f"<h2>Layer by layer, estimated</h2>\n{_table(LAYER_COLUMNS, found)}" if found else ""
     tools = "; ".join((build.noted(SYNTHESIS) or {}).get("tools", ())) or "nothing was synthesized yet"
     title = escape(build.title)
     return f"""<!doctype html>
@@ -51,12 +66,17 @@ def page(build: Build) -> str:
 <style>body{{font-family:sans-serif;margin:2em}}td,th{{padding:.3em 1em;border-bottom:1px solid #ccc;
 text-align:right}}td:first-child,th:first-child{{text-align:left}}</style>
 <h1>{title}</h1>
-<table><tr>{head}</tr>
-{body}
-</table>
+{_table(COLUMNS, rows(build))}
+{by_layer}
 <p>{escape(tools)}</p>
 </html>
 """
+
+
+def _table(columns: Sequence[str], found: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in found)
+    return f"<table><tr>{head}</tr>\n{body}\n</table>"
 
 
 def _frames(run: dict) -> str | None:

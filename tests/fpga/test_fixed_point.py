@@ -88,6 +88,36 @@ def test_a_chain_of_functions_of_one_value_is_one_table():
     assert kinds.count("FixedTable") == 1
 
 
+def _means(axis: int):
+    text = """
+    step (float[B, 4] input, float[B, 4] state) => (float[B, N] output, float[B, 4] state_next) {
+      total = Add (input, state)
+      state_next = Mul (total, half)
+      grid = Unsqueeze (total, one)
+      output = ReduceMean <keepdims = 0> (grid, axis)
+    }
+    """
+    constants = {"half": np.array(0.5, np.float32), "one": np.array([1]), "axis": np.array([axis])}
+    return step(text, {}, constants, ["state"])
+
+
+@pytest.mark.parametrize("axis", [2, -1])
+def test_a_mean_over_the_last_axis_is_a_product(axis):
+    graph = _means(axis)
+    frames = gaussian(graph)
+    form = fixed(graph, frames)
+    assert [node.op_type for node in form.model.graph.node].count("FixedProduct") == 1
+    errors = relative_errors(graph, form, ["output"], calibration(graph, frames))
+    # Two roundings to 16 bits, whose range is at most 3 times the largest value.
+    assert errors["output"] < 1e-3
+
+
+def test_a_mean_over_another_axis_is_refused():
+    graph = _means(1)
+    with pytest.raises(UnsupportedOperators, match="ReduceMean"):
+        fixed(graph, gaussian(graph))
+
+
 def test_a_relu_behind_a_product_is_its_lower_limit():
     kinds = [n.op_type for n in fixed(recurrent(), gaussian(recurrent())).model.graph.node]
     assert "Relu" not in kinds

@@ -9,8 +9,10 @@ import time
 import numpy as np
 import pytest
 from small_models import GatedRecurrence, seeded
+from typer.testing import CliRunner
 
 import millstream
+from millstream.cli.app import app
 from millstream_hw import build as builds
 from millstream_hw import closed_loop, verilator
 from millstream_hw.errors import ToolFailed
@@ -54,6 +56,19 @@ def test_a_float_bundle_is_refused(fpga, tmp_path):
     assert "--quantize fixed16" in result.stderr
 
 
+def test_the_doctor_knows_the_tools_and_where_to_get_them(tmp_path, monkeypatch):
+    """One that stands on PATH is found; the vendor's is told to be missing."""
+    (tmp_path / "nextpnr-ice40").write_text("#!/bin/sh\n")
+    (tmp_path / "nextpnr-ice40").chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = _document(CliRunner().invoke(app, ["doctor", "--json"]))["fpga tools"]
+    assert found["nextpnr-ice40"] == {"path": str(tmp_path / "nextpnr-ice40"), "fix": ""}
+    assert found["verilator"]["path"]
+    assert found["vitis"]["path"] == ""
+    assert "AMD" in found["vitis"]["fix"]
+    assert "nextpnr-ice40" in CliRunner().invoke(app, ["doctor"]).stdout
+
+
 def test_a_part_or_a_clock_that_does_not_exist_is_a_usage_error(fpga, bundle):
     assert "lfe5u-85f" in fpga("plan", bundle, "--part", "z80").stderr
     assert fpga("plan", bundle, "--part", "z80").exit_code == 2
@@ -90,7 +105,13 @@ def test_the_circuit_is_the_reference_bit_for_bit_in_verilator(fpga, built):
     rows = _document(fpga("report", built, "--json"))
     assert rows["cycles a frame"]["simulated"] == rows["cycles a frame"]["estimated"]
     assert rows["clock, MHz"]["synthesized"] == "-"
-    assert f"{done['cycles']:,}" in (built / "report.html").read_text()
+    page = (built / "report.html").read_text()
+    assert f"{done['cycles']:,}" in page
+    # Layer by layer: nothing of a frame is lost, and the largest product has its place in the model.
+    assert sum(layer["cycles"] for layer in rows["layers"]) == done["cycles"]
+    largest = max(rows["layers"], key=lambda layer: layer["cycles"])
+    assert (largest["kind"], largest["words"], largest["multipliers"]) == ("product", 37 * 111, 5)
+    assert all(f"<td>{layer['layer']}</td>" in page for layer in rows["layers"])
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hls_sources import write
 from safetensors.torch import load_file
 
 import millstream_models
@@ -16,6 +17,7 @@ from millstream.trace import trace
 from millstream_hw import circuit, closed_loop, planning
 from millstream_hw.engine import image as machine
 from millstream_hw.engine.compile import compile_circuit
+from millstream_hw.hls import csim
 from millstream_hw.parts import part_named
 from millstream_models import CATALOGUE
 from millstream_models.lmuformer import lmuformer_jv
@@ -35,8 +37,9 @@ def trained():
     return graph, circuit.read(graph, initial)
 
 
-@pytest.mark.slow
-def test_the_engine_gives_the_reference_logits_on_real_frames(trained):
+@pytest.fixture(scope="module")
+def spoken(trained):
+    """Test sequences as one stream with a reset before each, and the reference's words."""
     graph, found = trained
     frames = japanese_vowels.test().frames[:4]
     begins = np.cumsum([0, *(len(each) for each in frames[:-1])])
@@ -44,6 +47,23 @@ def test_the_engine_gives_the_reference_logits_on_real_frames(trained):
     resets = np.zeros(len(words), bool)
     resets[begins] = True
     wanted = closed_loop.golden(graph, found, closed_loop.Frames(words, resets))
+    return words, resets, wanted
+
+
+@pytest.mark.slow
+def test_hls4ml_gives_the_reference_logits_on_real_frames(trained, spoken, tmp_path):
+    """Through C simulation, with about 32 products for each multiplier."""
+    _, found = trained
+    words, resets, wanted = spoken
+    write(tmp_path, found, target=32)
+    csim.compile_simulator(str(tmp_path))
+    assert np.array_equal(csim.simulate(str(tmp_path), words, resets, wanted.shape[1]), wanted)
+
+
+@pytest.mark.slow
+def test_the_engine_gives_the_reference_logits_on_real_frames(trained, spoken):
+    _, found = trained
+    words, resets, wanted = spoken
     image = compile_circuit(found, 16)
     data = machine.reset(image)
     for number, (row, begin) in enumerate(zip(words, resets, strict=True)):

@@ -56,6 +56,27 @@ step (float[B, 5] input, float[B, 4, 3] matrix) => (float[B, 1, 3] output, float
 }
 """
 
+#: Softmax attention over a window, its exponentials and the inverse of their sum by table: products with
+#: several rows.
+_WINDOW = """
+step (float[B, 4] input, float[B, 2, 4] past) => (float[B, 3, 5] output, float[B, 2, 4] past_next) {
+  frame = Unsqueeze (input, one)
+  tokens = Concat <axis = 1> (past, frame)
+  past_next = Slice (tokens, one, three, one)
+  query = MatMul (tokens, w_query)
+  key = MatMul (tokens, w_key)
+  value = MatMul (tokens, w_value)
+  turned = Transpose <perm = [0, 2, 1]> (key)
+  score = MatMul (query, turned)
+  small = Mul (score, eighth)
+  weight = Exp (small)
+  mixed = MatMul (weight, value)
+  total = ReduceSum (weight, last)
+  inverse = Reciprocal (total)
+  output = Mul (mixed, inverse)
+}
+"""
+
 #: States that take each other's places, a window that moves, and functions written out in parts.
 _SHUFFLE = """
 step (float[B, 3] input, float[B, 3] first, float[B, 3] second, float[B, 2, 3] window)
@@ -147,12 +168,25 @@ def memory() -> StepGraph:
     return step(_MEMORY, {"w": (3, 5), "w_bias": (5,), "v": (5, 2)}, {"a": turn}, ["memory"])
 
 
+def window() -> StepGraph:
+    """Softmax attention among the last three frames."""
+    constants = {
+        "one": np.array([1]),
+        "three": np.array([3]),
+        "eighth": np.array(0.125, np.float32),
+        "last": np.array([-1]),
+    }
+    weights = dict.fromkeys(("w_query", "w_key", "w_value"), (4, 5))
+    return step(_WINDOW, weights, constants, ["past"])
+
+
 def recurrent() -> StepGraph:
     """Products with and without bias, tanh, and a ReLU."""
     return recurrent_graph(7, 11, 5)
 
 
-GRAPHS = {"gru": gru, "attention": attention, "shuffle": shuffle, "recurrent": recurrent, "memory": memory}
+GRAPHS = {"gru": gru, "attention": attention, "shuffle": shuffle, "recurrent": recurrent, "memory": memory,
+          "window": window}  # fmt: skip
 
 
 def step(

@@ -80,6 +80,8 @@ class _Compiler:
         self._bias_places: dict[tuple[int, ...], int] = {}
         self._tables: list[int] = []
         self._program: list[Instruction] = []
+        self._owners: list[str] = []
+        self._owner = ""
         self._shapes = circuit.shapes()
         self._largest_sum = 0
 
@@ -87,9 +89,11 @@ class _Compiler:
         circuit, memory = self._circuit, self._memory
         memory.place_all()
         self._reset()
-        reset, self._program = self._finished(), []
+        reset, self._program, self._owners = self._finished(), [], []
         for operation in circuit.operations:
+            self._owner = operation.output
             self._operation(operation)
+        self._owner = ""
         results = self._results()
         self._commit()
         frame = self._finished()
@@ -107,6 +111,7 @@ class _Compiler:
             out_base=int(results[0]),
             out_words=len(results),
             states={state.port.name: memory.addresses[state.port.name] for state in circuit.states},
+            owners=tuple(self._owners),
         )
 
     # --- states and results -----------------------------------------------------------------
@@ -191,8 +196,8 @@ class _Compiler:
             self._move(sources[apart], placed[apart])
 
     def _product(self, operation: Operation, product: Product) -> None:
+        """One instruction for each row of x; the rows share the weights."""
         length, outputs = product.weight.shape
-        x = self._row(self._where(product.x))
         # A tile takes at least as long as its results take to leave.
         padded = max(length, self._lanes)
         tiles = -(-outputs // self._lanes)
@@ -204,25 +209,28 @@ class _Compiler:
         self._note_sums(
             np.abs(product.weight.astype(np.int64)).sum(0) * _LARGEST_INPUT, product.bias, rounding
         )
-        target = self._memory.addresses[operation.output]
-        self._program.append(
-            Instruction(
-                a=int(x[0]),
-                a_k=int(x[1] - x[0]) if length > 1 else 0,
-                out=int(target[0]),
-                out_j=1,
-                bias=self._bias(product.bias + _half(rounding)),
-                bias_j=1,
-                weight=start,
-                n_j=tiles,
-                n_k=padded,
-                m_j=outputs,
-                shift=rounding.shift,
-                low=rounding.low,
-                high=rounding.high,
-                lanes=True,
+        bias = self._bias(product.bias + _half(rounding))
+        targets = self._memory.addresses[operation.output].reshape(-1, outputs)
+        for row, target in zip(self._where(product.x).reshape(-1, length), targets, strict=True):
+            x = self._row(row)
+            self._append(
+                Instruction(
+                    a=int(x[0]),
+                    a_k=int(x[1] - x[0]) if length > 1 else 0,
+                    out=int(target[0]),
+                    out_j=1,
+                    bias=bias,
+                    bias_j=1,
+                    weight=start,
+                    n_j=tiles,
+                    n_k=padded,
+                    m_j=outputs,
+                    shift=rounding.shift,
+                    low=rounding.low,
+                    high=rounding.high,
+                    lanes=True,
+                )
             )
-        )
 
     def _add(self, operation: Operation, add: Add) -> None:
         """Two terms: a walks from the first operand to the second, b over the two alignments."""
@@ -299,7 +307,7 @@ class _Compiler:
                 self._emit(parts, target[part], bias[part], rounding, table, terms)
             return
         a, b, out, walk = found.walks
-        self._program.append(
+        self._append(
             Instruction(
                 a=a[0],
                 a_i=a[1],
@@ -327,6 +335,10 @@ class _Compiler:
                 lookup=table is not None,
             )
         )
+
+    def _append(self, instruction: Instruction) -> None:
+        self._program.append(instruction)
+        self._owners.append(self._owner)
 
     # --- addresses --------------------------------------------------------------------------
 

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from millstream_hw.circuit import Circuit, Operation, Product, Scale, Table
 from millstream_hw.engine.files import depth
 from millstream_hw.engine.image import Image
 from millstream_hw.engine.instruction import BITS, Instruction
-from millstream_hw.estimate import Estimate
+from millstream_hw.estimate import Estimate, Share
 from millstream_hw.parts import Part
 
 #: Cycles from the last product of an instruction to the first of the next one.
-_BETWEEN = 17
+_BETWEEN = 18
 #: Synthesis makes logic of a program that is no longer.
 _SHORT_PROGRAM = 128
 #: Cycles from a sum to its place in the data memory.
-_PIPELINE = 9
+_PIPELINE = 10
 #: Cycles from the last word in to the first instruction, and for each word out.
 _START, _WORD_OUT = 4, 4
 
@@ -32,6 +33,37 @@ def estimate(image: Image, part: Part) -> Estimate:
         blocks=sum(part.blocks_of(words, bits) for words, bits in memories(image)),
         cycles=frame_cycles(image),
     )
+
+
+def shares(image: Image, circuit: Circuit) -> tuple[Share, ...]:
+    """What each operation takes, in order; those that are only addresses take nothing and are left out."""
+    program = list(zip(image.owners, image.program[image.frame_start :], strict=True))
+    found = []
+    for operation in circuit.operations:
+        own = [each for owner, each in program if owner == operation.output]
+        if own:
+            kind, words = type(operation.work).__name__.lower(), _constants(operation)
+            lanes = image.lanes if any(each.lanes for each in own) else 1
+            cycles = sum(_cycles(each, image.lanes) for each in own)
+            found.append(Share(operation.output, kind, operation.origin, lanes, words, cycles))
+    carried = sum(_cycles(each, image.lanes) for owner, each in program if not owner)
+    port = frame_cycles(image) - carried - sum(share.cycles for share in found)
+    found.append(Share("states and results", "move", "", 1, 0, carried))
+    found.append(Share("the port", "port", "", 0, 0, port))
+    return tuple(found)
+
+
+def _constants(operation: Operation) -> int:
+    """Words of weights, factors or table entries; biases lie in a memory of their own width."""
+    match operation.work:
+        case Product() as product:
+            return product.weight.size
+        case Scale() as scale:
+            return scale.factor.size
+        case Table() as table:
+            return len(table.table)
+        case _:
+            return 0
 
 
 def memories(image: Image) -> Iterator[tuple[int, int]]:

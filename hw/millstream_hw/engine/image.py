@@ -15,7 +15,8 @@ class Image:
 
     `data` int16; `weights` (words, lanes) int16; `biases` int64, within `sum_bits`; `tables` int16. The reset
     program starts at 0, the frame program at `frame_start`. `states` holds the address of each element of
-    each state, by the name of its port.
+    each state, by the name of its port. `owners` says for each instruction of the frame program which value
+    of the circuit it computes; empty for what carries states and results.
     """
 
     lanes: int
@@ -31,6 +32,7 @@ class Image:
     out_base: int
     out_words: int
     states: dict[str, np.ndarray]
+    owners: tuple[str, ...]
 
 
 def reset(image: Image) -> np.ndarray:

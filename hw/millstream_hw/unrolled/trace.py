@@ -85,7 +85,8 @@ def _compute(
 
     match operation.work:
         case Product() as p:
-            exact = read(p.x).reshape(-1) @ p.weight.astype(np.float64) + p.bias.astype(np.float64)
+            rows = read(p.x).reshape(-1, len(p.weight))
+            exact = rows @ p.weight.astype(np.float64) + p.bias.astype(np.float64)
         case Scale() as s:
             exact = read(s.x) * s.factor.astype(np.float64) + s.bias.astype(np.float64)
         case Add() as a:

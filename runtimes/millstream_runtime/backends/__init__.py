@@ -83,6 +83,7 @@ BACKENDS: tuple[tuple[str, str], ...] = (
     ("relax", "millstream_runtime.backends.relax"),
     ("onnxruntime", "millstream_runtime.backends.onnxruntime"),
     ("opencl", "millstream_runtime.backends.opencl"),
+    ("verilator", "millstream_runtime.backends.verilator"),
 )
 
 

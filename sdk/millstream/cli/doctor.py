@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ def doctor(
     here = surroundings()
     packages = requirements()
     if as_json:
-        print_json({"surroundings": here, "packages": [_entry(package) for package in packages]})
+        entries = [_entry(package) for package in packages]
+        print_json({"surroundings": here, "packages": entries, "fpga tools": fpga_tools()})
     else:
         _show(here, packages)
     if strict and not (here.compiler and all(package.installed for package in packages)):
@@ -64,6 +66,14 @@ def surroundings() -> Surroundings:
         cache=str(cache),
         cache_writable=os.access(nearest, os.W_OK),
     )
+
+
+def fpga_tools() -> dict[str, dict[str, str]]:
+    """Programs that make circuits: `path`, and the `fix` for what is missing. `--strict` asks for none.
+
+    They are known to another room, which the toolchain knows by name only.
+    """
+    return importlib.import_module("millstream_hw.tools").doctored()
 
 
 def _entry(package: Requirement) -> dict[str, object]:
@@ -96,3 +106,5 @@ def _show(here: Surroundings, packages: tuple[Requirement, ...]) -> None:
         for p in packages
     )  # fmt: skip
     out.print(table(("package", "wanted", "installed", "extra", "to fix"), rows))
+    tools = ((name, tool["path"] or "MISSING", tool["fix"]) for name, tool in fpga_tools().items())
+    out.print(table(("for an FPGA", "path", "to fix"), tools))

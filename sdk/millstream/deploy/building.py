@@ -14,12 +14,11 @@ from millstream.deploy.errors import NoTargetFits
 from millstream.errors import ToolMissing
 from millstream.gap import refuse
 from millstream.graph import StepGraph
-from millstream.package import Contents
 from millstream.quantize.tolerance import rounds
 from millstream.targets import Contract
-from millstream_runtime import archive, golden, safetensors, signature, strict_json
+from millstream_runtime import archive, signature
 from millstream_runtime.bundle import MANIFEST, Bundle
-from millstream_runtime.spec import GOLDEN, INITIAL, REPORT, STEP, TargetSpec
+from millstream_runtime.spec import STEP, TargetSpec
 
 
 @dataclass(frozen=True)
@@ -71,24 +70,9 @@ class Workshop:
         initial = self.bundle.initial()
         made = targets.compile_half(target).compile(graph, target, Contract(manifest.model, initial))
         spec = TargetSpec(name, target.backend, (), made.tolerance, made.memory, made.machine)
-        contents = Contents(
-            model=manifest.model,
-            step=members[STEP],
-            golden=golden.load(members[GOLDEN], manifest.model),
-            targets=(*((held, self._own(held)) for held in manifest.targets), (spec, made.files)),
-            initial=safetensors.load(members[INITIAL], INITIAL)[0] if INITIAL in members else {},
-            report=strict_json.loads(members[REPORT]),
-            provenance=manifest.provenance,
-            options=manifest.options,
-        )
-        whole, packed = package.assemble(contents)
+        whole, packed = package.assemble(package.with_target(self.bundle, spec, made.files))
         added = next(t for t in whole.targets if t.name == name)
         return Build(added, made.files, b"".join(archive.pack(packed)))
-
-    def _own(self, target: TargetSpec) -> dict[str, bytes]:
-        """The files that stand in the target's own folder."""
-        prefix = f"targets/{target.name}/"
-        return {f.removeprefix(prefix): self.bundle.members[f] for f in target.files if f.startswith(prefix)}
 
 
 def _bytes_of(bundle: Bundle) -> bytes:

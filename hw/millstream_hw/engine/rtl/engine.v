@@ -149,10 +149,11 @@ end
 // --- bias, shift, clip, table, write: one result a cycle ---
 
 wire emit = waiting_left != 0 && results_left;
-reg emit_1, emit_2, emit_3, emit_4, emit_5, emit_6, emit_7, emit_8;
-reg [15:0] place_1, place_2, place_3, place_4, place_5, place_6, place_7, place_8;
+reg emit_1, emit_2, emit_3, emit_4, emit_5, emit_6, emit_7, emit_8, emit_9;
+reg [15:0] place_1, place_2, place_3, place_4, place_5, place_6, place_7, place_8, place_9;
 reg signed [SUM-1:0] sum_1, sum_2, biased, coarse, fine, bias_1, bias_2;
-reg signed [15:0] kept, kept_7, kept_8, found_7, found_8;
+reg is_below, is_above;
+reg signed [15:0] middle, kept, kept_8, kept_9, found_8, found_9;
 wire [15:0] table_place = table_base + kept;
 
 always @(posedge clk) begin
@@ -163,25 +164,26 @@ always @(posedge clk) begin
     biased <= sum_2 + bias_2;
     coarse <= biased >>> {shift[5:3], 3'b000};
     fine <= coarse >>> shift[2:0];
-    kept <= fine < low ? low : fine > high ? high : fine[15:0];
-    found_7 <= tables[table_place[$clog2(TABLES)-1:0]];
-    kept_7 <= kept;
-    found_8 <= found_7;
-    kept_8 <= kept_7;
-    {place_8, place_7, place_6, place_5, place_4, place_3, place_2, place_1} <=
-        {place_7, place_6, place_5, place_4, place_3, place_2, place_1, out_now};
-    write_word <= state == LOAD ? in_data : looks_up ? found_8 : kept_8;
-    write_place <= state == LOAD ? port_place : place_8;
-    write <= !rst && (state == LOAD ? in_valid : emit_8);
+    {is_below, is_above, middle} <= {fine < low, fine > high, fine[15:0]};
+    kept <= is_below ? low : is_above ? high : middle;
+    found_8 <= tables[table_place[$clog2(TABLES)-1:0]];
+    kept_8 <= kept;
+    found_9 <= found_8;
+    kept_9 <= kept_8;
+    {place_9, place_8, place_7, place_6, place_5, place_4, place_3, place_2, place_1} <=
+        {place_8, place_7, place_6, place_5, place_4, place_3, place_2, place_1, out_now};
+    write_word <= state == LOAD ? in_data : looks_up ? found_9 : kept_9;
+    write_place <= state == LOAD ? port_place : place_9;
+    write <= !rst && (state == LOAD ? in_valid : emit_9);
 end
 
 wire busy = valid_1 | valid_2 | valid_3 | valid_4 | sums_ready | (waiting_left != 0) | emit_1 | emit_2 | emit_3
-    | emit_4 | emit_5 | emit_6 | emit_7 | emit_8 | write;
+    | emit_4 | emit_5 | emit_6 | emit_7 | emit_8 | emit_9 | write;
 
 always @(posedge clk) begin
     if (rst) begin
         {valid_1, valid_2, valid_3, valid_4, sums_ready} <= 0;
-        {emit_1, emit_2, emit_3, emit_4, emit_5, emit_6, emit_7, emit_8} <= 0;
+        {emit_1, emit_2, emit_3, emit_4, emit_5, emit_6, emit_7, emit_8, emit_9} <= 0;
         waiting_left <= 0;
     end else begin
         {valid_4, valid_3, valid_2, valid_1} <= {valid_3, valid_2, valid_1, issue};
@@ -190,8 +192,8 @@ always @(posedge clk) begin
         sums_ready <= valid_4 && done_4;
         if (sums_ready) waiting_left <= uses_lanes ? LANES[7:0] : 8'd1;
         else if (waiting_left != 0) waiting_left <= waiting_left - 8'd1;
-        {emit_8, emit_7, emit_6, emit_5, emit_4, emit_3, emit_2, emit_1} <=
-            {emit_7, emit_6, emit_5, emit_4, emit_3, emit_2, emit_1, emit};
+        {emit_9, emit_8, emit_7, emit_6, emit_5, emit_4, emit_3, emit_2, emit_1} <=
+            {emit_8, emit_7, emit_6, emit_5, emit_4, emit_3, emit_2, emit_1, emit};
     end
 end
 
