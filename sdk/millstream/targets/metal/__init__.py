@@ -18,7 +18,7 @@ from millstream.targets.gpu.build import metal_source, opencl_source
 from millstream.targets.gpu.compiling import packaged, portable
 from millstream.targets.tvm.build import missing_tvm
 from millstream_runtime.backends import Step
-from millstream_runtime.program import Buffer, Program
+from millstream_runtime.program import Program
 from millstream_runtime.spec import Machine, ModelSpec, TargetSpec
 
 
@@ -28,16 +28,17 @@ def missing(target: Target) -> tuple[str, ...]:
 
 
 def gaps(graph: StepGraph, target: Target) -> list[Gap]:
-    """Every node that the lowering cannot express; else every stage in float64, which Metal does not have."""
+    """Every node that the lowering cannot express; else what is in float64, which Metal does not have."""
     found = lower.gaps(graph)
     if found:
         return found
-    stages = {f"{buffer.role} {buffer.name}" for buffer in lower.lower(graph).program.buffers if _is_wide(buffer)}
-    return [Gap("float64", name, "", "Metal has no float64", "keep it in float32") for name in sorted(stages)]
+    names = wide_buffers(lower.lower(graph).program)
+    return [Gap("float64", name, "", "Metal has no float64", "keep it in float32") for name in names]
 
 
-def _is_wide(buffer: Buffer) -> bool:
-    return buffer.dtype == "float64"
+def wide_buffers(program: Program) -> list[str]:
+    """The buffers of float64, by name."""
+    return sorted(buffer.name for buffer in program.buffers if buffer.dtype == "float64")
 
 
 def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
