@@ -1,5 +1,7 @@
-"""Kernels for Metal as far as they can be tried without an Apple machine: a compiler reads them as C++, with so
-much of the language as they use; the same kernels run as OpenCL."""
+"""Kernels for Metal as far as they can be tried without an Apple machine.
+
+A compiler reads them as C++, with so much of the language as they use; the same kernels run as OpenCL.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backend_programs import F, Case, cascade, differences, elementwise, expected, operations, pairs, run
+from backend_programs import Case, F, cascade, differences, elementwise, expected, operations, pairs, run
 from lowered_models import MODELS, lmuformer_jv, lowered_model
 
 from millstream.targets import metal

@@ -1,7 +1,7 @@
 """Compile half for Metal: the step as kernels in the Metal shading language, as source. No run half exists.
 
-Files: `step.metal`; `weights.bin`, packed for these kernels; `layout.json`, the launches of a step; and `step.cl`,
-the same kernels in OpenCL C, by which a host proves them. No Apple machine has run them.
+Files: `step.metal`; `weights.bin`, packed for these kernels; `layout.json`, the launches of a step; and
+`step.cl`, the same kernels in OpenCL C, by which a host proves them. No Apple machine has run them.
 """
 
 from __future__ import annotations
