@@ -75,13 +75,13 @@ class Backend(Protocol):
         ...
 
 
-#: Fastest first. Name of the backend, and the module of its run half.
+#: Fastest first for one stream. Name of the backend, and the module of its run half.
 BACKENDS: tuple[tuple[str, str], ...] = (
-    ("cuda", "millstream_runtime.backends.cuda"),
     ("tvm", "millstream_runtime.backends.tvm"),
     ("numba", "millstream_runtime.backends.numba"),
     ("relax", "millstream_runtime.backends.relax"),
     ("onnxruntime", "millstream_runtime.backends.onnxruntime"),
+    ("cuda", "millstream_runtime.backends.cuda"),
     ("opencl", "millstream_runtime.backends.opencl"),
     ("verilator", "millstream_runtime.backends.verilator"),
 )

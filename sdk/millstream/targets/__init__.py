@@ -113,6 +113,7 @@ _ALL = (
         )
     ),
     Target("opencl", "opencl", "kernels for many streams on any device with OpenCL"),
+    Target("metal", "metal", "kernels for Apple's GPUs, as source; no Apple machine has run them"),
     Target("c", "c", "C11 sources for any machine, without Python; proved here with the host's compiler"),
     Target("relax", "relax", "as cpu, for what it does not cover: TVM's own operators, one after the other"),
     Target("onnxruntime", "onnxruntime", "any machine with onnxruntime", reads_step=True),

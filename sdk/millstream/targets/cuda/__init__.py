@@ -17,14 +17,13 @@ from millstream.graph import StepGraph
 from millstream.targets import Compiled, Contract, Target
 from millstream.targets.gpu import proving
 from millstream.targets.gpu.build import cubin, cuda_source, opencl_source, without_prelude
-from millstream.targets.gpu.compiling import TOLERANCE, Choice, kernels
+from millstream.targets.gpu.compiling import Choice, kernels, packaged
 from millstream.targets.gpu.forms import Tile
-from millstream.targets.gpu.placing import scratch_bytes
 from millstream.targets.tvm.build import missing_tvm
 from millstream_runtime.backends import Step, cuda
 from millstream_runtime.errors import BackendError
-from millstream_runtime.program import Program, state_bytes
-from millstream_runtime.spec import Machine, Memory, ModelSpec, TargetSpec
+from millstream_runtime.program import Program
+from millstream_runtime.spec import Machine, ModelSpec, TargetSpec
 
 _PREFIX = "cuda-"
 #: Shared memory that a block may have on every GPU that runs code for a compute capability.
@@ -67,17 +66,11 @@ def compile_program(program: Program, weights: bytes, arch: str) -> Compiled:
     if lacking:
         raise ToolMissing("the step cannot be compiled here", fix="; ".join(lacking))
     made = kernels(program, weights, _choices(program), _SHARED_BYTES[arch])
-    return Compiled(
-        files={
-            "step.cubin": cubin(without_prelude(cuda_source(made.functions, arch)), arch),
-            "weights.bin": made.weights,
-            "layout.json": made.layout,
-            proving.FILE: opencl_source(made.functions).encode(),
-        },
-        memory=Memory(len(made.weights), state_bytes(program), scratch_bytes(program)),
-        tolerance=TOLERANCE,
-        machine=Machine(arch=arch),
-    )
+    sources = {
+        "step.cubin": cubin(without_prelude(cuda_source(made.functions, arch)), arch),
+        proving.FILE: opencl_source(made.functions).encode(),
+    }
+    return packaged(made, program, sources, Machine(arch=arch))
 
 
 def _choices(program: Program) -> tuple[Choice, ...]:

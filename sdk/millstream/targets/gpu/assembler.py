@@ -38,6 +38,11 @@ class ThreadAssembler(TextAssembler):
         zero = f"T.Cast('{dtype}', nought)"
         return f"(T.{dtype}(-1.0) * {zero})" if math.copysign(1, value) < 0 else zero
 
+    def between(self, x: str, low: str, high: str, width: int) -> str:
+        # What devices call max and min drops NaN.
+        x = self.bind(x, "float32")
+        return f"T.Select({x} < {low}, {low}, T.Select({x} > {high}, {high}, {x}))"
+
     @contextmanager
     def inside(self, text: str) -> Iterator[None]:
         """What is written within stands in a block that begins with `text`."""

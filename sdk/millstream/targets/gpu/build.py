@@ -14,6 +14,8 @@ from millstream.targets.tvm.module import module_of
 if TYPE_CHECKING:
     from tvm.ir.transform import Pass
 
+_METAL_OPENING = "#include <metal_stdlib>\nusing namespace metal;\n"
+_METAL_UNION = "union __TVMArgUnion {\n int v_int[2];\n};\n"
 _VECTOR_OF_CPP = re.compile(r"\b(char|uchar|short|ushort|int|uint|float)([24])\(")
 
 
@@ -32,7 +34,10 @@ def opencl_source(functions: Sequence[str]) -> str:
 
 def metal_source(functions: Sequence[str]) -> str:
     """The Metal shading language."""
-    return _source(map(_sized, functions), {"kind": "metal"})
+    text = _source(map(_sized, functions), {"kind": "metal"})
+    # TVM opens every function as if it stood alone.
+    text = _METAL_OPENING + text.replace(_METAL_OPENING, "").replace(_METAL_UNION, "")
+    return text.replace("mem_flags::mem_threadgroup", "mem_flags::mem_threadgroup | mem_flags::mem_device")
 
 
 def _sized(function: str) -> str:
@@ -45,7 +50,7 @@ def _source(functions: Iterable[str], keys: dict[str, Any]) -> str:
 
     target, kind = tvm.target.Target(keys), keys["kind"]
     lines = ["class Module:"] + [f"    {line}" for text in functions for line in text.split("\n")]
-    module: Any = module_of("\n".join(lines), Words(chooses=kind != "opencl"))
+    module: Any = module_of("\n".join(lines), Words(chooses=kind == "cuda"))
     order = ["blockIdx.x", "blockIdx.y", "threadIdx.x"]
     kernels = {
         name: function.with_attr("target", target).with_attr("tirx.kernel_launch_params", order)

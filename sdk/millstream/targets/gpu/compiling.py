@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from millstream.targets import ANY_MACHINE, Compiled
 from millstream.targets.gpu import choosing
 from millstream.targets.gpu.columns import columns
 from millstream.targets.gpu.forms import Tile
 from millstream.targets.gpu.placing import scratch_bytes
 from millstream.targets.gpu.script import Printed, cut_up, whole
 from millstream_runtime.backends.gpu.layout import Layout, Way, dump
-from millstream_runtime.program import Program
-from millstream_runtime.spec import Tolerance
+from millstream_runtime.program import Program, state_bytes
+from millstream_runtime.spec import Machine, Memory, Tolerance
 
-TOLERANCE = Tolerance(
+_TOLERANCE = Tolerance(
     relative=1e-5,
     absolute=1e-7,
     reason="float32 sums in another order and fused multiply-adds; exp, tanh and erf to a few ulp",
@@ -29,6 +30,11 @@ class Choice:
 
     least: int
     tiles: tuple[Tile, ...]
+
+
+#: For few streams and for many, and the shared memory of a block: every device has so much.
+_PORTABLE = (Choice(1, _SMALLEST), Choice(64, (Tile(8, 256), Tile(1, 256))))
+_PORTABLE_BYTES = 32 << 10
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,23 @@ def kernels(program: Program, weights: bytes, choices: Sequence[Choice], shared:
         ways.append(Way(1, printed.launches))
     layout = Layout(program.callers, scratch_bytes(program), program.weight_bytes, tuple(ways))
     return Kernels(tuple(functions), dump(layout), filled.weights)
+
+
+def portable(program: Program, weights: bytes) -> Kernels:
+    """A lowered program as kernels that graphics of any maker have room for."""
+    return kernels(program, weights, _PORTABLE, _PORTABLE_BYTES)
+
+
+def packaged(
+    made: Kernels, program: Program, sources: Mapping[str, bytes], machine: Machine = ANY_MACHINE
+) -> Compiled:
+    """The files of kernels, whose code is `sources`."""
+    return Compiled(
+        files={**sources, "weights.bin": made.weights, "layout.json": made.layout},
+        memory=Memory(len(made.weights), state_bytes(program), scratch_bytes(program)),
+        tolerance=_TOLERANCE,
+        machine=machine,
+    )
 
 
 def _printed(program: Program, tiles: tuple[Tile, ...]) -> Printed:

@@ -17,9 +17,10 @@ from math import prod
 
 from millstream.targets.gpu.assembler import PARTS, ThreadAssembler
 from millstream.targets.gpu.barriers import barriers
-from millstream.targets.gpu.forms import Form, Tile, form_of
+from millstream.targets.gpu.forms import Tile, form_of
+from millstream.targets.gpu.items import Items
 from millstream.targets.gpu.placing import array_of, begin_of, of_streams, on_arrays, scratch_bytes
-from millstream.targets.gpu.stage import part_bytes, rounds, write_stage
+from millstream.targets.gpu.stage import write_stage
 from millstream_runtime.backends.gpu.layout import SCRATCH, WEIGHTS, Launch
 from millstream_runtime.lanes import loads
 from millstream_runtime.occurrence import Shape, accesses, occurrence
@@ -49,16 +50,18 @@ class Printed:
 def whole(program: Program, tile: Tile) -> Printed:
     """The whole step for a tile of streams in one kernel."""
     name = f"whole_{tile.streams}_{tile.threads}"
-    formed = [_Formed.of(of_streams(stage, program, tile.streams), tile) for stage in program.stages]
-    stages = [_Formed(on_arrays(each.stage, program), each.form) for each in formed]
+    stages = []
+    for stage in program.stages:
+        own = of_streams(stage, program, tile.streams)
+        stages.append(Items(on_arrays(own, program), form_of(own, tile), tile))
     scratch = tile.streams * scratch_bytes(program)
-    size = scratch + _meeting(stages, tile)
+    size = scratch + _meeting(stages)
     arrays = {array_of(buffer, program): buffer for buffer in program.buffers}
     taken = {array: buffer for array, buffer in arrays.items() if buffer.role != "scratch"}
     kept = {array: array.dtype for array, buffer in arrays.items() if buffer.role == "scratch"}
     bases = {array.name: f"tile * T.int64({array.apart * tile.streams})" for array in taken if array.apart}
     write = ThreadAssembler(bases, scratch)
-    _write_all(stages, barriers(program.stages, program), tile, write)
+    _write_all(stages, barriers(program.stages, program), write)
     views = [_view(array.name, size, dtype) for array, dtype in kept.items()]
     body = [*_memory(stages, size, views), *write.lines]
     text = _function(name, [(array.name, array.dtype) for array in taken], (), tile, body, alone=False)
@@ -137,15 +140,15 @@ class _Kernel:
 
 def _kernel(name: str, shape: Shape, waits: Sequence[bool], tile: Tile) -> _Kernel:
     """The kernel of one shape. Where that is a single stage, each of its rounds has a block of its own."""
-    stages = [_Formed.of(stage, tile) for stage in shape.stages]
+    stages = [Items(stage, form_of(stage, tile), tile) for stage in shape.stages]
     apart = _apart(shape.stages)
     write = ThreadAssembler({o.name: _begin(o.name, apart[o.name] * tile.streams) for o in shape.operands}, 0)
-    columns = rounds(stages[0].stage, stages[0].form, tile) if len(stages) == 1 else 1
+    columns = stages[0].rounds if len(stages) == 1 else 1
     if len(stages) == 1:
-        write_stage(stages[0].stage, stages[0].form, tile, write, "column" if columns > 1 else "0")
+        write_stage(stages[0], write, "column" if columns > 1 else "0")
     else:
-        _write_all(stages, waits, tile, write)
-    size = _meeting(stages, tile)
+        _write_all(stages, waits, write)
+    size = _meeting(stages)
     body = [*_memory(stages, size, []), *write.lines]
     arrays = [(operand.name, operand.dtype) for operand in shape.operands]
     numbers = [f"from_{operand.name}" for operand in shape.operands]
@@ -164,54 +167,41 @@ def _apart(stages: Iterable[Stage]) -> Mapping[str, int]:
     return {access.buffer: access.strides[0] for stage in stages for access, _ in accesses(stage)}
 
 
-@dataclass(frozen=True)
-class _Formed:
-    """A stage with a first axis of streams, and how the threads of a block share it."""
-
-    stage: Stage
-    form: Form
-
-    @classmethod
-    def of(cls, stage: Stage, tile: Tile) -> _Formed:
-        return cls(stage, form_of(stage, tile))
-
-
-def _write_all(stages: Sequence[_Formed], waits: Sequence[bool], tile: Tile, write: ThreadAssembler) -> None:
+def _write_all(stages: Sequence[Items], waits: Sequence[bool], write: ThreadAssembler) -> None:
     """All stages of a kernel; `waits` says where scratch asks for a barrier before one."""
     met = False
-    for formed, wait in zip(stages, waits, strict=True):
+    for stage, wait in zip(stages, waits, strict=True):
         # Parts of sums meet in the same place in every stage.
-        if wait or (formed.form.shared and met):
+        if wait or (stage.form.shared and met):
             write.barrier()
             met = False
-        met |= formed.form.shared
-        _write_rounds(formed, tile, write)
+        met |= stage.form.shared
+        _write_rounds(stage, write)
 
 
-def _write_rounds(formed: _Formed, tile: Tile, write: ThreadAssembler) -> None:
-    count = rounds(formed.stage, formed.form, tile)
-    if count == 1:
-        write_stage(formed.stage, formed.form, tile, write, "0")
+def _write_rounds(stage: Items, write: ThreadAssembler) -> None:
+    if stage.rounds == 1:
+        write_stage(stage, write, "0")
         return
-    with write.loop(count) as running:
+    with write.loop(stage.rounds) as running:
         ((turn, _),) = running.terms
-        write_stage(formed.stage, formed.form, tile, write, turn)
-        if formed.form.shared:
+        write_stage(stage, write, turn)
+        if stage.form.shared:
             write.barrier()
 
 
-def _meeting(stages: Iterable[_Formed], tile: Tile) -> int:
+def _meeting(stages: Iterable[Items]) -> int:
     """Bytes of shared memory in which parts of sums meet."""
-    return max((part_bytes(formed.stage, formed.form, tile) for formed in stages), default=0)
+    return max((stage.part_bytes for stage in stages), default=0)
 
 
-def _memory(stages: Iterable[_Formed], size: int, views: Sequence[str]) -> Iterator[str]:
+def _memory(stages: Iterable[Items], size: int, views: Sequence[str]) -> Iterator[str]:
     """The memory that the threads of a block share, and its views."""
     if not size:
         return
     yield f'shared = T.alloc_buffer(({size},), "uint8", scope="{DYNAMIC}")'
     yield from views
-    reductions = [formed.stage.reduction for formed in stages if formed.form.shared]
+    reductions = [items.stage.reduction for items in stages if items.form.shared]
     for dtype in sorted({reduction.operand.dtype for reduction in reductions if reduction}):
         yield _view(f"{PARTS}_{dtype}", size, dtype)
 

@@ -14,8 +14,8 @@ _NAMES = {"sqrt": "sqrt", "abs": "fabs", "floor": "floor", "ceil": "ceil", "near
 class Words:
     """TVM's builder with other words for functions of floats; variables are local to a thread.
 
-    `chooses` says that the language has `? :` for what TVM selects. OpenCL's own function for that is
-    ambiguous where the values are conditions, and gets a branch instead.
+    `chooses` says that the language has `? :` for what TVM selects. In OpenCL and Metal that is a function,
+    ambiguous where the values are conditions or constants, and they get a branch instead.
     """
 
     def __init__(self, chooses: bool) -> None:

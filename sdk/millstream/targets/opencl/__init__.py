@@ -13,16 +13,9 @@ from millstream.graph import StepGraph
 from millstream.targets import Compiled, Contract, Target
 from millstream.targets.gpu import proving
 from millstream.targets.gpu.build import opencl_source
-from millstream.targets.gpu.compiling import TOLERANCE, Choice, kernels
-from millstream.targets.gpu.forms import Tile
-from millstream.targets.gpu.placing import scratch_bytes
+from millstream.targets.gpu.compiling import packaged, portable
 from millstream.targets.tvm.build import missing_tvm
-from millstream_runtime.program import Program, state_bytes
-from millstream_runtime.spec import Memory
-
-#: Of a block; every device has so much.
-_SHARED_BYTES = 32 << 10
-_CHOICES = (Choice(1, (Tile(1, 256), Tile(1, 256))), Choice(64, (Tile(8, 256), Tile(1, 256))))
+from millstream_runtime.program import Program
 
 
 def missing(target: Target) -> tuple[str, ...]:
@@ -45,13 +38,5 @@ def compile_program(program: Program, weights: bytes) -> Compiled:
     """The files of a lowered program."""
     if missing_tvm():
         raise ToolMissing("the step cannot be compiled here", fix="; ".join(missing_tvm()))
-    made = kernels(program, weights, _CHOICES, _SHARED_BYTES)
-    return Compiled(
-        files={
-            "step.cl": opencl_source(made.functions).encode(),
-            "weights.bin": made.weights,
-            "layout.json": made.layout,
-        },
-        memory=Memory(len(made.weights), state_bytes(program), scratch_bytes(program)),
-        tolerance=TOLERANCE,
-    )
+    made = portable(program, weights)
+    return packaged(made, program, {"step.cl": opencl_source(made.functions).encode()})

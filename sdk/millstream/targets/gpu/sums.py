@@ -1,0 +1,229 @@
+"""The sums of an item: their terms taken one by one, two chunks at a time, or by turns with other threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from millstream.targets.gpu.assembler import ThreadAssembler, is_holdable
+from millstream.targets.gpu.forms import VECTOR, vectors
+from millstream.targets.gpu.items import Items
+from millstream.targets.gpu.values import bound, hold, hold_lanes, put
+from millstream_runtime.kernels.assembler import Address, Index, Value
+from millstream_runtime.kernels.point import Point
+from millstream_runtime.kernels.reductions import COMBINE
+from millstream_runtime.lanes import loads
+from millstream_runtime.program import Expression, Reduction, neutral
+
+#: For each vector of a chunk of terms its variables, for even chunks and for odd ones.
+_Chunks = tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]
+
+
+class Sums:
+    """What writes the sums of an item, whose first point is given to each of its methods."""
+
+    def __init__(self, items: Items, reduction: Reduction, write: ThreadAssembler) -> None:
+        self._items, self._reduction, self._write = items, reduction, write
+        self._form, self._extents = items.form, items.stage.all_extents
+        self._dtype = reduction.operand.dtype
+
+    def all_parts(self, point: Point) -> Callable[[int], Value]:
+        """All parts of every sum, one after the other; the sums by number."""
+        form = self._form
+        chunks = self._chunks(point, Index())
+        if form.parts == 1 or form.neighbours:
+            return self._part(point, Index(), chunks).__getitem__
+        totals = self._array()
+        with self._write.loop(form.parts) as running, self._write.holding():
+            sums = self._part(point, running, chunks)
+            name, _ = running.terms[0]
+            for number, value in enumerate(sums):
+                joined = self._combined([f"{totals}[{number}]", value])
+                self._write.line(f"{totals}[{number}] = T.Select({name} == 0, {value}, {joined})")
+        return lambda number: f"{totals}[{number}]"
+
+    def part(self, point: Point, part: Index) -> list[Value]:
+        """One part of every sum."""
+        return self._part(point, part, self._chunks(point, part))
+
+    def _combined(self, values: Sequence[Value]) -> Value:
+        return self._write.call(COMBINE[self._reduction.kind], self._dtype, self._dtype, values)
+
+    def _array(self) -> str:
+        """New variables for the sums."""
+        name = self._write.name()
+        stored = "uint8" if self._dtype == "bool" else self._dtype
+        self._write.line(f"{name} = T.alloc_buffer(({self._items.sums},), '{stored}')")
+        return name
+
+    def _part(self, point: Point, part: Index, chunks: _Chunks | None) -> list[Value]:
+        """One part of every sum; `chunks` where its terms are read ahead."""
+        sums, form = self._array(), self._form
+        start = self._write.number(neutral(self._reduction.kind, self._dtype), self._dtype)
+        for number in range(self._items.sums):
+            self._write.line(f"{sums}[{number}] = {stored(start, self._dtype)}")
+        outer = self._items.outer
+        others = [axis for axis in range(outer, len(self._extents)) if axis != form.axis]
+        with self._nest(others, point) as term:
+            if form.neighbours and form.parts > 1:
+                self._by_turns(term, part, sums)
+            elif chunks:
+                self._two_by_two(term, part, sums, chunks)
+            else:
+                self._one_by_one(term, part, sums)
+        return [loaded(f"{sums}[{number}]", self._dtype) for number in range(self._items.sums)]
+
+    @contextmanager
+    def _nest(self, axes: Sequence[int], point: Point) -> Iterator[Point]:
+        if not axes:
+            yield point
+            return
+        first, *rest = axes
+        with (
+            self._repeated(self._extents[first]) as running,
+            self._nest(rest, point.at(first, running)) as inner,
+        ):
+            yield inner
+
+    @contextmanager
+    def _repeated(self, count: int) -> Iterator[Index]:
+        if count == 1:
+            yield Index()
+            return
+        with self._write.loop(count) as running, self._write.holding():
+            yield running
+
+    def _one_by_one(self, point: Point, part: Index, sums: str) -> None:
+        """The terms of a part, those of all streams and places of the item at each step."""
+        form, extent = self._form, self._extents[self._form.axis] // self._form.parts
+        ahead = VECTOR if extent % VECTOR == 0 else 1
+        with self._repeated(extent // ahead) as running:
+            place = part.times(extent) + running.times(ahead)
+            if ahead > 1:
+                for stream in range(form.streams):
+                    own = self._items.stream(point, stream).at(form.axis, place)
+                    hold(self._write, self._terms, own, form.axis)
+            for step in range(ahead):
+                self._take(point.at(form.axis, place.plus(step)), sums)
+
+    def _chunks(self, point: Point, part: Index) -> _Chunks | None:
+        """Variables for the vectors of two chunks of `VECTOR` terms, the first chunk of a part read already.
+
+        None where chunks are not whole, or too few.
+        """
+        form, extent = self._form, self._extents[self._form.axis] // self._form.parts
+        alone = len(self._extents) == self._items.outer + 1 and self._reduction.kept is None
+        if form.neighbours or not alone or extent % (2 * VECTOR):
+            return None
+        first = point.at(form.axis, part.times(extent))
+        addresses = self._vectors(first)
+        even, odd = ([self._write.room(address, VECTOR) for address in addresses] for _ in range(2))
+        self._fetch(first, even)
+        return even, odd
+
+    def _two_by_two(self, point: Point, part: Index, sums: str, chunks: _Chunks) -> None:
+        """The terms of a part, two chunks at a time; while one is added up the next is on its way.
+
+        Behind the last chunk of a part the first of the next is read, or the last of all once more.
+        """
+        axis, whole = self._form.axis, self._extents[self._form.axis]
+        extent, (even, odd) = whole // self._form.parts, chunks
+        with self._repeated(extent // (2 * VECTOR)) as running:
+            place = part.times(extent) + running.times(2 * VECTOR)
+            behind = point.at(axis, place.plus(VECTOR))
+            self._fetch(behind, odd)
+            self._take_held(point.at(axis, place), sums, even)
+            number = self._write.least(place.plus(2 * VECTOR), whole - VECTOR)
+            self._fetch(point.at(axis, number), even)
+            self._take_held(behind, sums, odd)
+
+    def _vectors(self, point: Point) -> list[Address]:
+        """The vectors of a chunk from a point on: along the sum, and along the places."""
+        form, items, operand = self._form, self._items, self._reduction.operand
+        found: dict[Address, None] = {}
+        for stream in range(form.streams):
+            own = items.stream(point, stream)
+            for load in vectors([operand], form.axis):
+                found[own.address(load.access, load.dtype)] = None
+            for step in range(VECTOR if form.width > 1 else 0):
+                place = own.at(form.axis, own.index[form.axis].plus(step))
+                for lane in range(0, form.width, VECTOR):
+                    for load in vectors([operand], items.outer - 1):
+                        found[items.lane(place, lane).address(load.access, load.dtype)] = None
+        return [address for address in found if is_holdable(address)]
+
+    def _fetch(self, point: Point, variables: Sequence[Sequence[str]]) -> None:
+        for address, own in zip(self._vectors(point), variables, strict=True):
+            self._write.fetch(address, own)
+
+    def _take_held(self, point: Point, sums: str, variables: Sequence[Sequence[str]]) -> None:
+        """The terms of a chunk that is in variables."""
+        with self._write.holding():
+            for address, own in zip(self._vectors(point), variables, strict=True):
+                self._write.hold_as(address, own)
+            for step in range(VECTOR):
+                place = point.index[self._form.axis].plus(step)
+                self._take(point.at(self._form.axis, place), sums)
+
+    @property
+    def _terms(self) -> list[Expression]:
+        kept = self._reduction.kept
+        return [self._reduction.operand] + ([kept.value] if kept else [])
+
+    def _take(self, point: Point, sums: str) -> None:
+        """One term of every sum of the item."""
+        items, width = self._items, self._form.width
+        for stream in range(self._form.streams):
+            own = items.stream(point, stream)
+            hold_lanes(items, self._write, self._terms, own)
+            self._hold_single(own)
+            lanes = [items.lane(own, lane) for lane in range(width)]
+            for number, (lane, kept) in enumerate(zip(lanes, self._keep(lanes), strict=True)):
+                self._add(lane, kept, f"{sums}[{stream * width + number}]")
+
+    def _hold_single(self, point: Point) -> None:
+        """Read what all places of an item share."""
+        last = self._items.outer - 1
+        for load in (load for expression in self._terms for load in loads(expression)):
+            if not load.access.lookups and (last == 0 or not load.access.strides[last]):
+                self._write.hold(point.address(load.access, load.dtype), 1)
+
+    def _keep(self, points: Sequence[Point]) -> list[Value | None]:
+        """What the reduction keeps at points, stored, and its values."""
+        kept = self._reduction.kept
+        if kept is None:
+            return [None] * len(points)
+        dtype = kept.value.dtype
+        values = [bound(self._write, point.value(kept.value), dtype) for point in points]
+        put(self._write, kept.target, dtype, points, values)
+        return list(values)
+
+    def _add(self, point: Point, kept: Value | None, total: str) -> None:
+        """The term at a point into a sum."""
+        term = point.value(self._reduction.operand, kept)
+        joined = self._combined([loaded(total, self._dtype), term])
+        self._write.line(f"{total} = {stored(joined, self._dtype)}")
+
+    def _by_turns(self, point: Point, part: Index, sums: str) -> None:
+        """Every `parts`th term, or vector of terms, of every sum of the item."""
+        form, width = self._form, VECTOR if self._form.whole else 1
+        with self._repeated(self._extents[form.axis] // (form.parts * width)) as running:
+            place = running.times(form.parts * width) + part.times(width)
+            rows = [self._items.lane(point, row).at(form.axis, place) for row in range(form.width)]
+            if form.whole:
+                for row in rows:
+                    hold(self._write, self._terms, row, form.axis)
+            for number, row in enumerate(rows):
+                steps = [row.at(form.axis, place.plus(step)) for step in range(width)]
+                for step, kept in zip(steps, self._keep(steps), strict=True):
+                    self._add(step, kept, f"{sums}[{number}]")
+
+
+def stored(value: Value, dtype: str) -> str:
+    """A value as it lies in memory: a bool as a byte."""
+    return f"T.Cast('uint8', {value})" if dtype == "bool" else value
+
+
+def loaded(place: str, dtype: str) -> Value:
+    """What lies at a place."""
+    return f"({place} != T.uint8(0))" if dtype == "bool" else place

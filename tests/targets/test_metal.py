@@ -1,0 +1,78 @@
+"""Kernels for Metal as far as they can be tried without an Apple machine.
+
+A compiler reads them as C++, with so much of the language as they use; the same kernels run as OpenCL.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from backend_programs import Case, F, cascade, differences, elementwise, expected, operations, pairs, run
+from lowered_models import MODELS, lmuformer_jv, lowered_model
+
+from millstream.targets import metal
+from millstream_runtime.backends import Step
+from millstream_runtime.program import Program
+from millstream_runtime.spec import ModelSpec, TargetSpec
+
+_LANGUAGE = Path(__file__).parent.parent / "support/metal"
+_FLAGS = (
+    "-x",
+    "c++",
+    "-std=c++17",
+    "-fsyntax-only",
+    "-Werror",
+    "-Wno-unknown-attributes",
+    "-Wno-return-stack-address",
+)
+
+
+def opened(program: Program, weights: bytes) -> Step:
+    """Through the files that a bundle would hold."""
+    made = metal.compile_program(program, weights)
+    target = TargetSpec("metal", "metal", (), made.tolerance, made.memory, made.machine)
+    return metal.open(made.files, ModelSpec("test", (), (), ()), target)
+
+
+def complaints(source: bytes, folder: Path) -> str:
+    """What the compiler says about kernels."""
+    path = folder / "step.metal"
+    path.write_bytes(source)
+    command = ["clang++", *_FLAGS, f"-I{_LANGUAGE}", str(path)]
+    return subprocess.run(command, capture_output=True, text=True).stderr
+
+
+def floats() -> Case:
+    """Every operation of float32."""
+    return elementwise([e for e in operations(F) if e.dtype != "float64"], pairs(F))
+
+
+@pytest.mark.parametrize(
+    "case", [floats(), cascade(24, np.random.default_rng(0), 1)], ids=["operations", "cascade"]
+)
+def test_a_compiler_reads_the_kernels(case: Case, tmp_path: Path) -> None:
+    source = metal.compile_program(case.program, case.weights).files["step.metal"]
+    assert complaints(source, tmp_path) == ""
+    # So that the compiler is known to look.
+    assert "error" in complaints(source.replace(b"threadIdx", b"threadIndex", 1), tmp_path)
+
+
+@pytest.mark.parametrize("make", [m for m in MODELS if m is not lmuformer_jv], ids=lambda make: make.__name__)
+def test_a_compiler_reads_the_kernels_of_models(make: type, tmp_path: Path) -> None:
+    lowered = lowered_model(make)
+    source = metal.compile_program(lowered.program, lowered.weights).files["step.metal"]
+    assert complaints(source, tmp_path) == ""
+
+
+def test_the_same_kernels_prove_it() -> None:
+    case = cascade(24, np.random.default_rng(0), 5)
+    got, want = run(opened, case), expected(case)
+    assert differences(case, got[0] + got[1], want[0] + want[1], 1e-5) == []
+
+
+def test_float64_is_refused() -> None:
+    assert metal.wide_buffers(lowered_model(lmuformer_jv).program)
+    assert not metal.wide_buffers(lowered_model(MODELS[0]).program)
