@@ -7,8 +7,8 @@ by which hosts without such a GPU prove them.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 from millstream import lower
 from millstream.errors import ToolMissing
@@ -45,7 +45,7 @@ def missing(target: Target) -> tuple[str, ...]:
 
 
 def _missing_to_compile() -> tuple[str, ...]:
-    found = not cuda.missing() and importlib.util.find_spec("nvidia.cu13")
+    found = not cuda.missing() and find_spec("nvidia") and find_spec("nvidia.cu13")
     return (*missing_tvm(), *(() if found else (_INSTALL,)))
 
 
