@@ -320,7 +320,8 @@ class _Gives:
 
 @pytest.mark.parametrize(("plain", "refused"), [(1.0, False), (1.01, True), (np.nan, True)])
 def test_builds_that_differ_are_refused(plain: float, refused: bool) -> None:
-    step = BothBuilds(_Gives(1.0), _Gives(plain), Tolerance(1e-5, 1e-6, "a test"))  # type: ignore[arg-type]
+    tolerance, exact = Tolerance(1e-5, 1e-6, "a test"), (False, False)
+    step = BothBuilds(_Gives(1.0), _Gives(plain), tolerance, exact)  # type: ignore[arg-type]
     output, state = np.zeros((1, 3), np.float32), np.zeros((1, 2), np.float32)
     call = step.bind([], [], [output], [state])
     if refused:
