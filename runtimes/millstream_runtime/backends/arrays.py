@@ -13,13 +13,15 @@ from millstream_runtime.program import Buffer
 
 #: A cache line, and the widest vector register.
 ALIGNMENT = 64
+#: A byte of fresh memory: NaN in any float.
+POISON = 255
 #: Of x86-64 and of aarch64 with pages of 4 KiB.
 _HUGE_PAGE = 1 << 21
 
 
 def aligned(size: int) -> np.ndarray:
     """A uint8 array of `size` bytes on a 64-byte boundary, filled with poison: NaN as any float."""
-    room = np.full(size + ALIGNMENT, 255, np.uint8)
+    room = np.full(size + ALIGNMENT, POISON, np.uint8)
     start = -room.ctypes.data % ALIGNMENT
     return room[start : start + size]
 

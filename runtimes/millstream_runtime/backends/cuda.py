@@ -6,6 +6,7 @@ graph, and replayed.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from millstream_runtime.backends.arrays import POISON
 from millstream_runtime.backends.gpu import dlpack
 from millstream_runtime.backends.gpu.choosing import KERNELS
 from millstream_runtime.backends.gpu.device import Call
@@ -22,8 +24,6 @@ from millstream_runtime.backends.gpu.step import DeviceStep
 from millstream_runtime.errors import BackendRefused, MachineMismatch, WrongDtype
 from millstream_runtime.spec import ModelSpec, TargetSpec
 
-#: As NaN in any float, as in `arrays.aligned`.
-_POISON = 255
 _PREFIX = "sm_"
 
 
@@ -109,9 +109,7 @@ class CudaDevice:
     def allocate(self, size: int) -> CudaMemory:
         self._enter()
         address = int(self._ask(self._driver.cuMemAlloc(max(size, 1)), f"no {size} bytes are free"))
-        self._ask(
-            self._driver.cuMemsetD8Async(address, _POISON, size, self.stream), "memory cannot be filled"
-        )
+        self._ask(self._driver.cuMemsetD8Async(address, POISON, size, self.stream), "memory cannot be filled")
         return CudaMemory(self, address, size)
 
     def free(self, address: int) -> None:
@@ -168,8 +166,6 @@ class CudaDevice:
         return _Recorded(self, ready, calls)
 
     def _launch(self, call: Call) -> None:
-        import ctypes
-
         values = (*(memory.address for memory in call.memory), *call.numbers)
         kinds = (*(ctypes.c_void_p for _ in call.memory), *(ctypes.c_int for _ in call.numbers))
         blocks, threads = (call.blocks, call.columns, 1), (call.threads, 1, 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from millstream_runtime.backends.arrays import POISON
 from millstream_runtime.backends.gpu.device import Call
 from millstream_runtime.backends.gpu.dlpack import Given
 from millstream_runtime.backends.gpu.layout import load
@@ -15,7 +16,7 @@ from millstream_runtime.backends.gpu.step import DeviceStep
 from millstream_runtime.errors import BackendRefused, WrongDtype
 from millstream_runtime.spec import ModelSpec, TargetSpec
 
-_POISON = np.array(255, np.uint8)
+_POISON = np.array(POISON, np.uint8)
 #: Division and square roots as everywhere else.
 _OPTIONS = ["-cl-fp32-correctly-rounded-divide-sqrt"]
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from millstream_runtime import machine
 from millstream_runtime.backends.arrays import aligned_copy
+from millstream_runtime.backends.callers import is_size, layout_invalid, read_callers
 from millstream_runtime.backends.table import Native, Routine, TableStep
-from millstream_runtime.errors import BackendRefused, PlanInvalid
-from millstream_runtime.program import CALLER_ROLES, DTYPES, Buffer
+from millstream_runtime.errors import BackendRefused
+from millstream_runtime.program import Buffer
 from millstream_runtime.spec import ModelSpec, TargetSpec
 
 #: The functions that a library may have; the first it must.
@@ -74,28 +75,16 @@ def read_layout(data: bytes) -> Layout:
     """Check and read `layout.json`. Raises PlanInvalid."""
     try:
         document = json.loads(data)
-        callers = tuple(Buffer(name, role, dtype, size) for name, role, dtype, size in document["callers"])
+        callers = read_callers(document["callers"])
         functions = {name: (count, scratch) for name, (count, scratch) in document["functions"].items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _invalid("the layout cannot be read", str(error)) from error
-    for buffer in callers:
-        known = buffer.role in CALLER_ROLES and buffer.dtype in DTYPES and isinstance(buffer.name, str)
-        if not known or not _is_size(buffer.size):
-            raise _invalid("a buffer makes no sense", repr(buffer))
+        raise layout_invalid("the layout cannot be read", str(error)) from error
     for name, sizes in functions.items():
-        if name not in (ONE, BATCH, CHUNK) or not all(map(_is_size, sizes)) or not sizes[0]:
-            raise _invalid("a function makes no sense", f"{name} {sizes}")
+        if name not in (ONE, BATCH, CHUNK) or not all(map(is_size, sizes)) or not sizes[0]:
+            raise layout_invalid("a function makes no sense", f"{name} {sizes}")
     if ONE not in functions:
-        raise _invalid("the step itself is not among the functions", ", ".join(functions))
+        raise layout_invalid("the step itself is not among the functions", ", ".join(functions))
     return Layout(callers, functions)
-
-
-def _is_size(value: object) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _invalid(what: str, why: str) -> PlanInvalid:
-    return PlanInvalid(what, where="layout.json", why=why)
 
 
 def _library(code: bytes) -> ctypes.CDLL:

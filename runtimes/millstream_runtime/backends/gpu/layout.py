@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from millstream_runtime.errors import PlanInvalid
-from millstream_runtime.program import CALLER_ROLES, DTYPES, Buffer
+from millstream_runtime.backends.callers import dump_callers, is_size, layout_invalid, read_callers
+from millstream_runtime.program import Buffer
 
 #: What a kernel may take beside the buffers of the caller.
 WEIGHTS, SCRATCH = "weights", "scratch"
@@ -49,22 +49,26 @@ class Layout:
     weight_bytes: int
     ways: tuple[Way, ...]
 
+    def role(self, role: str) -> tuple[Buffer, ...]:
+        """The caller's buffers of one role, in order."""
+        return tuple(buffer for buffer in self.callers if buffer.role == role)
+
 
 def dump(layout: Layout) -> bytes:
     """The file."""
-    callers = [[b.name, b.role, b.dtype, b.size] for b in layout.callers]
-    return json.dumps({**asdict(layout), "callers": callers}, separators=(",", ":")).encode()
+    document = {**asdict(layout), "callers": dump_callers(layout.callers)}
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def load(data: bytes) -> Layout:
     """Check and read the file. Raises PlanInvalid."""
     try:
         document = json.loads(data)
-        callers = tuple(Buffer(name, role, dtype, size) for name, role, dtype, size in document["callers"])
+        callers = read_callers(document["callers"])
         ways = tuple(_way(way) for way in document["ways"])
         layout = Layout(callers, document["scratch_bytes"], document["weight_bytes"], ways)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _invalid("the layout cannot be read", str(error)) from error
+        raise layout_invalid("the layout cannot be read", str(error)) from error
     _check(layout)
     return layout
 
@@ -86,20 +90,16 @@ def _way(way: Mapping[str, Any]) -> Way:
 
 
 def _check(layout: Layout) -> None:
-    for buffer in layout.callers:
-        known = buffer.role in CALLER_ROLES and buffer.dtype in DTYPES and isinstance(buffer.name, str)
-        if not known or not _is_size(buffer.size):
-            raise _invalid("a buffer makes no sense", repr(buffer))
     if (
         not any(way.least <= 1 for way in layout.ways)
-        or not _is_size(layout.scratch_bytes)
-        or not _is_size(layout.weight_bytes)
+        or not is_size(layout.scratch_bytes)
+        or not is_size(layout.weight_bytes)
     ):
-        raise _invalid("sizes are missing, or a way to run the step for one stream", "")
+        raise layout_invalid("sizes are missing, or a way to run the step for one stream", "")
     names = {WEIGHTS, SCRATCH, *(buffer.name for buffer in layout.callers)}
     for way in layout.ways:
-        if not _is_size(way.least) or not way.launches:
-            raise _invalid("a way to run the step makes no sense", repr(way.least))
+        if not is_size(way.least) or not way.launches:
+            raise layout_invalid("a way to run the step makes no sense", repr(way.least))
         for launch in way.launches:
             _check_launch(launch, names)
 
@@ -108,18 +108,10 @@ def _check_launch(launch: Launch, names: Collection[str]) -> None:
     sizes = (launch.columns, launch.shared_bytes, *launch.numbers)
     known = isinstance(launch.kernel, str) and set(launch.arrays) <= set(names)
     tile = _is_power(launch.streams, _MOST_STREAMS) and _is_power(launch.threads, _MOST_THREADS)
-    if not known or not tile or not all(map(_is_size, sizes)) or launch.columns < 1:
-        raise _invalid("a launch makes no sense", repr(launch))
-
-
-def _is_size(value: object) -> bool:
-    return type(value) is int and value >= 0
+    if not known or not tile or not all(map(is_size, sizes)) or launch.columns < 1:
+        raise layout_invalid("a launch makes no sense", repr(launch))
 
 
 def _is_power(value: object, most: int) -> bool:
     """Whether it is a power of two, no larger than `most`."""
     return type(value) is int and 0 < value <= most and value & (value - 1) == 0
-
-
-def _invalid(what: str, why: str) -> PlanInvalid:
-    return PlanInvalid(what, where="layout.json", why=why)

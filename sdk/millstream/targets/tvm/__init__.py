@@ -24,6 +24,7 @@ from millstream.targets.tvm.levels import Level, level_of
 from millstream.targets.tvm.script import print_programs
 from millstream_runtime import machine
 from millstream_runtime.backends import Step
+from millstream_runtime.backends.callers import dump_callers
 from millstream_runtime.backends.tvm import BATCH, CHUNK, ONE
 from millstream_runtime.batched import STREAMS, batched
 from millstream_runtime.chunked import FRAMES, chunked
@@ -83,9 +84,8 @@ def compile_program(program: Program, weights: bytes, level: Level) -> Compiled:
 def _layout(program: Program, functions: Mapping[str, tuple[int, Program]]) -> bytes:
     """What the run half needs to know: the caller's buffers, and what each function takes at once and
     needs."""
-    callers = [[b.name, b.role, b.dtype, b.size] for b in program.callers]
     needs = {name: [count, made.scratch_bytes] for name, (count, made) in functions.items()}
-    return json.dumps({"callers": callers, "functions": needs}).encode()
+    return json.dumps({"callers": dump_callers(program.callers), "functions": needs}).encode()
 
 
 def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Step:
