@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from millstream_runtime import snapshot
-from millstream_runtime.backends.gpu.registers import DeviceRegisters
-from millstream_runtime.backends.gpu.step import DeviceStep
+from millstream_runtime.backends import Resident
 from millstream_runtime.core import Core
 from millstream_runtime.errors import BatchFixed, StreamClosed, WrongDtype, WrongShape
 from millstream_runtime.intake import Intake
@@ -17,6 +16,9 @@ from millstream_runtime.nonfinite import Policy
 from millstream_runtime.registers import Registers
 from millstream_runtime.snapshot import Snapshot
 from millstream_runtime.stream import Result
+
+if TYPE_CHECKING:
+    from millstream_runtime.backends.gpu.registers import DeviceRegisters
 
 
 class Pool:
@@ -96,7 +98,7 @@ class Pool:
             raise WrongShape(f"{len(frames)} arrays for {len(self._intakes)} inputs")
         device = None
         for number, (intake, frame) in enumerate(zip(self._intakes, frames, strict=True)):
-            if isinstance(self._registers, DeviceRegisters) and self._registers.takes(frame):
+            if not isinstance(self._registers, Registers) and self._registers.takes(frame):
                 device = self._registers
                 device.put(number, frame, intake.admit_elsewhere)
                 continue
@@ -211,9 +213,12 @@ class Pool:
 
 
 def _registers_of(core: Core, size: int) -> Registers | DeviceRegisters:
-    """Where the step runs."""
-    step = core.step
-    return DeviceRegisters(core, step, size) if isinstance(step, DeviceStep) else Registers(core, size)
+    """Where the step runs. What only steps on devices need is loaded with the first of them."""
+    if not isinstance(core.step, Resident):
+        return Registers(core, size)
+    from millstream_runtime.backends.gpu.registers import DeviceRegisters
+
+    return DeviceRegisters(core, core.step, size)
 
 
 def _view(registers: Registers | DeviceRegisters) -> Result:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 import numpy as np
 
 from millstream_runtime.errors import BackendUnknown
 from millstream_runtime.spec import ModelSpec, TargetSpec
+
+if TYPE_CHECKING:
+    from millstream_runtime.backends.gpu.device import Device, Memory
+    from millstream_runtime.backends.gpu.layout import Layout, Way
 
 
 class Step(Protocol):
@@ -38,6 +42,22 @@ class Step(Protocol):
         share memory. The call allocates nothing and keeps nothing from one run to the next. Two bound
         calls may run in two threads; one bound call may not.
         """
+        ...
+
+
+@runtime_checkable
+class Resident(Protocol):
+    """A step on a device, where the states of its pools stay. See `backends.gpu.step.DeviceStep`."""
+
+    device: Device
+    layout: Layout
+
+    def memory(self, way: Way, streams: int) -> dict[str, Memory]:
+        """New memory for so many streams, by name."""
+        ...
+
+    def prepared(self, way: Way, streams: int, memory: Mapping[str, Memory]) -> Callable[[], None]:
+        """One step of so many streams on that memory."""
         ...
 
 

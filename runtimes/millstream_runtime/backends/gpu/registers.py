@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from millstream_runtime.backends import Resident
 from millstream_runtime.backends.gpu.array import DeviceArray
 from millstream_runtime.backends.gpu.choosing import THREADS, kernel_for
 from millstream_runtime.backends.gpu.device import Call, Memory
-from millstream_runtime.backends.gpu.step import DeviceStep, way_for
+from millstream_runtime.backends.gpu.step import way_for
 from millstream_runtime.core import Core
 from millstream_runtime.program import Buffer, item_size
 from millstream_runtime.registers import aligned
@@ -23,17 +24,14 @@ class DeviceRegisters:
     `put` instead. `fetch` brings the outputs into `outputs`, arrays of the host.
     """
 
-    def __init__(self, core: Core, step: DeviceStep, batch: int) -> None:
+    def __init__(self, core: Core, step: Resident, batch: int) -> None:
         spec, self._step, self._batch = core.spec, step, batch
         self.inputs = tuple(aligned((batch, *t.shape), t.dtype) for t in spec.graph_inputs)
         self.outputs = tuple(aligned((batch, *t.shape), t.dtype) for t in spec.outputs)
         self._shapes = [(t.shape, t.dtype) for t in spec.outputs]
         self._state_shapes = [state.shape for state in spec.states]
-        roles: dict[str, list[Buffer]] = {}
-        for buffer in step.layout.callers:
-            roles.setdefault(buffer.role, []).append(buffer)
-        self._given, self._made = roles.get("input", []), roles.get("output", [])
-        self._states, after = roles.get("state", []), roles.get("next_state", [])
+        self._given, self._made = step.layout.role("input"), step.layout.role("output")
+        self._states, after = step.layout.role("state"), step.layout.role("next_state")
         way = way_for(step.layout, batch)
         memory = step.memory(way, batch)
         swapped = dict(memory)

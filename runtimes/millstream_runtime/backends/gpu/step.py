@@ -33,7 +33,7 @@ class DeviceStep:
     ) -> Callable[[], None]:
         """See `Step.bind`: everything goes to the device and back at each call.
 
-        A pool keeps its states there; see `Resident`. Raises WrongShape or WrongDtype.
+        A pool keeps its states there; see `backends.Resident`. Raises WrongShape or WrongDtype.
         """
         arrays = [*inputs, *states, *outputs, *next_states]
         device, streams = self.device, check_arrays(self.layout.callers, arrays)
