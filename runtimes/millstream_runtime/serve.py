@@ -19,6 +19,7 @@ read from: its own writes stop, and nobody else's.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -53,6 +54,8 @@ _BACKLOG = 256
 #: How long a client that does not read is waited for when the server ends, in seconds.
 _PATIENCE_S = 1.0
 _BREATH_S = 0.05
+#: The signals that end `serve`.
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def address(text: str) -> str:
@@ -71,12 +74,32 @@ def serve(model: Model, path: str, nonfinite: Policy = refuse) -> None:
     Raises AddressTaken, AddressInvalid.
     """
     server = Server(model, path, nonfinite)
-    before = {number: signal.signal(number, server.stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _stopping(server):
         server.run()
+
+
+@contextlib.contextmanager
+def _stopping(server: Server) -> Iterator[None]:
+    """Signals end the server, at whatever moment they come.
+
+    The main thread looks at a signal only between two instructions of Python: one that comes as `accept`
+    begins, or that another thread was given, would wait for the next client. So the interpreter itself rings
+    the bell.
+    """
+    bell = server.bell()
+    before = {number: signal.signal(number, _heard) for number in _ENDING}
+    rung = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
     finally:
+        signal.set_wakeup_fd(rung)
         for number, handler in before.items():
             signal.signal(number, handler)
+        bell.close()
+
+
+def _heard(*_: object) -> None:
+    """The bell has been rung."""
 
 
 @dataclass
@@ -94,11 +117,16 @@ class Server:
     def __post_init__(self) -> None:
         self._row, self._out = rows.input_row(self.model.spec), rows.output_row(self.model.spec)
         self._bell, self._ear = socket.socketpair()
+        self._bell.setblocking(False)
         self._door = _listen(self.path)
 
-    def stop(self, *_: object) -> None:
-        """End `run`, from any thread or from a signal."""
-        self._bell.send(b"!")
+    def stop(self) -> None:
+        """End `run`, from any thread."""
+        self._bell.send(bytes([signal.SIGTERM]))
+
+    def bell(self) -> socket.socket:
+        """What ends `run` when the number of a signal that ends programs is written to it; to be closed."""
+        return self._bell.dup()
 
     def run(self) -> None:
         """Take clients until `stop` is called; the streams that are open then end with ServerStopped."""
@@ -115,11 +143,13 @@ class Server:
                     continue
                 self._admit(client)
         finally:
-            self._close()
+            self.stop()
             waiter.join()
+            self._close()
 
     def _wait_for_bell(self) -> None:
-        self._ear.recv(1)
+        while self._ear.recv(1)[0] not in _ENDING:
+            pass
         self._stopped = True
         with contextlib.suppress(OSError):
             self._door.shutdown(socket.SHUT_RDWR)
@@ -224,7 +254,7 @@ def _listen(path: str) -> socket.socket:
         door.listen(_BACKLOG)
     except OSError as error:
         door.close()
-        kind = AddressTaken if isinstance(error, FileExistsError) else AddressInvalid
+        kind = AddressTaken if error.errno == errno.EADDRINUSE else AddressInvalid
         raise kind("the socket cannot be made", where=path, why=str(error)) from error
     finally:
         os.umask(before)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
-from serve_client import END, FRAMES, OUTPUTS, Client
+from serve_client import END, FRAMES, OUTPUTS, Client, ended
 
 import millstream_runtime
 
@@ -17,10 +16,8 @@ def test_clients_get_what_a_stream_gives(bundle, room, tmp_path):
     x = np.load(room / "data.npz")["x"][2]
     path = tmp_path / "s"
     command = [sys.executable, "-m", "millstream", "run", bundle, "--backend", "onnxruntime"]
-    with subprocess.Popen([*command, "--serve", f"unix:{path}"], stderr=subprocess.PIPE) as process:
-        end = time.monotonic() + 30
-        while not path.exists() and time.monotonic() < end:
-            time.sleep(0.05)
+    command += ["--serve", f"unix:{path}"]
+    with ended(subprocess.Popen(command, stderr=subprocess.PIPE)) as process:
         client = Client(path)
         assert client.hello()["labels"] == ["red", "green", "blue"]
         client.send(FRAMES, x.tobytes())

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
 import struct
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from serve_client import connected, ended
 from small_models import CentredAverage, TokenLanguageModel, frames, seeded
 from torch import nn
 
@@ -102,18 +101,15 @@ def test_an_end_within_a_row_is_told_after_all_whole_ones(bundle: Bundle, tmp_pa
 
 def test_results_come_while_the_input_is_open_and_a_socket_takes_it(bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "frames.sock"
-    with subprocess.Popen([*program(bundle, tmp_path), f"unix:{path}"], stdout=subprocess.PIPE) as process:
-        end = time.monotonic() + 10
-        while not path.exists() and time.monotonic() < end:
-            time.sleep(0.01)
+    command = [*program(bundle, tmp_path), f"unix:{path}"]
+    with ended(subprocess.Popen(command, stdout=subprocess.PIPE)) as process:
         given = rows(bundle)
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(path))
+        with connected(path) as client:
             client.sendall(given[:12].tobytes())
             first = os.read(process.stdout.fileno(), 1)
             client.sendall(given[12:].tobytes())
         compare(bundle, first + process.stdout.read(), want(bundle, given))
-    assert process.returncode == 0
+        assert process.wait(10) == 0
     assert not path.exists()
 
 

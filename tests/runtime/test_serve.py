@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from runtime_builders import centred_sum, contents, counter, frames, running_sum
-from serve_client import END, ENDED, FRAMES, OUTPUTS, Client
+from serve_client import END, ENDED, FRAMES, OUTPUTS, Client, ended
 
 from millstream.package import write
 from millstream_runtime import Model, load
@@ -28,6 +28,7 @@ from millstream_runtime.serve import Server, address
 
 SUM, LATE, COUNTER = running_sum(), centred_sum(), counter()
 _PATIENCE_S = 10.0
+Running = contextlib.AbstractContextManager[subprocess.Popen[bytes]]
 
 
 @pytest.fixture(scope="module")
@@ -247,20 +248,17 @@ def test_a_path_that_is_too_long_or_nowhere(models: dict[str, Model], tmp_path: 
             Server(models["sum"], str(path))
 
 
-def run(model: Model, folder: Path, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
+def run(folder: Path, name: str, *arguments: str, stdin: int | None = None) -> Running:
     path = folder / "model.mill"
     write(path, contents(LATE))
-    name, *rest = arguments
-    command = [sys.executable, "-m", "millstream_runtime", name, str(path), *rest]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    command = [sys.executable, "-m", "millstream_runtime", name, str(path), *arguments]
+    pipe = subprocess.PIPE
+    return ended(subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe))
 
 
-def test_the_runtime_alone_serves_until_it_is_told_to_end(models: dict[str, Model], tmp_path: Path) -> None:
+def test_the_runtime_alone_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    with run(models["late"], tmp_path, "serve", f"unix:{path}") as process:
-        end = time.monotonic() + _PATIENCE_S
-        while not path.exists() and time.monotonic() < end:
-            time.sleep(0.02)
+    with run(tmp_path, "serve", f"unix:{path}") as process:
         client = Client(path)
         client.hello()
         process.send_signal(signal.SIGTERM)
@@ -269,13 +267,37 @@ def test_the_runtime_alone_serves_until_it_is_told_to_end(models: dict[str, Mode
     assert not path.exists()
 
 
-def test_the_runtime_alone_streams_and_tries_a_bundle(models: dict[str, Model], tmp_path: Path) -> None:
+#: Serves in a process where another thread is given the signal, and not the one that waits for clients.
+_ELSEWHERE = """
+import signal, sys, threading
+from millstream_runtime import load
+from millstream_runtime.serve import serve
+
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+serve(load(sys.argv[1]), sys.argv[2])
+"""
+
+
+def test_a_signal_that_another_thread_is_given_ends_it_too(tmp_path: Path) -> None:
+    path, bundle = tmp_path / "s", tmp_path / "model.mill"
+    write(bundle, contents(LATE))
+    command = [sys.executable, "-c", _ELSEWHERE, str(bundle), str(path)]
+    with ended(subprocess.Popen(command)) as process:
+        client = Client(path)
+        client.hello()
+        process.send_signal(signal.SIGTERM)
+        assert client.error() == "ServerStopped"
+        assert process.wait(_PATIENCE_S) == 0
+
+
+def test_the_runtime_alone_streams_and_tries_a_bundle(tmp_path: Path) -> None:
     x = frames(LATE, 9)
-    with run(models["late"], tmp_path, "stream", stdin=subprocess.PIPE) as process:
+    with run(tmp_path, "stream", stdin=subprocess.PIPE) as process:
         out, errors = process.communicate(x.tobytes() + b"!")
     assert (process.returncode, b"1 of 8 bytes" in errors) == (2, True)
     np.testing.assert_array_equal(np.frombuffer(out, np.float32).reshape(9, 2), LATE.sequence(x)[0])
-    with run(models["late"], tmp_path, "trial", "--frames", "10") as process:
+    with run(tmp_path, "trial", "--frames", "10") as process:
         out, errors = process.communicate()
     report = json.loads(out)
     assert (process.returncode, report["passed"], report["chosen"]) == (0, True, "onnxruntime")

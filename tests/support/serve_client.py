@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
+import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 FRAMES, END, HELLO, OUTPUTS, ENDED, ERROR = 1, 2, 16, 17, 18, 19
+_PATIENCE_S = 30.0
+
+
+def connected(path: Path) -> socket.socket:
+    """A socket whose other end is taken at that path, by a server that may only be starting."""
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        found.settimeout(20)
+        try:
+            found.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            found.close()
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return found
+
+
+@contextlib.contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does not outlive the test, whatever fails in it."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class Client:
     """One connection, one stream."""
 
     def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(20)
-        self.socket.connect(str(path))
+        self.socket = connected(path)
 
     def hello(self) -> dict[str, Any]:
         kind, body = self.read()
