@@ -76,15 +76,15 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
     flat = flattened(graph)
     found, left = find(flat)
     if format.whole:
-        return Quantized(format, format.rewrite(flat, found, calibration), flat, flat, tuple(found), ())
+        products = tuple(product for product in found if not product.is_lookup)
+        return Quantized(format, format.rewrite(flat, products, calibration), flat, flat, products, ())
     products = [product for product in found if format.of(product)]
     constants = initializers(flat.model)
     left += [left_in_float(p, constants, _COSTLY) for p in found if not format.of(p)]
     prepared = smoothed(flat, format, products, calibration)
     products = _again(products, prepared)
-    drifts = drifting(
-        prepared, products, lambda some: format.rewrite(prepared, some, calibration), calibration
-    )
+    ways = mixed({p.output: way for p in products if (way := format.of(p))})
+    drifts = drifting(prepared, products, lambda some: ways.rewrite(prepared, some, calibration), calibration)
     wide = [product for product in products if product.output in drifts]
     kept = drifting(prepared, wide, lambda some: _WIDE.rewrite(prepared, some, calibration), calibration)
     left += [left_in_float(p, constants, drifts[p.output]) for p in wide if p.output in kept]
@@ -95,12 +95,8 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
             why="; ".join(map(str, left)) or "it has no weights",
             fix="export it without quantization",
         )
-    ways = {p.output: _WIDE if p.output in drifts else format.of(p) for p in chosen}
-    taken = replace(
-        mixed({output: way for output, way in ways.items() if way}),
-        name=format.name,
-        max_error=format.max_error,
-    )
+    final = {p.output: way for p in chosen if (way := _WIDE if p.output in drifts else format.of(p))}
+    taken = replace(mixed(final), name=format.name, max_error=format.max_error)
     made = taken.rewrite(prepared, chosen, calibration)
     return Quantized(taken, made, flat, prepared, chosen, tuple(left))
 

@@ -77,7 +77,8 @@ def _shared(graph: StepGraph, format: Format, products: Sequence[Product]) -> di
     def takes(product: Product) -> bool:
         way = format.of(product)
         rounds = way is not None and way.activations is not unrounded
-        return rounds and not product.is_convolution and reads[product.weight] == 1
+        movable = not (product.is_convolution or product.is_lookup)
+        return rounds and movable and reads[product.weight] == 1
 
     return {name: own for name, own in found.items() if all(map(takes, own))}
 
