@@ -38,7 +38,8 @@ class Format:
     accepts. Small products and tables get the format `otherwise`, None being this one: the first are not
     worth integer sums, and the noise of a table's row is averaged by no sum. With `choices`, by the output of
     a product, each has a format of its own, and those without one stay in float. A format of the `whole` step
-    chooses no products: it rewrites every node, or refuses.
+    chooses no products: it rewrites every node, or refuses. One that `restores` is for weights that have its
+    values already: others are refused by their error, not given another format.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Format:
     otherwise: Format | None = None
     choices: Mapping[str, Format] | None = None
     whole: bool = False
+    restores: bool = False
 
     def of(self, product: Product) -> Format | None:
         """The format of one product; None when it stays in float."""
@@ -58,6 +60,11 @@ class Format:
             chosen = self.choices.get(product.output)
             return chosen and chosen.of(product)
         return self.otherwise if self.otherwise and (product.small or product.is_lookup) else self
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it may round activations."""
+        return self.activations is not unrounded
 
     def rewrite(self, graph: StepGraph, products: Sequence[Product], calibration: Calibration) -> StepGraph:
         """The flat graph with these products quantized."""
@@ -169,6 +176,7 @@ _ALL = (
         *("ternary", "weights -1, 0, 1 (trained so), activations in int8"),
         *(_alone(to_ternary), quantize_dynamically, 0.05, 2, rounded_dynamically),
         otherwise=_W8,
+        restores=True,
     ),
 )
 FORMATS: Mapping[str, Format] = {each.name: each for each in _ALL}
