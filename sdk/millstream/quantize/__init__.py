@@ -16,12 +16,16 @@ from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.formats import FORMATS, Format, format_named
 from millstream.quantize.mixed import mixed
+from millstream.quantize.online_rotation import rotated_online
 from millstream.quantize.product import Product, Weight, find, left_in_float
-from millstream.quantize.recurrence import drifting
+from millstream.quantize.recurrence import drifting, states_read
+from millstream.quantize.rotation import rotated
 from millstream.quantize.smoothing import smoothed
 
 #: What a product gets whose rounding in a format lets a state drift.
 _WIDE = FORMATS["w16"]
+#: Float steps with less noise once they are rounded, each made of the one before where it helps.
+_PREPARING = (smoothed, rotated, rotated_online)
 #: Why a product that a format leaves stays in float.
 _COSTLY = "in no format does it stay within the budget"
 
@@ -33,7 +37,8 @@ class Quantized:
     """A quantized step graph, the products in it that are, and the weights that stay in float.
 
     `format` says of each product which one it got.
-    `original` is the flat float graph that it was made from, `prepared` the same with smoothed activations.
+    `original` is the flat float graph that it was made from, `prepared` the same with smoothed or rotated
+    activations.
     """
 
     format: Format
@@ -80,13 +85,19 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
     products = [product for product in found if format.of(product)]
     constants = initializers(flat.model)
     left += [left_in_float(p, constants, _COSTLY) for p in found if not format.of(p)]
-    prepared = smoothed(flat, format, products, calibration)
-    products = _again(products, prepared)
-    drifts = drifting(
-        prepared, products, lambda some: format.rewrite(prepared, some, calibration), calibration
-    )
+    read, prepared = states_read(flat, products), flat
+    for method in _PREPARING:
+        prepared = method(prepared, format, products, calibration)
+        products = _again(products, prepared)
+
+    def drifts_in(way: Format, some: Sequence[Product]) -> dict[str, str]:
+        return drifting(
+            prepared, some, read, lambda own: way.rewrite(prepared, own, calibration), calibration
+        )
+
+    drifts = drifts_in(format, products)
     wide = [product for product in products if product.output in drifts]
-    kept = drifting(prepared, wide, lambda some: _WIDE.rewrite(prepared, some, calibration), calibration)
+    kept = drifts_in(_WIDE, wide)
     left += [left_in_float(p, constants, drifts[p.output]) for p in wide if p.output in kept]
     chosen = tuple(product for product in products if product.output not in kept)
     if not chosen:
