@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fixed_graphs import GRAPHS, circuit_of, gru
+from fixed_graphs import GRAPHS, circuit_of, delta, gru
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +31,7 @@ def _stream_both(circuit, image, frames):
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 8])
-@pytest.mark.parametrize("make", GRAPHS.values(), ids=GRAPHS)
+@pytest.mark.parametrize("make", [*GRAPHS.values(), delta], ids=[*GRAPHS, "delta"])
 def test_the_machine_gives_the_golden_bits_and_states(make, lanes):
     circuit = circuit_of(make())
     image = compile_circuit(circuit, lanes)

@@ -111,6 +111,35 @@ step (float[B, 3] input, float[B, 5] memory) => (float[B, 2] output, float[B, 5]
 """
 
 
+#: A delta rule: keys of length 1, strengths of 2.
+DELTA = """
+step (float[B, 6] input, float[B, 8, 8] memory)
+  => (float[B, 8] output, float[B, 8] unit, float[B, 8, 8] memory_next) {
+  key = MatMul (input, w_key)
+  squares = Mul (key, key)
+  total = ReduceSum (squares, last)
+  raised = Add (total, epsilon)
+  length = Sqrt (raised)
+  inverse = Reciprocal (length)
+  unit = Mul (key, inverse)
+  value = MatMul (input, w_value)
+  query = MatMul (input, w_query)
+  column = Unsqueeze (unit, last)
+  found = MatMul (memory, column)
+  wanted = Unsqueeze (value, last)
+  missing = Sub (wanted, found)
+  error = Mul (missing, strength)
+  row = Unsqueeze (unit, one)
+  write = Mul (error, row)
+  memory_next = Add (memory, write)
+  asked = Unsqueeze (query, last)
+  read = MatMul (memory_next, asked)
+  output = Squeeze (read, last)
+}
+"""
+DELTA_FRAME, DELTA_WIDTH = 6, 8
+
+
 def fixed(graph: StepGraph, frames: np.ndarray) -> StepGraph:
     """The graph in 16 bits, calibrated on frames (T, ...) from states of 0."""
     return quantize(graph, FORMATS["fixed16"], calibration(graph, frames)).graph
@@ -183,6 +212,21 @@ def window() -> StepGraph:
 def recurrent() -> StepGraph:
     """Products with and without bias, tanh, and a ReLU."""
     return recurrent_graph(7, 11, 5)
+
+
+def delta(text: str = DELTA) -> StepGraph:
+    """S' = S + 2 (v - S k) k^T with k of length 1, and o = S' q. The last number of a frame drives the values
+    alone, the others keys and queries."""
+    drive = np.zeros((DELTA_FRAME, DELTA_WIDTH), np.float32)
+    drive[-1] = np.linspace(-1, 1, DELTA_WIDTH)
+    asking = np.random.default_rng(0).standard_normal((DELTA_FRAME, DELTA_WIDTH)).astype(np.float32) / 2
+    asking[-1] = 0
+    constants = {
+        **{"w_key": asking, "w_query": asking[:, ::-1].copy(), "w_value": drive},
+        **{"epsilon": np.array(1e-6, np.float32), "strength": np.array(2, np.float32)},
+        **{"last": np.array([-1]), "one": np.array([1])},
+    }
+    return step(text, {}, constants, ["memory"])
 
 
 GRAPHS = {"gru": gru, "attention": attention, "shuffle": shuffle, "recurrent": recurrent, "memory": memory,

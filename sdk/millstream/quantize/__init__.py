@@ -6,7 +6,7 @@ rewrites the products that are worth it and leaves states, gates and everything 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,13 +16,17 @@ from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.formats import FORMATS, Format, format_named
 from millstream.quantize.mixed import mixed
+from millstream.quantize.online_rotation import rotated_online
 from millstream.quantize.product import Product, Weight, find, left_in_float
-from millstream.quantize.recurrence import drifting
+from millstream.quantize.recurrence import drifting, states_read
+from millstream.quantize.rotation import rotated
 from millstream.quantize.sensitivity import sensitive
 from millstream.quantize.smoothing import smoothed
 
 #: What a product gets, the first of them that serves, whose rounding in a format does not.
 _WIDER = (FORMATS["w8"], FORMATS["w16"])
+#: Float steps with less noise once they are rounded, each made of the one before where it helps.
+_PREPARING = (smoothed, rotated, rotated_online)
 #: Why a product that a format leaves stays in float.
 _COSTLY = "in no format does it stay within the budget"
 
@@ -34,7 +38,8 @@ class Quantized:
     """A quantized step graph, the products in it that are, and the weights that stay in float.
 
     `format` says of each product which one it got.
-    `original` is the flat float graph that it was made from, `prepared` the same with smoothed activations.
+    `original` is the flat float graph that it was made from, `prepared` the same with smoothed or rotated
+    activations.
     """
 
     format: Format
@@ -83,9 +88,11 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
     products = [product for product in found if format.of(product)]
     constants = initializers(flat.model)
     left += [left_in_float(p, constants, _COSTLY) for p in found if not format.of(p)]
-    prepared = smoothed(flat, format, products, calibration)
-    products = _again(products, prepared)
-    ways, unborne = _ways(prepared, format, products, calibration)
+    read, prepared = states_read(flat, products), flat
+    for method in _PREPARING:
+        prepared = method(prepared, format, products, calibration)
+        products = _again(products, prepared)
+    ways, unborne = _ways(prepared, format, products, read, calibration)
     constants = initializers(prepared.model)
     left += [left_in_float(p, constants, unborne[p.output]) for p in products if p.output in unborne]
     chosen = tuple(product for product in products if product.output in ways)
@@ -101,17 +108,21 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
 
 
 def _ways(
-    graph: StepGraph, format: Format, products: Sequence[Product], calibration: Calibration
+    graph: StepGraph,
+    format: Format,
+    products: Sequence[Product],
+    read: Mapping[str, str],
+    calibration: Calibration,
 ) -> tuple[dict[str, Format], dict[str, str]]:
     """By the result of a product, its own way in the format or the first wider one that its states and the
-    outputs bear; and why the others bear none."""
+    outputs bear; and why the others bear none. `read` are the states that products read (`states_read`)."""
     ways: dict[str, Format] = {}
     refused: dict[str, str] = {}
     rest = list(products)
     for stage in (format, *(wider for wider in _WIDER if wider.bits > format.bits or format.rounds)):
         trial = mixed({product.output: way for product in rest if (way := stage.of(product))})
         refused = drifting(
-            graph, rest, lambda some, t=trial: t.rewrite(graph, some, calibration), calibration
+            graph, rest, read, lambda some, t=trial: t.rewrite(graph, some, calibration), calibration
         )
         if not format.restores:
             refused |= sensitive(graph, rest, trial, calibration, format.max_error)

@@ -18,6 +18,7 @@ from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.fixed_point import functions
 from millstream.quantize.fixed_point.canonical import canonical
+from millstream.quantize.fixed_point.keys import short_keys
 from millstream.quantize.fixed_point.ranges import MOVES, fractions
 from millstream.quantize.fixed_point.region import Region, gap, read_by, split
 from millstream.quantize.fixed_point.writer import ACTIVATION_BITS, LOWEST, Affine, Unary, Writer
@@ -40,7 +41,7 @@ def fixed_point(graph: StepGraph, calibration: Calibration, weight_bits: int) ->
 
     Raises UnsupportedOperators naming every node that has none.
     """
-    graph = canonical(graph)
+    graph = canonical(short_keys(graph))
     region, gaps = split(graph)
     found = [*gaps, *_gaps(region, graph)]
     refuse({"fixed point": found})
