@@ -69,7 +69,7 @@ def _constants(operation: Operation) -> int:
 def memories(image: Image) -> Iterator[tuple[int, int]]:
     """Words and bits of each memory in block RAM. Data lies there twice: two operands are read at once."""
     yield from 2 * [(depth(len(image.data)), 16)]
-    yield depth(len(image.weights)), 16 * image.lanes
+    yield depth(len(image.weights)), image.weight_bits * image.lanes
     yield depth(len(image.biases)), image.sum_bits
     yield depth(len(image.tables)), 16
     if depth(len(image.program)) > _SHORT_PROGRAM:
@@ -89,7 +89,8 @@ def _cycles(it: Instruction, lanes: int) -> int:
 def _leaving(it: Instruction, lanes: int) -> int:
     """Cycles that the last tile takes longer to leave than a single result: one for each further result, or,
     when few lanes hold one, until the empty ones have passed."""
-    results = it.m_j - (it.n_j - 1) * lanes
+    tiles = it.n_j // 2 if it.halves else it.n_j
+    results = it.m_j - (tiles - 1) * lanes
     return max(results - 1, lanes - 1 - _PIPELINE)
 
 

@@ -16,13 +16,13 @@ TOP = "millstream_top"
 def files(image: Image) -> dict[str, bytes]:
     """Everything that synthesis and simulation read, by file name."""
     encoded = [encode(instruction) for instruction in image.program]
-    words = [_joined(row, 16) for row in image.weights.tolist()]
+    words = [_joined(row, image.weight_bits) for row in image.weights.tolist()]
     texts = {
         "engine.v": resources.files("millstream_hw.engine").joinpath("rtl/engine.v").read_text(),
         "instruction.vh": header(),
         f"{TOP}.v": _top(image),
         "data.hex": _hex(image.data.tolist(), 16),
-        "weights.hex": _hex(words, 16 * image.lanes),
+        "weights.hex": _hex(words, image.weight_bits * image.lanes),
         "biases.hex": _hex(image.biases.tolist(), image.sum_bits),
         "tables.hex": _hex(image.tables.tolist(), 16),
         "program.hex": _hex(encoded, BITS),
@@ -34,6 +34,7 @@ def parameters(image: Image) -> Mapping[str, int]:
     """The parameters of the engine."""
     return {
         "LANES": image.lanes,
+        "WEIGHT": image.weight_bits,
         "SUM": image.sum_bits,
         "DATA": depth(len(image.data)),
         "WEIGHTS": depth(len(image.weights)),
