@@ -30,8 +30,9 @@ def estimate(image: Image, part: Part) -> Estimate:
         tables=_tables(image),
         registers=_registers(image),
         multipliers=image.lanes,
-        blocks=sum(part.blocks_of(words, bits) for words, bits in memories(image)),
+        blocks=sum(part.blocks_of(words, bits) for words, bits in memories(image, part)),
         cycles=frame_cycles(image),
+        sprams=part.sprams_of(image.load_words, 16 * image.parts) if part.sprams else 0,
     )
 
 
@@ -66,12 +67,16 @@ def _constants(operation: Operation) -> int:
             return 0
 
 
-def memories(image: Image) -> Iterator[tuple[int, int]]:
-    """Words and bits of each memory in block RAM. Data lies there twice: two operands are read at once."""
-    yield from 2 * [(depth(len(image.data)), 16)]
-    yield depth(len(image.weights)), image.weight_bits * image.lanes
-    yield depth(len(image.biases)), image.sum_bits
-    yield depth(len(image.tables)), 16
+def memories(image: Image, part: Part) -> Iterator[tuple[int, int]]:
+    """Words and bits of each memory in block RAM. Data lies there twice: two operands are read at once.
+    Weights and tables lie in SPRAM where the part has it; its block RAMs are small: nothing is rounded up.
+    """
+    yield from 2 * [(len(image.data) if part.sprams else depth(len(image.data)), 16)]
+    if not part.sprams:
+        count, bits = image.weight_words
+        yield depth(count), bits
+        yield depth(len(image.tables)), 16
+    yield image.bias_words
     if depth(len(image.program)) > _SHORT_PROGRAM:
         yield depth(len(image.program)), BITS
 

@@ -35,6 +35,31 @@ class Image:
     states: dict[str, np.ndarray]
     owners: tuple[str, ...]
 
+    @property
+    def weight_words(self) -> tuple[int, int]:
+        """How many words the weight memory has, and the bits of one."""
+        return len(self.weights), self.lanes * self.weight_bits
+
+    @property
+    def parts(self) -> int:
+        """Words of 16 bits that hold one word of weights."""
+        return -(-self.weight_words[1] // 16)
+
+    @property
+    def fold(self) -> int:
+        """Entries of a table that lie in the place of a word of weights: a power of two."""
+        return 1 << (self.parts.bit_length() - 1)
+
+    @property
+    def load_words(self) -> int:
+        """Words of weights and tables together, where they lie in one memory."""
+        return len(self.weights) + -(-len(self.tables) // self.fold)
+
+    @property
+    def bias_words(self) -> tuple[int, int]:
+        """How many words the bias memory has, two at least, and the bits of one."""
+        return max(2, len(self.biases)), int(np.abs(self.biases).max()).bit_length() + 1
+
 
 def reset(image: Image) -> np.ndarray:
     """The data memory after a reset, int16."""

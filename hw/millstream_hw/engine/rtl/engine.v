@@ -7,7 +7,8 @@
 //     y = clip(sum >>> shift, low, high), then table[y] when it looks up
 //     data[out] = y
 // A frame comes in word by word, the program runs, the results go out word by word. Synchronous reset at any
-// time: the reset program writes the initial states, and the next word in is the first of a frame.
+// time: the reset program writes the initial states, and the next word in is the first of a frame. Constants whose
+// memory wakes up empty are loaded first, once, through the same port; a reset before the last begins it again.
 
 `default_nettype none
 
@@ -15,6 +16,7 @@ module millstream_engine #(
     parameter LANES = 8,
     parameter WEIGHT = 16,          // bits of a weight in memory, 16 or 8
     parameter SUM = 48,             // bits of a sum
+    parameter BIAS = 48,            // bits of a bias
     parameter DATA = 4096,          // words of each memory
     parameter WEIGHTS = 1024,
     parameter BIASES = 256,
@@ -24,6 +26,7 @@ module millstream_engine #(
     parameter IN_WORDS = 1,
     parameter OUT_BASE = 3,
     parameter OUT_WORDS = 1,
+    parameter LOAD_WORDS = 0,       // words that weights and tables are loaded with; 0 where they are there
     parameter FRAME_START = 1       // place of the frame program; the reset program starts at 0
 ) (
     input wire clk,
@@ -43,17 +46,13 @@ module millstream_engine #(
 
 reg [15:0] data_a [0:DATA-1];
 reg [15:0] data_b [0:DATA-1];
-reg [LANES*WEIGHT-1:0] weights [0:WEIGHTS-1];
-reg signed [SUM-1:0] biases [0:BIASES-1];
-reg signed [15:0] tables [0:TABLES-1];
+reg signed [BIAS-1:0] biases [0:BIASES-1];
 reg [INSTRUCTION_BITS-1:0] code [0:PROGRAM-1];
 
 initial begin
     $readmemh("data.hex", data_a);
     $readmemh("data.hex", data_b);
-    $readmemh("weights.hex", weights);
     $readmemh("biases.hex", biases);
-    $readmemh("tables.hex", tables);
     $readmemh("program.hex", code);
 end
 
@@ -78,9 +77,13 @@ end
 // --- control ---
 
 localparam RESET = 3'd0, FETCH = 3'd1, BEGIN = 3'd2, RUN = 3'd3, FLUSH = 3'd4, LOAD = 3'd5, SEND = 3'd6;
+localparam FILL = 3'd7;
 
 reg [2:0] state;
 reg [1:0] wait_left;
+localparam PARTS = (LANES * WEIGHT + 15) / 16;
+reg loaded = LOAD_WORDS == 0;
+reg [7:0] load_part;                // which 16 bits of a word of constants come next
 reg in_frame;                       // the frame program runs, not the reset program
 reg [15:0] counter;                 // places in the program
 reg [15:0] port_left;               // words of the port still to come or to go, less one
@@ -124,7 +127,8 @@ reg valid_1, valid_2, valid_3, valid_4, sums_ready;
 reg done_1, done_2, done_3, done_4, first_1, first_2, first_3, first_4, half_1, half_2, half_3, half_4;
 // What block RAM gives is held beside it, then once more beside the multipliers, which are far apart.
 reg signed [15:0] held_a, factor_a;
-reg [LANES*WEIGHT-1:0] weight_1, held_b, factor_b;
+wire [LANES*WEIGHT-1:0] weight_1;
+reg [LANES*WEIGHT-1:0] held_b, factor_b;
 reg [15:0] held_single, single_b;
 // A low half is a number of its own without a sign; its high half was summed up before it.
 wire [LANES*16-1:0] lane_b;
@@ -143,7 +147,13 @@ reg signed [SUM-1:0] sums [0:LANES-1];
 reg signed [SUM-1:0] waiting [0:LANES-1];
 reg [7:0] waiting_left;
 
-always @(posedge clk) weight_1 <= weights[weight_now[$clog2(WEIGHTS)-1:0]];
+wire signed [15:0] found_8;
+wire [15:0] table_place;
+millstream_constants #(.BITS(LANES * WEIGHT), .WEIGHTS(WEIGHTS), .TABLES(TABLES)) constants (
+    .clk(clk), .weight_place(weight_now), .weight(weight_1),
+    .looks_up(looks_up), .table_place(table_place), .entry(found_8),
+    .load(state == FILL && in_valid), .load_place(port_place), .load_part(load_part), .load_word(in_data)
+);
 
 wire signed [SUM-1:0] nothing = 0;
 wire shifts = WEIGHT < 16 && half_4;
@@ -166,10 +176,11 @@ end
 wire emit = waiting_left != 0 && results_left;
 reg emit_1, emit_2, emit_3, emit_4, emit_5, emit_6, emit_7, emit_8, emit_9;
 reg [15:0] place_1, place_2, place_3, place_4, place_5, place_6, place_7, place_8, place_9;
-reg signed [SUM-1:0] sum_1, sum_2, biased, coarse, fine, bias_1, bias_2;
+reg signed [SUM-1:0] sum_1, sum_2, biased, coarse, fine;
+reg signed [BIAS-1:0] bias_1, bias_2;
 reg is_below, is_above;
-reg signed [15:0] middle, kept, kept_8, kept_9, found_8, found_9;
-wire [15:0] table_place = table_base + kept;
+reg signed [15:0] middle, kept, kept_8, kept_9, found_9;
+assign table_place = table_base + kept;
 
 always @(posedge clk) begin
     bias_1 <= biases[bias_now[$clog2(BIASES)-1:0]];
@@ -181,7 +192,6 @@ always @(posedge clk) begin
     fine <= coarse >>> shift[2:0];
     {is_below, is_above, middle} <= {fine < low, fine > high, fine[15:0]};
     kept <= is_below ? low : is_above ? high : middle;
-    found_8 <= tables[table_place[$clog2(TABLES)-1:0]];
     kept_8 <= kept;
     found_9 <= found_8;
     kept_9 <= kept_8;
@@ -272,7 +282,7 @@ end
 // --- the order of things ---
 
 reg sending;
-assign in_ready = state == LOAD;
+assign in_ready = state == LOAD || state == FILL;
 assign out_valid = state == SEND && sending;
 assign out_data = factor_a;
 assign out_last = port_left == 0;
@@ -286,7 +296,19 @@ always @(posedge clk) begin
             in_frame <= 0;
             counter <= 0;
             wait_left <= 2;
-            state <= FETCH;
+            port_left <= LOAD_WORDS - 1;
+            port_place <= 0;
+            load_part <= 0;
+            state <= loaded ? FETCH : FILL;
+        end
+        FILL: if (in_valid) begin
+            port_left <= port_left - 16'd1;
+            load_part <= load_part == PARTS - 1 ? 8'd0 : load_part + 8'd1;
+            if (load_part == PARTS - 1) port_place <= port_place + 16'd1;
+            if (port_left == 0) begin
+                loaded <= 1;
+                state <= RESET;
+            end
         end
         FETCH: begin
             wait_left <= wait_left - 2'd1;
