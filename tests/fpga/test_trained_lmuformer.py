@@ -116,18 +116,20 @@ def test_an_engine_whose_constants_are_loaded_gives_the_reference_logits(narrow,
     assert not np.array_equal(verilator.simulate(str(tmp_path), words, resets, 9).results, wanted)
 
 
-def test_only_the_matrix_of_the_memory_and_small_products_keep_16_bits(narrow):
+@pytest.mark.slow
+def test_only_the_matrix_of_the_memory_and_small_products_keep_16_bits_and_it_fits_an_ice40(narrow):
     _, found = narrow
     weights = [operation.work.weight for operation in found.operations if isinstance(operation.work, Product)]
     assert sorted(w.shape for w in weights if w.dtype == np.int16) == [(32, 32), (48, 1), (48, 9)]
     assert len([w for w in weights if w.dtype == np.int8]) == 9
+    plan = planning.plan(found, part_named("ice40up5k"), "engine")
+    assert (plan.fits, plan.lanes) == (True, 8)
 
 
-def test_it_fits_an_ecp5_of_85_thousand_cells_and_in_8_bits_an_ice40(trained, narrow):
+def test_it_fits_an_ecp5_of_85_thousand_cells_and_with_half_the_lanes_an_ice40(trained):
     _, found = trained
     plan = planning.plan(found, part_named("lfe5u-85f"), "engine")
     assert plan.lanes == 32
     assert plan.estimate.microseconds(100) < 50
-    plan = planning.plan(narrow[1], part_named("ice40up5k"), "engine")
-    assert (plan.fits, plan.lanes) == (True, 8)
-    assert plan.estimate.cycles < planning.plan(found, part_named("ice40up5k"), "engine").estimate.cycles
+    plan = planning.plan(found, part_named("ice40up5k"), "engine")
+    assert (plan.fits, plan.lanes) == (True, 4)

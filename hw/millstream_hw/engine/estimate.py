@@ -16,8 +16,8 @@ from millstream_hw.parts import Part
 
 #: Cycles from the last product of an instruction to the first of the next one.
 _BETWEEN = 18
-#: Synthesis makes logic of a program that is no longer.
-_SHORT_PROGRAM = 128
+#: Synthesis makes logic of a program that is no longer, by family.
+_SHORT_PROGRAM = {"ecp5": 128, "xilinx": 128, "ice40": 64}
 #: Cycles from a sum to its place in the data memory.
 _PIPELINE = 10
 #: Cycles from the last word in to the first instruction, and for each word out.
@@ -77,7 +77,7 @@ def memories(image: Image, part: Part) -> Iterator[tuple[int, int]]:
         yield depth(count), bits
         yield depth(len(image.tables)), 16
     yield image.bias_words
-    if depth(len(image.program)) > _SHORT_PROGRAM:
+    if depth(len(image.program)) > _SHORT_PROGRAM[part.family]:
         yield depth(len(image.program)), BITS
 
 
