@@ -80,8 +80,8 @@ def export(
         str | None,
         typer.Option(
             metavar="FORMAT",
-            help="w16, w8, w4, w4-groups, w8a8, w8a8-static, w4a8, ternary, fixed16: see docs/quantize.md. "
-            "Without: float.",
+            help="w16, w8, w4, w4-groups, w8a8, w8a8-static, w4a8, ternary, fixed16, fixed16-w8: see "
+            "docs/quantize.md. Without: float.",
         ),
     ] = None,
     states: States = None,

@@ -13,7 +13,7 @@ from millstream.quantize.activations import Activations, unrounded
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.dynamic import quantize_dynamically, rounded_dynamically
 from millstream.quantize.feedback import second_moments, to_int4_with_feedback
-from millstream.quantize.fixed_point import fixed16
+from millstream.quantize.fixed_point import fixed16, fixed16_w8
 from millstream.quantize.grouped import groups_of, quantize_in_groups
 from millstream.quantize.product import Product
 from millstream.quantize.rewriting import Rounding
@@ -131,10 +131,9 @@ def _fed_back(
     return rounding
 
 
-def _whole(
-    graph: StepGraph, products: Sequence[Product], calibration: Calibration, rounding: Rounding
-) -> StepGraph:
-    return fixed16(graph, products, calibration)
+def _whole(rewrite: Rewrite) -> Write:
+    """A rewrite of the whole step, which rounds weights in its own way."""
+    return lambda graph, products, calibration, rounding: rewrite(graph, products, calibration)
 
 
 #: What 4 bits cost depends on the model; a model that was not trained for ternary weights loses everything.
@@ -169,7 +168,12 @@ _ALL = (
     ),
     Format(
         *("fixed16", "the whole step on integers of 16 bits, for FPGA"),
-        *(_alone(to_int8), _whole, 0.02, 16),
+        *(_alone(to_int8), _whole(fixed16), 0.02, 16),
+        whole=True,
+    ),
+    Format(
+        *("fixed16-w8", "the same, weights in int8 where no state drifts"),
+        *(_alone(to_int8), _whole(fixed16_w8), 0.05, 8),
         whole=True,
     ),
     Format(
