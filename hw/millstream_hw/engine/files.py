@@ -45,6 +45,7 @@ def parameters(image: Image) -> Mapping[str, int]:
         "OUT_BASE": image.out_base,
         "OUT_WORDS": image.out_words,
         "FRAME_START": image.frame_start,
+        "INVERSE": int(image.inverts),
     }
 
 
