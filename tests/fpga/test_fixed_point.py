@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import onnx.helper
+import onnx.numpy_helper
 import pytest
 from fixed_graphs import (
     GRAPHS,
@@ -21,11 +22,14 @@ from fixed_graphs import (
 )
 
 from millstream.errors import DataInvalid, UnsupportedOperators
+from millstream.prove_quantized import MOST_OTHERWISE, near_float
+from millstream.quantize import FORMATS, quantize
 from millstream.quantize.calibration import observed, stream
 from millstream.quantize.error import relative_errors
 from millstream.quantize.fixed_point import inverse, saturation
 from millstream.quantize.fixed_point.functions import functions
 from millstream.quantize.fixed_point.ranges import fraction_bits
+from millstream.quantize.fixed_point.spiking import apart
 from millstream.reference.interpreter import evaluate
 from millstream_hw import circuit, golden
 from millstream_hw.circuit import Curve
@@ -251,6 +255,23 @@ def test_spikes_and_rings_of_spikes_have_no_fraction_bits():
     scales = {n.input[0]: n.input[1] for n in form.model.graph.node if n.op_type == "QuantizeLinear"}
     assert scales["ring"] == "fixed.step.0"
     assert "fixed.step.0" not in (scales["first"], scales["second"])
+
+
+def test_given_its_spikes_a_step_with_neurons_stays_near_float():
+    graph = spiking()
+    frames = calibration(graph, gaussian(graph))
+    quantized = quantize(graph, FORMATS["fixed16"], frames)
+    near, alike = near_float(quantized, frames)
+    assert near.passed
+    assert "given its spikes" in near.claim
+    assert alike.passed
+    # The same neurons with another threshold: their sums are near, what they decide is not.
+    model = quantized.graph.model
+    (bias,) = (item for item in model.graph.initializer if item.name == "spike.fixed.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) - 800, bias.name))
+    found = apart(graph, quantized.graph, ("spike", "quiet"), ["output", "first_next"], frames, 40)
+    assert max(found.errors.values()) < 0.01
+    assert found.otherwise > MOST_OTHERWISE
 
 
 def test_a_comparison_of_two_activations_is_refused():

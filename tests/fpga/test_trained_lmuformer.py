@@ -1,53 +1,25 @@
 """The trained LMUFormer for JapaneseVowels: from its weights to the engine, bit for bit on real frames."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import torch
+import trained_circuits
 from hls_sources import write
-from safetensors.torch import load_file
 
-import millstream_models
-from millstream.datasets import japanese_vowels
-from millstream.protocol import streamable
-from millstream.quantize import FORMATS, quantize
-from millstream.quantize.calibration import Calibration
-from millstream.trace import trace
-from millstream_hw import circuit, closed_loop, planning
+from millstream_hw import planning
 from millstream_hw.engine import image as machine
 from millstream_hw.engine.compile import compile_circuit
 from millstream_hw.hls import csim
 from millstream_hw.parts import part_named
-from millstream_models import CATALOGUE
-from millstream_models.lmuformer import lmuformer_jv
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """The graph in fixed point, calibrated on part of the training set, and its circuit."""
-    entry = next(entry for entry in CATALOGUE if entry.name == "lmuformer_jv")
-    model = lmuformer_jv()
-    model.load_state_dict(load_file(Path(millstream_models.__file__).parent / entry.weights))
-    frames = japanese_vowels.train().frames[::9]
-    source = streamable(model, torch.tensor(frames[0][:1]))
-    traced = trace(source, torch.tensor(frames[0][:1]))
-    initial = [value[0].numpy() for value in source.initial.values()]
-    graph = quantize(traced.graph, FORMATS["fixed16"], Calibration(frames, initial)).graph
-    return graph, circuit.read(graph, initial)
+    return trained_circuits.trained("lmuformer_jv")
 
 
 @pytest.fixture(scope="module")
 def spoken(trained):
-    """Test sequences as one stream with a reset before each, and the reference's words."""
-    graph, found = trained
-    frames = japanese_vowels.test().frames[:4]
-    begins = np.cumsum([0, *(len(each) for each in frames[:-1])])
-    words = closed_loop.quantized(found, [np.concatenate(frames)])
-    resets = np.zeros(len(words), bool)
-    resets[begins] = True
-    wanted = closed_loop.golden(graph, found, closed_loop.Frames(words, resets))
-    return words, resets, wanted
+    return trained_circuits.spoken(*trained, 4)
 
 
 @pytest.mark.slow

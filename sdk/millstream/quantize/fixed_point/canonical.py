@@ -8,7 +8,7 @@ a name that can be observed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ import onnx.numpy_helper
 
 from millstream.fold import fold_constants
 from millstream.graph import StepGraph, build, initializers, origin, set_origin, tensor
+from millstream.quantize.fixed_point.region import split
 from millstream.quantize.product import attributes
 
 #: From here on softplus(x) is x to less than 16 bits can tell: they differ by exp(-x).
@@ -26,15 +27,31 @@ _LARGE = 15
 
 def canonical(graph: StepGraph) -> StepGraph:
     """The same step without BatchNormalization, sums that hide in a Gemm, sums and means over one axis,
-    divisions by activations, powers that have a name, and softplus in parts."""
-    constants = dict(initializers(graph.model))
+    divisions by activations, powers that have a name, and softplus in parts.
+
+    What stays outside of fixed point stays as it is.
+    """
+    whole = _written(graph, _softplus)
+    region, _ = split(whole)
+    core = {node.output[0] for node in region.core}
+
+    def inside(node: onnx.NodeProto, given: _Given) -> Iterator[onnx.NodeProto]:
+        return _rewritten(node, given) if node.output[0] in core else iter((node,))
+
+    return _written(whole, inside)
+
+
+def _written(
+    graph: StepGraph, rewrite: Callable[[onnx.NodeProto, _Given], Iterator[onnx.NodeProto]]
+) -> StepGraph:
+    """The graph with what `rewrite` makes of each node."""
     values = (*graph.model.graph.input, *graph.model.graph.value_info)
     shapes = {value.name: tensor(value).shape for value in values}
-    given = _Given(constants, shapes, {name: node for node in graph.model.graph.node for name in node.output})
-    added: dict[str, np.ndarray] = {}
+    makers = {name: node for node in graph.model.graph.node for name in node.output}
+    given = _Given(dict(initializers(graph.model)), shapes, makers, {})
     nodes: list[onnx.NodeProto] = []
     for node in graph.model.graph.node:
-        for new in _rewritten(node, given, added):
+        for new in rewrite(node, given):
             if new is not node:
                 set_origin(new, origin(node))
             nodes.append(new)
@@ -42,62 +59,64 @@ def canonical(graph: StepGraph) -> StepGraph:
     model.CopyFrom(graph.model)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    model.graph.initializer.extend(onnx.numpy_helper.from_array(a, name) for name, a in added.items())
+    added = given.added.items()
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in added)
     return build(fold_constants(model), graph.states)
 
 
 @dataclass(frozen=True)
 class _Given:
-    """What is known of a graph: its constants, shapes, and the node that makes each value."""
+    """What is known of a graph: its constants, shapes, and the node that makes each value; and constants that
+    are added to it."""
 
     constants: Mapping[str, np.ndarray]
     shapes: Mapping[str, tuple[int | None, ...]]
     makers: Mapping[str, onnx.NodeProto]
+    added: dict[str, np.ndarray]
 
 
-def _rewritten(node: onnx.NodeProto, given: _Given, added: dict[str, np.ndarray]) -> Iterator[onnx.NodeProto]:
-    constants = given.constants
-    if node.op_type == "BatchNormalization" and all(name in constants for name in node.input[1:]):
-        yield from _normalization(node, constants, added)
-    elif node.op_type == "Gemm" and len(node.input) > 2 and node.input[2] not in {"", *constants}:
-        yield from _gemm(node)
-    elif node.op_type in ("ReduceMean", "ReduceSum"):
-        yield from _reduction(node, constants, added, given.shapes.get(node.input[0], ()))
-    elif node.op_type == "Div" and not any(name in constants for name in node.input):
-        yield from _division(node)
-    elif node.op_type == "Pow" and node.input[1] in constants:
-        yield from _power(node, constants[node.input[1]])
-    elif node.op_type == "Where" and _is_softplus(node, given):
+def _softplus(node: onnx.NodeProto, given: _Given) -> Iterator[onnx.NodeProto]:
+    if node.op_type == "Where" and _is_softplus(node, given):
         yield onnx.helper.make_node("Softplus", [node.input[1]], [node.output[0]])
     else:
         yield node
 
 
-def _normalization(
-    node: onnx.NodeProto, constants: Mapping[str, np.ndarray], added: dict[str, np.ndarray]
-) -> Iterator[onnx.NodeProto]:
+def _rewritten(node: onnx.NodeProto, given: _Given) -> Iterator[onnx.NodeProto]:
+    constants = given.constants
+    if node.op_type == "BatchNormalization" and all(name in constants for name in node.input[1:]):
+        yield from _normalization(node, given)
+    elif node.op_type == "Gemm" and len(node.input) > 2 and node.input[2] not in {"", *constants}:
+        yield from _gemm(node)
+    elif node.op_type in ("ReduceMean", "ReduceSum"):
+        yield from _reduction(node, given)
+    elif node.op_type == "Div" and not any(name in constants for name in node.input):
+        yield from _division(node)
+    elif node.op_type == "Pow" and node.input[1] in constants:
+        yield from _power(node, constants[node.input[1]])
+    else:
+        yield node
+
+
+def _normalization(node: onnx.NodeProto, given: _Given) -> Iterator[onnx.NodeProto]:
     """y = x * (gain / sqrt(variance + epsilon)) + (shift - mean * the same), over axis 1 of (B, C)."""
-    gain, shift, mean, variance = (constants[name].astype(np.float64) for name in node.input[1:])
+    gain, shift, mean, variance = (given.constants[name].astype(np.float64) for name in node.input[1:])
     factor = gain / np.sqrt(variance + attributes(node).get("epsilon", 1e-5))
     output = node.output[0]
     factor_name, offset_name, scaled = (f"{output}.{part}" for part in ("factor", "offset", "scaled"))
-    added[factor_name] = factor.astype(np.float32)
-    added[offset_name] = (shift - mean * factor).astype(np.float32)
+    given.added[factor_name] = factor.astype(np.float32)
+    given.added[offset_name] = (shift - mean * factor).astype(np.float32)
     yield onnx.helper.make_node("Mul", [node.input[0], factor_name], [scaled])
     yield onnx.helper.make_node("Add", [scaled, offset_name], [output])
 
 
-def _reduction(
-    node: onnx.NodeProto,
-    constants: Mapping[str, np.ndarray],
-    added: dict[str, np.ndarray],
-    shape: tuple[int | None, ...],
-) -> Iterator[onnx.NodeProto]:
+def _reduction(node: onnx.NodeProto, given: _Given) -> Iterator[onnx.NodeProto]:
     """One axis, brought to the end, times a column of ones, or of one part each.
 
     Over several axes it stays as it is.
     """
-    axes = constants.get(node.input[1]) if len(node.input) > 1 else None
+    axes = given.constants.get(node.input[1]) if len(node.input) > 1 else None
+    shape = given.shapes.get(node.input[0], ())
     rank = len(shape)
     axis = int(axes.item()) % rank if rank and axes is not None and axes.size == 1 else 0
     length = shape[axis] if axis else None
@@ -111,7 +130,7 @@ def _reduction(
         yield onnx.helper.make_node("Transpose", [node.input[0]], [source], perm=order)
     column, kept = f"{output}.column", f"{output}.kept"
     share = 1.0 if node.op_type == "ReduceSum" else 1 / length
-    added[column] = np.full((length, 1), share, np.float32)
+    given.added[column] = np.full((length, 1), share, np.float32)
     keeps = bool(attributes(node).get("keepdims", 1))
     if keeps and axis == rank - 1:
         yield onnx.helper.make_node("MatMul", [source, column], [output])
@@ -122,7 +141,7 @@ def _reduction(
         yield onnx.helper.make_node("Transpose", [kept], [output], perm=order)
         return
     last = f"{output}.last"
-    added[last] = np.array([-1])
+    given.added[last] = np.array([-1])
     yield onnx.helper.make_node("Squeeze", [kept, last], [output])
 
 

@@ -35,14 +35,13 @@ def split(graph: StepGraph) -> tuple[Region, list[Gap]]:
     constants = set(initializers(model))
     dtypes = _dtypes(model)
     outside = {value.name for value in model.graph.input if dtypes[value.name] != np.float32}
-    spikes = _spikes(model)
+    fired = spikes(model)
     core: list[onnx.NodeProto] = []
     around: list[onnx.NodeProto] = []
     for node in model.graph.node:
         read = [name for name in node.input if name and name not in constants]
         stays = any(name in outside for name in read) or any(
-            dtypes.get(name, np.dtype(np.float32)) != np.float32 and name not in spikes
-            for name in node.output
+            dtypes.get(name, np.dtype(np.float32)) != np.float32 and name not in fired for name in node.output
         )
         (around if stays else core).append(node)
         if stays:
@@ -56,7 +55,7 @@ def split(graph: StepGraph) -> tuple[Region, list[Gap]]:
     return Region(tuple(core), tuple(around), states), gaps
 
 
-def _spikes(model: onnx.ModelProto) -> set[str]:
+def spikes(model: onnx.ModelProto) -> set[str]:
     """Results of comparisons that are read as floats of 0 and 1, and in no other way."""
     compared = {node.output[0] for node in model.graph.node if node.op_type in COMPARISONS}
     for node in model.graph.node:

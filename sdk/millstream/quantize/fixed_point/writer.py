@@ -348,7 +348,7 @@ class Writer:
         return name
 
     def _named(self, name: str) -> str:
-        self._integers[name] = f"{name}.fixed"
+        self._integers[name] = integer_name(name)
         return self._integers[name]
 
     def _node(
@@ -359,6 +359,11 @@ class Writer:
         )
         set_origin(node, self.origin)
         self.nodes.append(node)
+
+
+def integer_name(name: str) -> str:
+    """The integer tensor that stands for a float value."""
+    return f"{name}.fixed"
 
 
 def _rounded(values: np.ndarray, fraction: int, bits: int) -> np.ndarray:
