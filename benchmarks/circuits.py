@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 State = dict[str, Tensor]
 
@@ -61,6 +62,38 @@ class GatedLinearAttention(_Loop):
         matrix = state["matrix"] * decay[..., None] + key[..., None] @ value[..., None, :]
         read = query[..., None, :] @ matrix
         return self.head(read.reshape(x.shape[0], -1)), {"matrix": matrix}
+
+
+class GatedDeltaNet(_Loop):
+    """Heads with a square matrix state each: decayed, then what it holds for a key of length 1 is moved
+    towards a value; a norm over what a query reads (Yang et al. 2025, "Gated Delta Networks").
+    """
+
+    def __init__(self, heads: int, width: int) -> None:
+        super().__init__()
+        self.heads, self.width = heads, width
+        self.query, self.key, self.value, self.gate = (nn.Linear(CHANNELS, heads * width) for _ in range(4))
+        self.decay, self.strength = nn.Linear(CHANNELS, heads), nn.Linear(CHANNELS, heads)
+        self.gain = nn.Parameter(torch.ones(width))
+        self.head = nn.Linear(heads * width, CLASSES)
+
+    def initial_state(self, batch: int) -> State:
+        return {"matrix": torch.zeros(batch, self.heads, self.width, self.width)}
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        shape = (x.shape[0], self.heads, self.width)
+        query, key, value = (layer(x).reshape(shape) for layer in (self.query, self.key, self.value))
+        query = query * torch.rsqrt((query * query).sum(-1, keepdim=True) + 1e-6)
+        key = key * torch.rsqrt((key * key).sum(-1, keepdim=True) + 1e-6)
+        decay = torch.exp(-functional.softplus(self.decay(x) - 2))[..., None, None]
+        strength = torch.sigmoid(self.strength(x))[..., None]
+        matrix = state["matrix"] * decay
+        missing = strength * (value - (key[..., None, :] @ matrix)[..., 0, :])
+        matrix = matrix + key[..., None] * missing[..., None, :]
+        read = (query[..., None, :] @ matrix)[..., 0, :]
+        read = read * torch.rsqrt((read * read).mean(-1, keepdim=True) + 1e-5) * self.gain
+        gated = read.reshape(x.shape[0], -1) * functional.silu(self.gate(x))
+        return self.head(gated), {"matrix": matrix}
 
 
 class Memory(_Loop):

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from circuits import CHANNELS, GRU, GatedLinearAttention, Memory, seeded
+from circuits import CHANNELS, GRU, GatedDeltaNet, GatedLinearAttention, Memory, seeded
 from options import add_folder, add_json, room
 from report import machine, write_json
 from rich.console import Console
@@ -74,6 +74,7 @@ CASES = (
     Case("lmuformer_jv", None, "engine", "lfe5u-85f", 100, lanes=32),
     Case("gru_64", partial(GRU, 64), "engine", "lfe5u-85f", 100, lanes=16),
     Case("gla_4x16", partial(GatedLinearAttention, 4, 16), "engine", "lfe5u-85f", 100, lanes=16),
+    Case("gated_deltanet_4x16", partial(GatedDeltaNet, 4, 16), "engine", "lfe5u-85f", 100, lanes=16),
     Case("gru_24", partial(GRU, 24), "engine", "lfe5u-25f", 100, lanes=8),
     Case("lmuformer_jv", None, "engine", "lfe5u-85f", 100, lanes=16, format="fixed16-w8"),
     Case("lmuformer_jv", None, "engine", "ice40up5k", 24, lanes=8, format="fixed16-w8"),

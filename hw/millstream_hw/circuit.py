@@ -18,7 +18,7 @@ from millstream.coarse import DOMAIN
 from millstream.errors import GraphInvalid
 from millstream.gap import Gap, refuse
 from millstream.graph import StepGraph, initializers, origin, tensor
-from millstream.quantize.fixed_point import functions
+from millstream.quantize.fixed_point import functions, inverse
 from millstream.quantize.fixed_point.ranges import MOVES
 from millstream.quantize.product import attributes
 from millstream.reference.operators import OPERATORS
@@ -113,6 +113,40 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """1/x or 1/sqrt(x) of an exact integer e, from a table over its mantissa:
+
+        min(floor(table[clip(floor(e * 2^-(shift + 2 level)), 0, 2047)] * 2^(2 - step level) + 1/2), 32767)
+
+    with level = how many of the `levels` powers of four, from 4^((shift + 11) / 2) on, e reaches. `step` is 1
+    for a root and 2 for an inverse."""
+
+    table: np.ndarray
+    shift: int
+    step: int
+    levels: int
+
+
+@dataclass(frozen=True)
+class Inverse:
+    """The curve of x * factor + bias, element by element."""
+
+    x: str
+    factor: int
+    bias: int
+    curve: Curve
+
+
+@dataclass(frozen=True)
+class InverseNorm:
+    """The curve of the sum of squares over the last axis of x (..., K), plus bias: (..., 1)."""
+
+    x: str
+    bias: int
+    curve: Curve
+
+
+@dataclass(frozen=True)
 class Gather:
     """Elements of the sources, which are laid flat one after the other: element e of the result is that of
     place index[e]."""
@@ -121,12 +155,12 @@ class Gather:
     index: np.ndarray
 
 
-Work = Product | Scale | Add | Multiply | Contract | Table | Gather
+Work = Product | Scale | Add | Multiply | Contract | Table | Inverse | InverseNorm | Gather
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One value of the circuit. `rounding` is None for a table and for a gather, which round nothing."""
+    """One value of the circuit. `rounding` is None for tables, inverses and gathers, which have none."""
 
     output: str
     shape: tuple[int, ...]
@@ -253,14 +287,34 @@ class _Reader:
                 work = Multiply(first, rest[0])
             case functions.CONTRACT:
                 work = Contract(first, rest[0])
+            case functions.INVERSE:
+                factor, bias = (int(self._parameter(name)) for name in rest[:2])
+                work = Inverse(first, factor, bias, self._curve(rest[2:]))
+            case functions.INVERSE_NORM:
+                work = InverseNorm(first, int(self._parameter(rest[0])), self._curve(rest[1:]))
             case _:
                 work = Table(first, self._parameter(rest[0]), _shift(self._parameter(rest[1])))
         rounding = None
-        if not isinstance(work, Table):
+        if not isinstance(work, Table | Inverse | InverseNorm):
             scale, low, high = (self._parameter(name) for name in node.input[-3:])
             rounding = Rounding(_shift(scale), int(low), int(high))
         self._note_constant(first)
         self._add(node.output[0], work, rounding, origin(node))
+
+    def _curve(self, names: Sequence[str]) -> Curve:
+        """Raises GraphInvalid when levels and scales are not those that a circuit counts for itself."""
+        table, levels, narrowings, shares = (self._parameter(name) for name in names)
+        shift, step = _shift(narrowings[0]), _shift(shares[1]) - _shift(shares[0])
+        level = np.arange(len(levels) + 1)
+        wanted = (
+            4 ** ((shift + inverse.MANTISSA_BITS) // 2 + 1 + level[:-1]),
+            2.0 ** -(shift + 2.0 * level),
+            2.0 ** (inverse.SPARE_BITS - float(step) * level),
+        )
+        equal = (np.array_equal(*pair) for pair in zip((levels, narrowings, shares), wanted, strict=True))
+        if not all(equal) or len(table) != inverse.TABLE or shift < 1 or step not in (1, 2):
+            raise GraphInvalid("an inverse whose levels are not the powers of four", where=names[1])
+        return Curve(table, shift, step, len(levels))
 
     def _gather(self, node: onnx.NodeProto) -> None:
         """Let the operator move places instead of values: its result says where each value comes from."""

@@ -13,7 +13,10 @@ from millstream_hw.circuit import (
     Add,
     Circuit,
     Contract,
+    Curve,
     Gather,
+    Inverse,
+    InverseNorm,
     Multiply,
     Operation,
     Product,
@@ -62,6 +65,10 @@ def compute(operation: Operation, values: Mapping[str, np.ndarray]) -> np.ndarra
             exact = np.matmul(wide(c.a), wide(c.b))
         case Table() as t:
             return t.table[(wide(t.x) >> t.shift) + len(t.table) // 2]
+        case Inverse() as i:
+            return inverted(wide(i.x) * i.factor + i.bias, i.curve)
+        case InverseNorm() as n:
+            return inverted(np.square(wide(n.x)).sum(-1, keepdims=True) + n.bias, n.curve)
         case Gather() as g:
             return np.concatenate([values[name].reshape(-1) for name in g.sources])[g.index]
     return rounded(exact, operation.rounding)
@@ -76,3 +83,14 @@ def rounded(exact: np.ndarray, rounding: Rounding | None) -> np.ndarray:
     else:
         exact = exact << -rounding.shift
     return np.clip(exact, rounding.low, rounding.high).astype(np.int16)
+
+
+def inverted(exact: np.ndarray, curve: Curve) -> np.ndarray:
+    """int16 of int64, as `Curve` says."""
+    level = np.zeros_like(exact)
+    for power in range(curve.levels):
+        level += exact >= 1 << (curve.shift + 11 + 2 * power)
+    place = np.clip(exact >> (curve.shift + 2 * level), 0, len(curve.table) - 1)
+    # Three bits: two that an entry lacks, and one for the half.
+    doubled = curve.table[place].astype(np.int64) << 3 >> (curve.step * level)
+    return np.minimum((doubled + 1) >> 1, 32767).astype(np.int16)

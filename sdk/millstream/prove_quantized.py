@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +14,16 @@ from millstream.prove import stepped
 from millstream.quantize import Format, Quantized
 from millstream.quantize.calibration import Calibration, stream
 from millstream.quantize.error import Gap, relative_errors
+from millstream.quantize.fixed_point.spiking import apart, neurons
 from millstream.quantize.recurrence import LONG, without_reset
 from millstream.quantize.states.choosing import Chosen
 from millstream.quantize.states.writing import narrowed, narrowed_initial, widened
 from millstream_runtime.core import Core
 from millstream_runtime.registers import Registers
 
+#: Of all spikes, that a rounding may decide otherwise: a sum must lie within some 2^-12 of its range of the
+#: threshold for that, and sums are spread over about their range.
+MOST_OTHERWISE = 2.0**-11
 #: Accuracy that a quantized model may lose; one sequence more is allowed to a small test set.
 MOST_LOST = 0.01
 
@@ -27,6 +31,9 @@ MOST_LOST = 0.01
 def near_float(quantized: Quantized, calibration: Calibration) -> list[Rung]:
     """Outputs over the example, and states over a long stream, lie near those of the float graph."""
     exact, graph, format = quantized.original, quantized.graph, quantized.format
+    fired = neurons(exact, graph) if format.whole else ()
+    if fired:
+        return _near_float_given_spikes(quantized, fired, calibration)
     outputs = relative_errors(exact, graph, [t.name for t in exact.outputs], calibration)
     rungs = [
         _rung(f"step.onnx in float ~ in {format.name}", outputs, format, "relative RMS error of outputs")
@@ -39,7 +46,28 @@ def near_float(quantized: Quantized, calibration: Calibration) -> list[Rung]:
     return rungs
 
 
-def _rung(claim: str, errors: dict[str, float], format: Format, detail: str) -> Rung:
+def _near_float_given_spikes(
+    quantized: Quantized, fired: Sequence[str], calibration: Calibration
+) -> list[Rung]:
+    """The same where neurons fire: both steps are given the same spikes, and must decide alike."""
+    exact, graph, format = quantized.original, quantized.graph, quantized.format
+    names = [*(t.name for t in exact.outputs), *(pair.next_name for pair in exact.states)]
+    found = apart(exact, graph, fired, names, without_reset(calibration), LONG)
+    detail = f"relative RMS error of outputs and states, {LONG} ticks without reset"
+    alike = f"share of all spikes that float decides otherwise, {LONG} ticks without reset"
+    return [
+        _rung(f"step.onnx in float ~ in {format.name}, given its spikes", found.errors, format, detail),
+        Rung(
+            f"{format.name}: neurons fire as in float",
+            found.otherwise <= MOST_OTHERWISE,
+            found.otherwise,
+            MOST_OTHERWISE,
+            alike,
+        ),
+    ]
+
+
+def _rung(claim: str, errors: Mapping[str, float], format: Format, detail: str) -> Rung:
     worst = max(errors, key=lambda name: errors[name])
     passed = errors[worst] <= format.max_error
     return Rung(claim, passed, errors[worst], format.max_error, f"{detail}; largest in {worst}")

@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fixed_graphs import GRAPHS, circuit_of, delta, gru, window
+from fixed_graphs import GRAPHS, circuit_of, delta, fixed, gaussian, gru, reflection, window, zeros
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream_hw import golden
+from millstream_hw import circuit as circuits
+from millstream_hw import closed_loop, golden, verilator
 from millstream_hw.circuit import Circuit, Gather, Operation, Port, Product, State
 from millstream_hw.engine import image as machine
 from millstream_hw.engine.compile import compile_circuit
+from millstream_hw.engine.estimate import frame_cycles
+from millstream_hw.engine.files import files
 from millstream_hw.engine.instruction import BITS, Instruction, encode, header
 from millstream_hw.engine.nest import nest, runs
 
@@ -45,7 +48,7 @@ def _stream_both(circuit, image, frames):
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 8])
-@pytest.mark.parametrize("make", [*GRAPHS.values(), delta], ids=[*GRAPHS, "delta"])
+@pytest.mark.parametrize("make", [*GRAPHS.values(), reflection], ids=[*GRAPHS, "reflection"])
 def test_the_machine_gives_the_golden_bits_and_states(make, lanes):
     circuit = circuit_of(make())
     image = compile_circuit(circuit, lanes)
@@ -71,6 +74,28 @@ def test_weights_of_8_bits_and_of_16_lie_in_one_memory(make, lanes):
         assert np.array_equal(found, wanted)
         for name, places in image.states.items():
             assert np.array_equal(data[places], states[name].reshape(-1)), name
+
+
+@pytest.mark.slow
+def test_the_verilog_inverts_sums_of_every_magnitude(tmp_path):
+    """Norms and an inverse, also of sums that are not positive, resets in mid-frame, ports that stall."""
+    graph = fixed(delta(), gaussian(delta()))
+    circuit = circuits.read(graph, zeros(delta()))
+    image = compile_circuit(circuit, 3)
+    made = files(image)
+    for name, data in made.items():
+        (tmp_path / name).write_bytes(data)
+    verilator.compile_simulator(str(tmp_path), sorted(name for name in made if name.endswith(".v")))
+    like = closed_loop.quantized(circuit, [gaussian(delta(), 100)])
+    frames = closed_loop.random_frames(4 * like.astype(np.int64), 300, 1)
+    assert frames.resets.any()
+    wanted = closed_loop.golden(graph, circuit, frames)
+    first = verilator.simulate(str(tmp_path), frames.words, frames.resets, image.out_words)
+    closed_loop.compare("the engine", wanted, first.results)
+    assert first.cycles.min() == frame_cycles(image)
+    stalls = verilator.Traffic(offered=40, taken=30, seed=2)
+    again = verilator.simulate(str(tmp_path), frames.words, frames.resets, image.out_words, stalls)
+    closed_loop.compare("the engine", wanted, again.results)
 
 
 def test_a_reset_brings_the_initial_states_back():

@@ -1,20 +1,11 @@
 """The trained LMUFormer for JapaneseVowels: from its weights to the engine, bit for bit on real frames."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import torch
+import trained_circuits
 from hls_sources import write
-from safetensors.torch import load_file
 
-import millstream_models
-from millstream.datasets import japanese_vowels
-from millstream.protocol import streamable
-from millstream.quantize import FORMATS, quantize
-from millstream.quantize.calibration import Calibration
-from millstream.trace import trace
-from millstream_hw import circuit, closed_loop, planning, verilator
+from millstream_hw import planning, verilator
 from millstream_hw.circuit import Product
 from millstream_hw.engine import image as machine
 from millstream_hw.engine.compile import compile_circuit
@@ -22,49 +13,23 @@ from millstream_hw.engine.estimate import frame_cycles
 from millstream_hw.engine.files import files
 from millstream_hw.hls import csim
 from millstream_hw.parts import SPRAM_WORDS, part_named
-from millstream_models import CATALOGUE
-from millstream_models.lmuformer import lmuformer_jv
-
-
-def _in_fixed_point(format: str):
-    """The graph in a format, calibrated on part of the training set, and its circuit."""
-    entry = next(entry for entry in CATALOGUE if entry.name == "lmuformer_jv")
-    model = lmuformer_jv()
-    model.load_state_dict(load_file(Path(millstream_models.__file__).parent / entry.weights))
-    frames = japanese_vowels.train().frames[::9]
-    source = streamable(model, torch.tensor(frames[0][:1]))
-    traced = trace(source, torch.tensor(frames[0][:1]))
-    initial = [value[0].numpy() for value in source.initial.values()]
-    graph = quantize(traced.graph, FORMATS[format], Calibration(frames, initial)).graph
-    return graph, circuit.read(graph, initial)
 
 
 @pytest.fixture(scope="module")
 def trained():
     """In 16 bits."""
-    return _in_fixed_point("fixed16")
+    return trained_circuits.trained("lmuformer_jv", "fixed16")
 
 
 @pytest.fixture(scope="module")
 def narrow():
     """With weights of 8 bits."""
-    return _in_fixed_point("fixed16-w8")
+    return trained_circuits.trained("lmuformer_jv", "fixed16-w8")
 
 
 @pytest.fixture(scope="module")
 def spoken(trained):
-    return _spoken(*trained)
-
-
-def _spoken(graph, found):
-    """Test sequences as one stream with a reset before each, and the reference's words."""
-    frames = japanese_vowels.test().frames[:4]
-    begins = np.cumsum([0, *(len(each) for each in frames[:-1])])
-    words = closed_loop.quantized(found, [np.concatenate(frames)])
-    resets = np.zeros(len(words), bool)
-    resets[begins] = True
-    wanted = closed_loop.golden(graph, found, closed_loop.Frames(words, resets))
-    return words, resets, wanted
+    return trained_circuits.spoken(*trained, 4)
 
 
 @pytest.mark.slow
@@ -100,7 +65,7 @@ def test_an_engine_whose_constants_are_loaded_gives_the_reference_logits(narrow,
     """In Verilator. Three lanes of 8 bits fill two SPRAMs, and more words than one has two rows of them; the
     first load is broken off by a reset. Then one word of the load is wrong."""
     graph, found = narrow
-    words, resets, wanted = _spoken(graph, found)
+    words, resets, wanted = trained_circuits.spoken(graph, found, 4)
     image = compile_circuit(found, 3)
     assert image.load_words > SPRAM_WORDS
     sources = files(image, loaded=True)

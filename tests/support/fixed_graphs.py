@@ -110,9 +110,88 @@ step (float[B, 3] input, float[B, 5] memory) => (float[B, 2] output, float[B, 5]
 }
 """
 
+#: A gated delta rule: a short convolution, keys of length 1, a decay by softplus in parts, a norm that is
+#: written as a power and a division, and an inverse of what is only positive on usual frames.
+_DELTA = """
+step (float[B, 5] input, float[B, 3, 6] ring, float[B, 2, 3, 3] memory)
+  => (float[B, 6] output, float[B, 3, 6] ring_next, float[B, 2, 3, 3] memory_next) {
+  frame = MatMul (input, w_key)
+  newest = Unsqueeze (frame, one)
+  window = Concat <axis = 1> (ring, newest)
+  ring_next = Slice (window, one, four, one)
+  weighted = Mul (window, taps)
+  mixed = ReduceSum <keepdims = 0> (weighted, one)
+  heads = Reshape (mixed, by_head)
+  squares = Mul (heads, heads)
+  total = ReduceSum <keepdims = 1> (squares, last)
+  raised = Add (total, epsilon)
+  length = Sqrt (raised)
+  inverse = Reciprocal (length)
+  key = Mul (heads, inverse)
+  amount = Gemm (input, w_decay, decay_bias)
+  is_large = Greater (amount, twenty)
+  soft = Softplus (amount)
+  gentle = Where (is_large, amount, soft)
+  negative = Neg (gentle)
+  decay = Exp (negative)
+  factor = Unsqueeze (decay, two_three)
+  decayed = Mul (memory, factor)
+  column = Unsqueeze (key, three)
+  found = MatMul (decayed, column)
+  value = MatMul (input, w_value)
+  value_heads = Reshape (value, by_head)
+  wanted = Unsqueeze (value_heads, three)
+  missing = Sub (wanted, found)
+  row = Unsqueeze (key, two)
+  write = Mul (missing, row)
+  memory_next = Add (decayed, write)
+  read = MatMul (memory_next, column)
+  flat = Squeeze (read, three)
+  powers = Pow (flat, exponent)
+  mean = ReduceMean <keepdims = 1> (powers, last)
+  lifted = Add (mean, epsilon)
+  deviation = Sqrt (lifted)
+  normed = Div (flat, deviation)
+  scaled = Mul (normed, gain)
+  row_of_all = Flatten <axis = 1> (scaled)
+  positive = Add (value, five)
+  slope = Reciprocal (positive)
+  output = Mul (row_of_all, slope)
+}
+"""
+
+#: Leaky integrate-and-fire neurons: a layer that fires at its threshold, a ring of its spikes, and a layer
+#: that is silent below its own.
+_SPIKING = """
+step (float[B, 4] input, float[B, 2, 6] ring, float[B, 6] first, float[B, 3] second)
+  => (float[B, 2] output, float[B, 2, 6] ring_next, float[B, 6] first_next, float[B, 3] second_next) {
+  current = Gemm (input, w, w_bias)
+  apart = Sub (current, first)
+  halved = Div (apart, double)
+  charged = Add (first, halved)
+  fires = GreaterOrEqual (charged, level)
+  spike = Cast <to = 1> (fires)
+  rest = Sub (unit, spike)
+  first_next = Mul (charged, rest)
+  newest = Unsqueeze (spike, one)
+  window = Concat <axis = 1> (ring, newest)
+  ring_next = Slice (window, one, three, one)
+  spikes = Flatten <axis = 1> (window)
+  driven = MatMul (spikes, v)
+  still_apart = Sub (driven, second)
+  still_halved = Div (still_apart, double)
+  loaded = Add (second, still_halved)
+  is_quiet = Less (loaded, half)
+  quiet = Cast <to = 1> (is_quiet)
+  second_next = Mul (loaded, quiet)
+  joined = Concat <axis = 1> (spike, quiet)
+  output = MatMul (joined, u)
+}
+"""
+
 
 #: A delta rule: keys of length 1, strengths of 2.
-DELTA = """
+REFLECTION = """
 step (float[B, 6] input, float[B, 8, 8] memory)
   => (float[B, 8] output, float[B, 8] unit, float[B, 8, 8] memory_next) {
   key = MatMul (input, w_key)
@@ -137,7 +216,7 @@ step (float[B, 6] input, float[B, 8, 8] memory)
   output = Squeeze (read, last)
 }
 """
-DELTA_FRAME, DELTA_WIDTH = 6, 8
+REFLECTION_FRAME, REFLECTION_WIDTH = 6, 8
 
 
 def fixed(graph: StepGraph, frames: np.ndarray) -> StepGraph:
@@ -209,17 +288,55 @@ def window() -> StepGraph:
     return step(_WINDOW, weights, constants, ["past"])
 
 
+def delta() -> StepGraph:
+    """Two heads of a gated delta rule with 3 x 3 states."""
+    constants = {
+        **{name: np.array([value]) for name, value in (("one", 1), ("two", 2), ("three", 3), ("four", 4))},
+        "last": np.array([-1]),
+        "two_three": np.array([2, 3]),
+        "by_head": np.array([0, 2, 3]),
+        **{
+            name: np.array(value, np.float32)
+            for name, value in (("epsilon", 1e-5), ("twenty", 20), ("exponent", 2), ("five", 5))
+        },
+        "gain": np.array([[0.5, 1, 2], [1.5, 1, 0.75]], np.float32),
+    }
+    weights = {
+        **dict.fromkeys(("w_key", "w_value"), (5, 6)),
+        "taps": (4, 6),
+        "w_decay": (5, 2),
+        "decay_bias": (2,),
+    }
+    return step(_DELTA, weights, constants, ["ring", "memory"])
+
+
+def spiking() -> StepGraph:
+    """Six neurons and three that read the spikes of the last three frames."""
+    constants = {
+        "one": np.array([1]),
+        "three": np.array([3]),
+        **{
+            name: np.array(value, np.float32)
+            for name, value in (("unit", 1), ("double", 2), ("level", 0.3), ("half", 0.5))
+        },
+    }
+    weights = {"w": (4, 6), "w_bias": (6,), "v": (18, 3), "u": (9, 2)}
+    return step(_SPIKING, weights, constants, ["ring", "first", "second"])
+
+
 def recurrent() -> StepGraph:
     """Products with and without bias, tanh, and a ReLU."""
     return recurrent_graph(7, 11, 5)
 
 
-def delta(text: str = DELTA) -> StepGraph:
+def reflection(text: str = REFLECTION) -> StepGraph:
     """S' = S + 2 (v - S k) k^T with k of length 1, and o = S' q. The last number of a frame drives the values
     alone, the others keys and queries."""
-    drive = np.zeros((DELTA_FRAME, DELTA_WIDTH), np.float32)
-    drive[-1] = np.linspace(-1, 1, DELTA_WIDTH)
-    asking = np.random.default_rng(0).standard_normal((DELTA_FRAME, DELTA_WIDTH)).astype(np.float32) / 2
+    drive = np.zeros((REFLECTION_FRAME, REFLECTION_WIDTH), np.float32)
+    drive[-1] = np.linspace(-1, 1, REFLECTION_WIDTH)
+    asking = (
+        np.random.default_rng(0).standard_normal((REFLECTION_FRAME, REFLECTION_WIDTH)).astype(np.float32) / 2
+    )
     asking[-1] = 0
     constants = {
         **{"w_key": asking, "w_query": asking[:, ::-1].copy(), "w_value": drive},
@@ -229,8 +346,10 @@ def delta(text: str = DELTA) -> StepGraph:
     return step(text, {}, constants, ["memory"])
 
 
-GRAPHS = {"gru": gru, "attention": attention, "shuffle": shuffle, "recurrent": recurrent, "memory": memory,
-          "window": window}  # fmt: skip
+#: Steps that are smooth, so that a rounding moves them as little as it moves their values; and all.
+SMOOTH = {"gru": gru, "attention": attention, "shuffle": shuffle, "recurrent": recurrent, "memory": memory,
+          "window": window, "delta": delta}  # fmt: skip
+GRAPHS = {**SMOOTH, "spiking": spiking}
 
 
 def step(

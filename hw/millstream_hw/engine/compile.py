@@ -18,7 +18,10 @@ from millstream_hw.circuit import (
     Add,
     Circuit,
     Contract,
+    Curve,
     Gather,
+    Inverse,
+    InverseNorm,
     Multiply,
     Operation,
     Product,
@@ -82,6 +85,7 @@ class _Compiler:
         self._biases: list[int] = []
         self._bias_places: dict[tuple[int, ...], int] = {}
         self._tables: list[int] = []
+        self._table_places: dict[bytes, int] = {}
         self._program: list[Instruction] = []
         self._owners: list[str] = []
         self._owner = ""
@@ -188,6 +192,10 @@ class _Compiler:
                 self._add(operation, add)
             case Table() as table:
                 self._table(operation, table)
+            case Inverse() as inverse:
+                self._inverse(operation, inverse)
+            case InverseNorm() as norm:
+                self._inverse_norm(operation, norm)
 
     def _gather(self, operation: Operation, gather: Gather) -> None:
         sources = np.concatenate([self._where(name) for name in gather.sources])[gather.index]
@@ -200,8 +208,12 @@ class _Compiler:
             self._move(sources[apart], placed[apart])
 
     def _product(self, operation: Operation, product: Product) -> None:
-        """One instruction for each row of x; the rows share the weights."""
+        """One instruction for each row of x; the rows share the weights. A sum of many rows takes one
+        multiplier, which needs one instruction for all of them."""
         length, outputs = product.weight.shape
+        if outputs == 1 and operation.size > 1:
+            self._column(operation, product)
+            return
         # A tile takes at least as long as its results take to leave.
         padded = max(length, self._lanes)
         tiles = -(-outputs // self._lanes)
@@ -242,6 +254,18 @@ class _Compiler:
                 )
             )
 
+    def _column(self, operation: Operation, product: Product) -> None:
+        """One column of weights, read from the data memory."""
+        length = len(product.weight)
+        along, rows = self._along_sum(self._where(product.x).reshape(-1, length))
+        column, rounding = self._memory.constant(product.weight), _rounding(operation)
+        worst = int(np.abs(product.weight.astype(np.int64)).sum()) * _LARGEST_INPUT
+        self._note_sums(np.array([worst]), product.bias, rounding)
+        operands = [rows[:, 0], np.repeat(column[:1], len(rows))]
+        bias = np.full(len(rows), product.bias.item() + _half(rounding))
+        target = self._memory.addresses[operation.output]
+        self._emit(operands, target, bias, rounding, terms=_Terms(length, along, 1))
+
     def _add(self, operation: Operation, add: Add) -> None:
         """Two terms: a walks from the first operand to the second, b over the two alignments."""
         a, b = self._spread(add.a, operation), self._spread(add.b, operation)
@@ -280,12 +304,39 @@ class _Compiler:
 
     def _table(self, operation: Operation, table: Table) -> None:
         half = len(table.table) // 2
-        start = len(self._tables)
-        self._tables += [int(value) for value in table.table]
+        start = self._entries(table.table)
         operands = [self._spread(table.x, operation), np.repeat(Memory.ONE, operation.size)]
         rounding = Rounding(table.shift, -half, half - 1)
         zero = np.zeros(operation.size, np.int64)
         self._emit(operands, self._memory.addresses[operation.output], zero, rounding, start + half)
+
+    def _inverse(self, operation: Operation, inverse: Inverse) -> None:
+        factor = self._memory.constant(np.array([inverse.factor]))
+        operands = [self._spread(inverse.x, operation), np.repeat(factor, operation.size)]
+        self._inverted(operation, operands, _ONE_TERM, inverse.bias, inverse.curve, abs(inverse.factor))
+
+    def _inverse_norm(self, operation: Operation, norm: InverseNorm) -> None:
+        """Every row times itself."""
+        length = self._shapes[norm.x][-1]
+        along, rows = self._along_sum(self._where(norm.x).reshape(-1, length))
+        terms = _Terms(length, along, along)
+        self._inverted(operation, [rows[:, 0]] * 2, terms, norm.bias, norm.curve, length * _LARGEST_INPUT)
+
+    def _inverted(
+        self,
+        operation: Operation,
+        operands: list[np.ndarray],
+        terms: _Terms,
+        bias: int,
+        curve: Curve,
+        factors: int,
+    ) -> None:
+        """`factors` times the largest input is the largest sum of products."""
+        rounding = Rounding(curve.shift, 0, len(curve.table) - 1)
+        biases = np.full(operation.size, bias)
+        self._note_sums(np.array([factors * _LARGEST_INPUT]), biases[:1], rounding)
+        start, target = self._entries(curve.table), self._memory.addresses[operation.output]
+        self._emit(operands, target, biases, rounding, start, terms, curve.step)
 
     def _sum(self, operation: Operation, operands: list[np.ndarray], bias: np.ndarray) -> None:
         rounding = _rounding(operation)
@@ -304,8 +355,10 @@ class _Compiler:
         rounding: Rounding,
         table: int | None = None,
         terms: _Terms = _ONE_TERM,
+        step: int = 0,
     ) -> None:
-        """One sum of products for each element; cut into stretches when no two loops walk it."""
+        """One sum of products for each element; cut into stretches when no two loops walk it. `step` is that
+        of a curve."""
         alike = bool(np.all(bias == bias[0]))
         base = self._bias(bias[:1] if alike else bias)
         places = base + (np.zeros if alike else np.arange)(len(bias), dtype=np.int64)
@@ -314,7 +367,7 @@ class _Compiler:
         if found is None:
             for part in _common_runs(patterns):
                 parts = [pattern[part] for pattern in operands]
-                self._emit(parts, target[part], bias[part], rounding, table, terms)
+                self._emit(parts, target[part], bias[part], rounding, table, terms, step)
             return
         a, b, out, walk = found.walks
         self._append(
@@ -343,6 +396,8 @@ class _Compiler:
                 high=rounding.high,
                 table=table or 0,
                 lookup=table is not None,
+                inverse=step > 0,
+                twice=step == 2,
             )
         )
 
@@ -370,6 +425,14 @@ class _Compiler:
         return copy
 
     # --- constants --------------------------------------------------------------------------
+
+    def _entries(self, table: np.ndarray) -> int:
+        """The place of a table; equal ones lie there once."""
+        key = table.tobytes()
+        if key not in self._table_places:
+            self._table_places[key] = len(self._tables)
+            self._tables += [int(value) for value in table]
+        return self._table_places[key]
 
     def _bias(self, values: np.ndarray) -> int:
         key = tuple(int(value) for value in values)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from millstream_hw.circuit import Circuit, Operation, Product, Scale, Table
+from millstream_hw.circuit import Circuit, Inverse, InverseNorm, Operation, Product, Scale, Table
 from millstream_hw.engine.files import depth
 from millstream_hw.engine.image import Image
 from millstream_hw.engine.instruction import BITS, Instruction
@@ -16,6 +16,8 @@ from millstream_hw.parts import Part
 
 #: Cycles from the last product of an instruction to the first of the next one.
 _BETWEEN = 18
+#: And more, when the machine finds the leading one of its sums.
+_INVERSE = 7
 #: Synthesis makes logic of a program that is no longer, by family.
 _SHORT_PROGRAM = {"ecp5": 128, "xilinx": 128, "ice40": 64}
 #: Cycles from a sum to its place in the data memory.
@@ -45,9 +47,9 @@ def shares(image: Image, circuit: Circuit) -> tuple[Share, ...]:
         if own:
             kind, words = type(operation.work).__name__.lower(), _constants(operation)
             lanes = image.lanes if any(each.lanes for each in own) else 1
-            cycles = sum(_cycles(each, image.lanes) for each in own)
+            cycles = sum(_cycles(each, image) for each in own)
             found.append(Share(operation.output, kind, operation.origin, lanes, words, cycles))
-    carried = sum(_cycles(each, image.lanes) for owner, each in program if not owner)
+    carried = sum(_cycles(each, image) for owner, each in program if not owner)
     port = frame_cycles(image) - carried - sum(share.cycles for share in found)
     found.append(Share("states and results", "move", "", 1, 0, carried))
     found.append(Share("the port", "port", "", 0, 0, port))
@@ -63,6 +65,8 @@ def _constants(operation: Operation) -> int:
             return scale.factor.size
         case Table() as table:
             return len(table.table)
+        case Inverse() | InverseNorm() as inverse:
+            return len(inverse.curve.table)
         case _:
             return 0
 
@@ -83,20 +87,22 @@ def memories(image: Image, part: Part) -> Iterator[tuple[int, int]]:
 
 def frame_cycles(image: Image) -> int:
     """Cycles from the first word in to the last word out, when nobody lets the circuit wait."""
-    work = sum(_cycles(each, image.lanes) for each in image.program[image.frame_start :])
+    work = sum(_cycles(each, image) for each in image.program[image.frame_start :])
     return image.in_words + _START + work - 1 + _WORD_OUT * image.out_words
 
 
-def _cycles(it: Instruction, lanes: int) -> int:
-    return it.n_i * it.n_j * it.n_k + _BETWEEN + (_leaving(it, lanes) if it.lanes else 0)
+def _cycles(it: Instruction, image: Image) -> int:
+    after = _INVERSE if image.inverts else 0
+    leaving = _leaving(it, image.lanes, _PIPELINE + after) if it.lanes else 0
+    return it.n_i * it.n_j * it.n_k + _BETWEEN + after + leaving
 
 
-def _leaving(it: Instruction, lanes: int) -> int:
+def _leaving(it: Instruction, lanes: int, pipeline: int) -> int:
     """Cycles that the last tile takes longer to leave than a single result: one for each further result, or,
     when few lanes hold one, until the empty ones have passed."""
     tiles = it.n_j // 2 if it.halves else it.n_j
     results = it.m_j - (tiles - 1) * lanes
-    return max(results - 1, lanes - 1 - _PIPELINE)
+    return max(results - 1, lanes - 1 - pipeline)
 
 
 def _tables(image: Image) -> int:

@@ -74,6 +74,7 @@ def parameters(image: Image, loaded: bool) -> Mapping[str, int]:
         "OUT_WORDS": image.out_words,
         "LOAD_WORDS": image.load_words * image.parts if loaded else 0,
         "FRAME_START": image.frame_start,
+        "INVERSE": int(image.inverts),
     }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from millstream.quantize.fixed_point.inverse import MANTISSA_BITS
 from millstream_hw.engine.instruction import Instruction
 
 
@@ -34,6 +35,11 @@ class Image:
     out_words: int
     states: dict[str, np.ndarray]
     owners: tuple[str, ...]
+
+    @property
+    def inverts(self) -> bool:
+        """Whether the machine has to find the leading one of its sums."""
+        return any(instruction.inverse for instruction in self.program)
 
     @property
     def weight_words(self) -> tuple[int, int]:
@@ -81,12 +87,23 @@ def _execute(image: Image, it: Instruction, data: np.ndarray) -> None:
     sums = _lane_sums(image, it, data) if it.lanes else _sums(it, data)
     shape = (it.m_i, it.m_j)
     biased = sums + image.biases[_places(shape, it.bias, it.bias_i, it.bias_j)]
-    kept = np.clip(biased >> it.shift, it.low, it.high)
+    level = _levels(biased, it.shift) if it.inverse else np.zeros_like(biased)
+    kept = np.clip(biased >> (it.shift + 2 * level), it.low, it.high)
     if it.lookup:
         kept = image.tables[it.table + kept]
+    if it.inverse:
+        doubled = kept.astype(np.int64) << 3 >> np.minimum(level << it.twice, 31)
+        kept = np.minimum((doubled + 1) >> 1, 32767)
     # In this order, as the machine writes: a move may overlap itself.
     for place, value in zip(_places(shape, it.out, it.out_i, it.out_j).flat, kept.flat, strict=True):
         data[place] = value
+
+
+def _levels(sums: np.ndarray, shift: int) -> np.ndarray:
+    """How many pairs of bits the leading one of each sum lies above the pair that `shift` leaves on top."""
+    lowest = (shift + MANTISSA_BITS) // 2
+    leading = [max(int(value), 0).bit_length() - 1 >> 1 for value in sums.flat]
+    return np.maximum(np.array(leading, np.int64).reshape(sums.shape) - lowest, 0)
 
 
 def _sums(it: Instruction, data: np.ndarray) -> np.ndarray:

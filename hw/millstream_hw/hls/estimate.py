@@ -66,7 +66,7 @@ def blocks(layer: Layer, factor: int, part: Part) -> int:
     """Block RAMs: weights that take turns at a multiplier, and tables, which are read through two ports."""
     if layer.kind == "dense" and factor > 1:
         return part.blocks_of(factor, _WORD * multipliers(layer, factor))
-    if layer.kind == "table":
+    if "entry" in layer.weights:
         entries = len(layer.weights["entry"].integers)
         return part.blocks_of(entries, _WORD) * ceil(parallel(layer, factor) / 2)
     return 0

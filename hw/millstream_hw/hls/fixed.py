@@ -31,9 +31,19 @@ class Fixed:
 
 #: An activation: the integer of the golden model.
 WORD = Fixed(16)
-#: What a rounding makes: any word, or after a ReLU one that is not negative.
+#: What a rounding makes that has no limits of its own.
 ROUNDED = Fixed(16, rounds=True)
-RECTIFIED = Fixed(15, signed=False, rounds=True)
+
+
+def limited(low: int, high: int) -> Fixed | None:
+    """What a rounding makes within limits: any word, or from 0 to all ones (after a ReLU, a spike).
+
+    None where no type has such limits.
+    """
+    if (low, high) == (-(1 << 15), (1 << 15) - 1):
+        return ROUNDED
+    ones = low == 0 and 0 < high < 1 << 15 and high & (high + 1) == 0
+    return Fixed(high.bit_length(), signed=False, rounds=True) if ones else None
 
 
 def holding(largest: int, fraction: int) -> Fixed:

@@ -20,7 +20,10 @@ from millstream_hw.circuit import (
     Add,
     Circuit,
     Contract,
+    Curve,
     Gather,
+    Inverse,
+    InverseNorm,
     Multiply,
     Operation,
     Product,
@@ -29,9 +32,8 @@ from millstream_hw.circuit import (
     State,
     Table,
 )
-from millstream_hw.hls.fixed import RECTIFIED, ROUNDED, WORD, Fixed, holding
+from millstream_hw.hls.fixed import WORD, Fixed, holding, limited
 
-_LOW, _HIGH = -(1 << 15), (1 << 15) - 1
 _LARGEST_INPUT = 1 << 15
 _MOST_SHIFT = 63
 _OTHER_ROAD = "use --road engine"
@@ -92,7 +94,7 @@ def gaps(circuit: Circuit) -> Iterator[Gap]:
         place = (kind, operation.output, operation.origin)
         if rounding and not 0 <= rounding.shift <= _MOST_SHIFT:
             yield Gap(*place, f"a rounding by {rounding.shift} bits", "widen the range of its inputs")
-        if rounding and (rounding.low not in (_LOW, 0) or rounding.high != _HIGH):
+        if rounding and limited(rounding.low, rounding.high) is None:
             yield Gap(*place, f"limits of {rounding.low} and {rounding.high}", _OTHER_ROAD)
         if isinstance(work, Contract | Gather):
             read = work.sources if isinstance(work, Gather) else (work.a, work.b)
@@ -151,6 +153,10 @@ class _Converter:
                 return self._contract(operation, contract)
             case Table() as table:
                 return self._table(operation, table)
+            case Inverse() as inverse:
+                return self._inverse(operation, inverse)
+            case InverseNorm() as norm:
+                return self._inverse_norm(operation, norm)
             case Gather() as gather:
                 return self._moved(operation, gather)
 
@@ -237,9 +243,51 @@ class _Converter:
             )
         )
 
+    def _inverse(self, operation: Operation, inverse: Inverse) -> str:
+        kept = {
+            "factor": _fitting(np.array([inverse.factor]), 0),
+            "bias": _fitting(np.array([inverse.bias]), 0),
+        }
+        worst = abs(inverse.factor) * _LARGEST_INPUT + abs(inverse.bias)
+        return self._inverted(operation, self._spread(inverse.x, operation), inverse.curve, kept, worst, 0)
+
+    def _inverse_norm(self, operation: Operation, norm: InverseNorm) -> str:
+        length = self._shapes[norm.x][-1]
+        bias = {"bias": _fitting(np.array([norm.bias]), 0)}
+        worst = length * _LARGEST_INPUT**2 + abs(norm.bias)
+        return self._inverted(operation, self._names[norm.x], norm.curve, bias, worst, length)
+
+    def _inverted(
+        self,
+        operation: Operation,
+        x: str,
+        curve: Curve,
+        kept: dict[str, Weights],
+        worst: int,
+        length: int,
+    ) -> str:
+        """`worst` is the largest integer that is inverted, `length` how many products it takes."""
+        return self._put(
+            Layer(
+                operation.output,
+                "inverse_norm" if length else "inverse",
+                (x,),
+                operation.size,
+                WORD,
+                operation.origin,
+                numbers={"shift": curve.shift, "step": curve.step, "levels": curve.levels}
+                | ({"length": length} if length else {}),
+                weights={**kept, "entry": Weights(curve.table.astype(np.int64), WORD)},
+                sums=holding(worst, 0),
+                length=length,
+            )
+        )
+
     def _computed(self, operation: Operation, kind: str, inputs: tuple[str, ...], **more: Any) -> str:
         """A layer whose result is rounded."""
-        result = ROUNDED if _rounding(operation).low else RECTIFIED
+        result = limited(_rounding(operation).low, _rounding(operation).high)
+        if result is None:
+            raise ValueError(f"{operation.output} has limits that no type has")
         size, origin = operation.size, operation.origin
         return self._put(Layer(operation.output, kind, inputs, size, result, origin, **more))
 

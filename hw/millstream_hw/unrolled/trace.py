@@ -20,6 +20,8 @@ from millstream_hw.circuit import (
     Circuit,
     Contract,
     Gather,
+    Inverse,
+    InverseNorm,
     Multiply,
     Operation,
     Product,
@@ -39,6 +41,7 @@ MOST_CONSTANTS = 2500
 
 #: Seen with da4ml 0.6: its Verilog of a product of two values that were rounded before gives wrong bits.
 _UNTRUSTED = "da4ml's Verilog of a product of two activations was seen to give wrong bits"
+_UNSHIFTED = "da4ml has no shift whose distance is computed"
 
 
 def gaps(circuit: Circuit) -> Iterator[Gap]:
@@ -47,6 +50,9 @@ def gaps(circuit: Circuit) -> Iterator[Gap]:
         if isinstance(operation.work, Multiply | Contract):
             kind = type(operation.work).__name__
             yield Gap(kind, operation.output, operation.origin, _UNTRUSTED, "use --road engine")
+        if isinstance(operation.work, Inverse | InverseNorm):
+            kind = type(operation.work).__name__
+            yield Gap(kind, operation.output, operation.origin, _UNSHIFTED, "use --road engine")
     count = constants(circuit)
     if count > MOST_CONSTANTS:
         why = f"{count:,} constants would be wired into logic, {MOST_CONSTANTS:,} are the most"
@@ -93,6 +99,8 @@ def _compute(
             exact = read(a.a) * float(a.align_a) + read(a.b) * float(a.align_b)
         case Multiply() | Contract():
             raise UnsupportedOperators(_UNTRUSTED, where=operation.output)
+        case Inverse() | InverseNorm():
+            raise UnsupportedOperators(_UNSHIFTED, where=operation.output)
         case Table() as t:
             return _looked_up(read(t.x), t).reshape(operation.shape)
         case Gather() as g:
@@ -106,7 +114,7 @@ def _rounded(exact: Symbols, rounding: Rounding | None) -> Symbols:
         raise ValueError("an operation without its rounding")
     whole = (exact * 2.0**-rounding.shift + (0.5 if rounding.shift > 0 else 0.0)).quantize(1, 47, 0)
     if rounding.low == 0:
-        whole = whole.relu()
+        return whole.relu().quantize(0, rounding.high.bit_length(), 0, overflow_mode="SAT")
     return whole.quantize(*_WORD, overflow_mode="SAT")
 
 

@@ -5,6 +5,8 @@
 //     sum = bias + sum over k of data[a] * weights[k][lane]     LANES of them, LANES results at a time; weights
 //                                                               of two words: high halves first, then low ones
 //     y = clip(sum >>> shift, low, high), then table[y] when it looks up
+//         an inverse first finds how many powers of four the sum reaches, shifts by twice as much, and shifts
+//         what the table gives
 //     data[out] = y
 // A frame comes in word by word, the program runs, the results go out word by word. Synchronous reset at any
 // time: the reset program writes the initial states, and the next word in is the first of a frame. Constants whose
@@ -27,6 +29,7 @@ module millstream_engine #(
     parameter OUT_BASE = 3,
     parameter OUT_WORDS = 1,
     parameter LOAD_WORDS = 0,       // words that weights and tables are loaded with; 0 where they are there
+    parameter INVERSE = 0,          // whether any instruction is an inverse
     parameter FRAME_START = 1       // place of the frame program; the reset program starts at 0
 ) (
     input wire clk,
@@ -96,7 +99,7 @@ always @(posedge clk) begin
 end
 
 // Fields that outlive BEGIN, because the next word is fetched meanwhile.
-reg uses_lanes, looks_up, is_last, halves;
+reg uses_lanes, looks_up, halves, inverts, twice, is_last;
 reg [5:0] shift;
 reg signed [15:0] low, high;
 reg [15:0] table_base;
@@ -174,10 +177,14 @@ end
 // --- bias, shift, clip, table, write: one result a cycle ---
 
 wire emit = waiting_left != 0 && results_left;
-reg emit_1, emit_2, emit_3, emit_4, emit_5, emit_6, emit_7, emit_8, emit_9;
-reg [15:0] place_1, place_2, place_3, place_4, place_5, place_6, place_7, place_8, place_9;
+localparam STAGES = INVERSE ? 16 : 9;
+reg [STAGES:1] emits;
+reg [16*STAGES-1:0] places;         // where the result of each stage goes, the first lowest
 reg signed [SUM-1:0] sum_1, sum_2, biased, coarse, fine;
 reg signed [BIAS-1:0] bias_1, bias_2;
+wire signed [SUM-1:0] to_shift;
+wire [2:0] by_eights, by_ones;
+wire [15:0] result;
 reg is_below, is_above;
 reg signed [15:0] middle, kept, kept_8, kept_9, found_9;
 assign table_place = table_base + kept;
@@ -188,27 +195,76 @@ always @(posedge clk) begin
     sum_1 <= waiting[0];
     sum_2 <= sum_1;
     biased <= sum_2 + bias_2;
-    coarse <= biased >>> {shift[5:3], 3'b000};
-    fine <= coarse >>> shift[2:0];
+    coarse <= to_shift >>> {by_eights, 3'b000};
+    fine <= coarse >>> by_ones;
     {is_below, is_above, middle} <= {fine < low, fine > high, fine[15:0]};
     kept <= is_below ? low : is_above ? high : middle;
     kept_8 <= kept;
     found_9 <= found_8;
     kept_9 <= kept_8;
-    {place_9, place_8, place_7, place_6, place_5, place_4, place_3, place_2, place_1} <=
-        {place_8, place_7, place_6, place_5, place_4, place_3, place_2, place_1, out_now};
-    write_word <= state == LOAD ? in_data : looks_up ? found_9 : kept_9;
-    write_place <= state == LOAD ? port_place : place_9;
-    write <= !rst && (state == LOAD ? in_valid : emit_9);
+    places <= {places[16*(STAGES-1)-1:0], out_now};
+    write_word <= state == LOAD ? in_data : result;
+    write_place <= state == LOAD ? port_place : places[16*STAGES-1 -: 16];
+    write <= !rst && (state == LOAD ? in_valid : emits[STAGES]);
 end
 
-wire busy = valid_1 | valid_2 | valid_3 | valid_4 | sums_ready | (waiting_left != 0) | emit_1 | emit_2 | emit_3
-    | emit_4 | emit_5 | emit_6 | emit_7 | emit_8 | emit_9 | write;
+// --- inverses: where the leading one of a sum lies decides by how much it and what it finds are shifted ---
+
+generate if (INVERSE) begin : magnitude
+    localparam MANTISSA = 9;        // bits of an address below the leading one, or one more
+    localparam GROUPS = (SUM + 7) / 8;
+    wire [8*GROUPS-1:0] sum = biased[SUM-1] ? 0 : biased;
+    reg [4*SUM-1:0] held;           // the sum meanwhile
+    reg [GROUPS-1:0] some;          // groups of four pairs of bits with a one,
+    reg [2*GROUPS-1:0] inner;       // and its first pair in each
+    reg [5:0] leading, level, by, by_later;
+    reg [4:0] narrow;
+    reg [6*5-1:0] narrows;          // until the table has answered
+    reg [1:0] narrow_later;
+    reg [17:0] doubled_1, doubled_2;
+    reg [16:0] rounded;
+    reg [3*16-1:0] plain;
+    wire [5:0] lowest = (shift + MANTISSA) >> 1;
+    wire [6:0] wanted = twice ? {level, 1'b0} : {1'b0, level};
+    integer group;
+    always @(posedge clk) begin
+        held <= {held[3*SUM-1:0], biased};
+        for (group = 0; group < GROUPS; group = group + 1) begin
+            some[group] <= |sum[8*group +: 8];
+            inner[2*group +: 2] <= |sum[8*group+6 +: 2] ? 2'd3 : |sum[8*group+4 +: 2] ? 2'd2 : |sum[8*group+2 +: 2];
+        end
+        leading <= 0;
+        for (group = 0; group < GROUPS; group = group + 1)
+            if (some[group]) leading <= 4 * group + inner[2*group +: 2];
+        level <= inverts && leading > lowest ? leading - lowest : 6'd0;
+        by <= shift + {level[4:0], 1'b0};
+        by_later <= by;
+        narrow <= wanted > 31 ? 5'd31 : wanted[4:0];
+        narrows <= {narrows[24:0], narrow};
+        // One bit more than the result has, for the half.
+        doubled_1 <= {found_9[14:0], 3'b000} >> {narrows[29:27], 2'b00};
+        narrow_later <= narrows[26:25];
+        doubled_2 <= doubled_1 >> narrow_later;
+        rounded <= doubled_2[17:1] + doubled_2[0];
+        plain <= {plain[31:0], looks_up ? found_9 : kept_9};
+    end
+    assign to_shift = held[4*SUM-1 -: SUM];
+    assign by_eights = by[5:3];
+    assign by_ones = by_later[2:0];
+    assign result = !inverts ? plain[47:32] : |rounded[16:15] ? 16'h7fff : rounded[15:0];
+end else begin : direct
+    assign to_shift = biased;
+    assign by_eights = shift[5:3];
+    assign by_ones = shift[2:0];
+    assign result = looks_up ? found_9 : kept_9;
+end endgenerate
+
+wire busy = valid_1 | valid_2 | valid_3 | valid_4 | sums_ready | (waiting_left != 0) | (|emits) | write;
 
 always @(posedge clk) begin
     if (rst) begin
         {valid_1, valid_2, valid_3, valid_4, sums_ready} <= 0;
-        {emit_1, emit_2, emit_3, emit_4, emit_5, emit_6, emit_7, emit_8, emit_9} <= 0;
+        emits <= 0;
         waiting_left <= 0;
     end else begin
         {valid_4, valid_3, valid_2, valid_1} <= {valid_3, valid_2, valid_1, issue};
@@ -218,8 +274,7 @@ always @(posedge clk) begin
         sums_ready <= valid_4 && done_4;
         if (sums_ready) waiting_left <= uses_lanes ? LANES[7:0] : 8'd1;
         else if (waiting_left != 0) waiting_left <= waiting_left - 8'd1;
-        {emit_9, emit_8, emit_7, emit_6, emit_5, emit_4, emit_3, emit_2, emit_1} <=
-            {emit_8, emit_7, emit_6, emit_5, emit_4, emit_3, emit_2, emit_1, emit};
+        emits <= {emits[STAGES-1:1], emit};
     end
 end
 
@@ -239,6 +294,7 @@ always @(posedge clk) begin
         {m_left, l_left, m_j} <= {`FIELD_M_I, `FIELD_M_J, `FIELD_M_J};
         results_left <= 1;
         {uses_lanes, looks_up, is_last, halves} <= {`FIELD_LANES, `FIELD_LOOKUP, `FIELD_LAST, `FIELD_HALVES};
+        {inverts, twice} <= {`FIELD_INVERSE, `FIELD_TWICE};
         {shift, low, high, table_base} <= {`FIELD_SHIFT, `FIELD_LOW, `FIELD_HIGH, `FIELD_TABLE};
     end else begin
         if (issue) begin

@@ -99,6 +99,53 @@ void table(x_T x[CONFIG_T::size], y_T y[CONFIG_T::size], typename CONFIG_T::entr
     }
 }
 
+// entry[e 2^-(shift + 2 level)] 2^(2 - step level), rounded, where level says how many powers of four e reaches:
+// 1/e or the root of it, whatever the magnitude of e.
+template <typename CONFIG_T> word inverted(typename CONFIG_T::sums_t sum, typename CONFIG_T::entry_t entry[2048]) {
+    #pragma HLS INLINE
+    const ap_int<64> e = sum;
+    unsigned level = 0;
+    for (unsigned power = 0; power < CONFIG_T::levels; power++) {
+        #pragma HLS UNROLL
+        if ((e >> (CONFIG_T::shift + 11 + 2 * power)) > 0) level = power + 1;
+    }
+    const ap_int<64> narrowed = e >> (CONFIG_T::shift + 2 * level);
+    const int bin = narrowed < 0 ? 0 : narrowed > 2047 ? 2047 : narrowed.to_int();
+    const ap_int<16> mantissa = word(entry[bin]);
+    // Three bits: two that an entry lacks, and one for the half.
+    const ap_int<32> doubled = (ap_int<32>(mantissa) << 3) >> (CONFIG_T::step * level);
+    const ap_int<32> rounded = (doubled + 1) >> 1;
+    return rounded > 32767 ? word(32767) : word(rounded);
+}
+
+// The inverse, or the inverse of the root, of x * factor + bias, element by element.
+template <class x_T, class y_T, typename CONFIG_T>
+void inverse(x_T x[CONFIG_T::size], y_T y[CONFIG_T::size], typename CONFIG_T::factor_t factor[1],
+             typename CONFIG_T::bias_t bias[1], typename CONFIG_T::entry_t entry[2048]) {
+    for (unsigned i = 0; i < CONFIG_T::size; i++) {
+        #pragma HLS PIPELINE II=1
+        #pragma HLS UNROLL factor=CONFIG_T::parallel
+        const typename CONFIG_T::sums_t sum = x[i] * factor[0] + bias[0];
+        y[i] = inverted<CONFIG_T>(sum, entry);
+    }
+}
+
+// The same of the sum of squares of each row of x.
+template <class x_T, class y_T, typename CONFIG_T>
+void inverse_norm(x_T x[CONFIG_T::size * CONFIG_T::length], y_T y[CONFIG_T::size],
+                  typename CONFIG_T::bias_t bias[1], typename CONFIG_T::entry_t entry[2048]) {
+    for (unsigned i = 0; i < CONFIG_T::size; i++) {
+        #pragma HLS PIPELINE II=1
+        #pragma HLS UNROLL factor=CONFIG_T::parallel
+        typename CONFIG_T::sums_t sum = bias[0];
+        for (unsigned k = 0; k < CONFIG_T::length; k++) {
+            #pragma HLS UNROLL
+            sum += word(x[i * CONFIG_T::length + k]) * word(x[i * CONFIG_T::length + k]);
+        }
+        y[i] = inverted<CONFIG_T>(sum, entry);
+    }
+}
+
 inline void lay(word *, unsigned) {}
 
 // Lay the sources one after the other from `start` on; the arguments are pairs of an array and its size.

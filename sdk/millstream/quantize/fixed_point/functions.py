@@ -21,6 +21,7 @@ from millstream.graph import OPSET
 
 PRODUCT, SCALE, ADD, MULTIPLY = "FixedProduct", "FixedScale", "FixedAdd", "FixedMultiply"
 CONTRACT, TABLE = "FixedContract", "FixedTable"
+INVERSE, INVERSE_NORM = "FixedInverse", "FixedInverseNorm"
 
 _ROUNDED = """
   real = Cast <to = 11> (exact)
@@ -30,6 +31,34 @@ _ROUNDED = """
   whole = Floor (raised)
   kept = Clip (whole, low, high)
   y = Cast <to = 5> (kept)
+}
+"""
+
+#: What 1/x and 1/sqrt(x) of an exact integer end in, whatever its magnitude: see `inverse.Curve`.
+_INVERTED = """
+  last = Constant <value = int64[1] {-1}> ()
+  spread = Unsqueeze (exact, last)
+  reached = GreaterOrEqual (spread, levels)
+  counted = Cast <to = 7> (reached)
+  level = ReduceSum <keepdims = 0> (counted, last)
+  narrowing = Gather (narrowings, level)
+  real = Cast <to = 11> (exact)
+  narrowed = Mul (real, narrowing)
+  whole = Floor (narrowed)
+  lowest = Constant <value = double {0}> ()
+  highest = Constant <value = double {2047}> ()
+  kept = Clip (whole, lowest, highest)
+  bin = Cast <to = 7> (kept)
+  entry = Gather (table, bin)
+  mantissa = Cast <to = 11> (entry)
+  share = Gather (shares, level)
+  shifted = Mul (mantissa, share)
+  half = Constant <value = double {0.5}> ()
+  raised = Add (shifted, half)
+  floored = Floor (raised)
+  most = Constant <value = double {32767}> ()
+  limited = Clip (floored, lowest, most)
+  y = Cast <to = 5> (limited)
 }
 """
 
@@ -88,6 +117,24 @@ FixedTable (x, table, scale, middle) => (y) {
   y = Gather (table, place)
 }
 """,
+    #: 1/x or 1/sqrt(x) of each element of x factor + bias; factor and bias int64.
+    """
+FixedInverse (x, factor, bias, table, levels, narrowings, shares) => (y) {
+  wide = Cast <to = 7> (x)
+  products = Mul (wide, factor)
+  exact = Add (products, bias)
+"""
+    + _INVERTED,
+    #: The same of the sum of squares over the last axis, plus a bias, int64.
+    """
+FixedInverseNorm (x, bias, table, levels, narrowings, shares) => (y) {
+  axis = Constant <value = int64[1] {-1}> ()
+  wide = Cast <to = 7> (x)
+  squares = Mul (wide, wide)
+  sums = ReduceSum <keepdims = 1> (squares, axis)
+  exact = Add (sums, bias)
+"""
+    + _INVERTED,
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -18,7 +19,7 @@ from millstream.quantize.calibration import Calibration, observed, stream
 from millstream.quantize.recurrence import LONG, without_reset
 
 #: Operators that move values and compute none.
-MOVES = ("Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+MOVES = ("Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 #: Frames of the example that are looked at, each sequence from the initial state.
 TICKS = 2048
 #: Room above the largest value that was seen: saturation must stay rare on frames that were not.
@@ -35,18 +36,32 @@ def fraction_bits(largest: float, bits: int) -> int:
     return min(math.floor(math.log2(most / largest)), MOST_FRACTION)
 
 
-def measured(graph: StepGraph, names: Sequence[str], calibration: Calibration) -> dict[str, float]:
-    """The largest |value| of each tensor over the example, and over one long stream without reset.
+@dataclass(frozen=True)
+class Points:
+    """Where the binary point of each value lies: its fraction bits. `positive` are the values that were above
+    0 wherever they were seen."""
+
+    fraction: Mapping[str, int]
+    positive: frozenset[str]
+
+
+def measured(
+    graph: StepGraph, names: Sequence[str], calibration: Calibration
+) -> dict[str, tuple[float, float]]:
+    """The smallest and the largest value of each tensor over the example, and over one long stream without
+    reset.
 
     Raises DataInvalid when one is not finite.
     """
-    largest = dict.fromkeys(names, 0.0)
+    found = dict.fromkeys(names, (math.inf, -math.inf))
     looked_at = observed(graph, names)
     for some, ticks in ((calibration, TICKS), (without_reset(calibration), LONG)):
         for values in stream(looked_at, some, ticks):
             for name in names:
-                largest[name] = max(largest[name], float(np.abs(values[name]).max(initial=0)))
-    endless = [name for name, value in largest.items() if not math.isfinite(value)]
+                array = values[name]
+                lowest, highest = found[name]
+                found[name] = (min(lowest, float(array.min())), max(highest, float(array.max())))
+    endless = [name for name, bounds in found.items() if not all(map(math.isfinite, bounds))]
     if endless:
         raise DataInvalid(
             "values leave every range while the example streams",
@@ -54,7 +69,7 @@ def measured(graph: StepGraph, names: Sequence[str], calibration: Calibration) -
             why="a state grows without end, or the example holds NaN or infinity",
             fix="make the recurrence stable: fixed point needs bounded states",
         )
-    return largest
+    return found
 
 
 def shared(graph: StepGraph, nodes: Sequence[onnx.NodeProto]) -> Mapping[str, str]:
@@ -75,18 +90,46 @@ def shared(graph: StepGraph, nodes: Sequence[onnx.NodeProto]) -> Mapping[str, st
     return {name: root(name) for name in tuple(parent)}
 
 
+def binary(
+    graph: StepGraph, nodes: Sequence[onnx.NodeProto], groups: Mapping[str, str], calibration: Calibration
+) -> set[str]:
+    """The representatives of tensors that are only ever 0 or 1: spikes, what moves or joins them, and states
+    that keep them."""
+    initial = zip(graph.states, calibration.initial, strict=True)
+    others = {value.name for value in graph.model.graph.input} - {pair.name for pair in graph.states}
+    others |= {pair.name for pair, value in initial if np.any((value != 0) & (value != 1))}
+    joins = []
+    for node in nodes:
+        if node.op_type == "Concat":
+            joins.append(node)
+        elif node.op_type not in (*MOVES, "Cast"):
+            others.update(node.output)
+    known = {name for node in nodes for name in node.output} | {pair.name for pair in graph.states}
+    found = {groups.get(name, name) for name in known} - {groups.get(name, name) for name in others}
+    while mixed := [node for node in joins if groups.get(node.output[0], node.output[0]) in found
+                    and any(groups.get(name, name) not in found for name in node.input)]:  # fmt: skip
+        found -= {groups.get(node.output[0], node.output[0]) for node in mixed}
+    return found
+
+
 def fractions(
     graph: StepGraph,
     nodes: Sequence[onnx.NodeProto],
     names: Sequence[str],
     calibration: Calibration,
     bits: int,
-) -> dict[str, int]:
-    """Fraction bits of every named tensor of the graph."""
-    largest = measured(graph, names, calibration)
+) -> Points:
+    """The binary point of every named tensor: behind the last bit for what is only ever 0 or 1."""
+    found = measured(graph, names, calibration)
     groups = shared(graph, nodes)
+    whole = binary(graph, nodes, groups, calibration)
     most: dict[str, float] = {}
     for name in names:
         group = groups.get(name, name)
-        most[group] = max(most.get(group, 0.0), largest[name])
-    return {name: fraction_bits(HEADROOM * most[groups.get(name, name)], bits) for name in names}
+        most[group] = max(most.get(group, 0.0), *map(abs, found[name]))
+    fraction = {
+        name: 0 if group in whole else fraction_bits(HEADROOM * most[group], bits)
+        for name in names
+        for group in (groups.get(name, name),)
+    }
+    return Points(fraction, frozenset(name for name in names if found[name][0] > 0))

@@ -16,6 +16,9 @@ import onnx.helper
 from millstream.gap import Gap
 from millstream.graph import StepGraph, initializers, origin, tensor
 
+#: Comparisons with a constant: a neuron that fires, written as a cast of one.
+COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+
 
 @dataclass(frozen=True)
 class Region:
@@ -32,12 +35,13 @@ def split(graph: StepGraph) -> tuple[Region, list[Gap]]:
     constants = set(initializers(model))
     dtypes = _dtypes(model)
     outside = {value.name for value in model.graph.input if dtypes[value.name] != np.float32}
+    fired = spikes(model)
     core: list[onnx.NodeProto] = []
     around: list[onnx.NodeProto] = []
     for node in model.graph.node:
         read = [name for name in node.input if name and name not in constants]
         stays = any(name in outside for name in read) or any(
-            dtypes.get(name, np.dtype(np.float32)) != np.float32 for name in node.output
+            dtypes.get(name, np.dtype(np.float32)) != np.float32 and name not in fired for name in node.output
         )
         (around if stays else core).append(node)
         if stays:
@@ -49,6 +53,15 @@ def split(graph: StepGraph) -> tuple[Region, list[Gap]]:
     ]
     states = tuple(pair.name for pair in graph.states if pair.name not in outside)
     return Region(tuple(core), tuple(around), states), gaps
+
+
+def spikes(model: onnx.ModelProto) -> set[str]:
+    """Results of comparisons that are read as floats of 0 and 1, and in no other way."""
+    compared = {node.output[0] for node in model.graph.node if node.op_type in COMPARISONS}
+    for node in model.graph.node:
+        casts = node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT
+        compared -= set() if casts else set(node.input)
+    return compared - {value.name for value in model.graph.output}
 
 
 def _dtypes(model: onnx.ModelProto) -> dict[str, np.dtype]:

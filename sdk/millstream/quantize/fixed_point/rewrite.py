@@ -20,9 +20,20 @@ from millstream.quantize.calibration import Calibration
 from millstream.quantize.fixed_point import functions
 from millstream.quantize.fixed_point.canonical import canonical
 from millstream.quantize.fixed_point.keys import short_keys
-from millstream.quantize.fixed_point.ranges import MOVES, fractions
-from millstream.quantize.fixed_point.region import Region, gap, read_by, split
-from millstream.quantize.fixed_point.writer import ACTIVATION_BITS, LOWEST, NARROW_BITS, Affine, Unary, Writer
+from millstream.quantize.fixed_point.ranges import MOVES, Points, fractions
+from millstream.quantize.fixed_point.region import COMPARISONS, Region, gap, read_by, split
+from millstream.quantize.fixed_point.writer import (
+    ACTIVATION_BITS,
+    LOWEST,
+    NARROW_BITS,
+    Affine,
+    Power,
+    Square,
+    Squares,
+    Threshold,
+    Unary,
+    Writer,
+)
 from millstream.quantize.product import Product, attributes, find
 from millstream.quantize.recurrence import drifting, states_read
 from millstream.reference.operators import OPERATORS
@@ -64,21 +75,21 @@ class _Prepared:
 
     graph: StepGraph
     region: Region
-    fractions: Mapping[str, int]
+    points: Points
 
     def written(self, narrow: Iterable[str] = ()) -> StepGraph:
         """The fixed-point form; products whose result is in `narrow` have weights of 8 bits."""
         graph, region = self.graph, self.region
-        writer = Writer(initializers(graph.model), self.fractions)
+        writer = Writer(initializers(graph.model), self.points)
         entering = {*_reals(graph), *region.states}
-        for name in self.fractions:
+        for name in self.points.fraction:
             if name in entering:
                 writer.enter(name)
         core = _Core(writer, _rectified(region.core, graph), frozenset(narrow))
         for node in region.core:
             core.write(node)
         left = {value.name for value in graph.model.graph.output} | read_by(region.around)
-        for name in self.fractions:
+        for name in self.points.fraction:
             if name in left and name not in entering:
                 writer.leave(name)
         return _finished(graph, region, writer)
@@ -149,8 +160,14 @@ class _Core:
             self._relu(node)
         elif node.op_type == "Neg":
             self._affine(node, node.input[0], -1.0, 0.0)
+        elif node.op_type in ("Sqrt", "Reciprocal"):
+            self._power(node, node.input[0], 0.5 if node.op_type == "Sqrt" else -1.0)
         elif node.op_type in TABLES:
             self._unary(node)
+        elif node.op_type in COMPARISONS:
+            self._compared(node)
+        elif node.op_type == "Cast":
+            self._writer.pending[node.output[0]] = self._writer.pending[node.input[0]]
         else:
             self._binary(node)
 
@@ -161,12 +178,36 @@ class _Core:
             return
         weight = constants[node.input[1]].astype(np.float64) * given.get("alpha", 1.0)
         weight = weight.T if given.get("transB", 0) else weight
+        if self._squares(node, weight):
+            return
         bias = np.zeros(weight.shape[1])
         if len(node.input) > 2 and node.input[2]:
             bias = bias + constants[node.input[2]].astype(np.float64) * given.get("beta", 1.0)
         bits = NARROW_BITS if node.output[0] in self._narrow else ACTIVATION_BITS
         output, low = self._target(node)
         self._writer.product(node.input[0], weight, bits, bias, output, low)
+
+    def _squares(self, node: onnx.NodeProto, weight: np.ndarray) -> bool:
+        """Put off a sum or mean of squares: the inverse of its root is wanted, most often."""
+        square = self._writer.pending.get(node.input[0])
+        if not isinstance(square, Square) or len(node.input) > 2 or node.output[0] in self._rectified:
+            return False
+        if weight.shape[1] != 1 or weight.min() != weight.max() or weight.min() <= 0:
+            return False
+        sums = Squares(square.of, node.input[0], len(weight), float(weight[0, 0]), 0.0)
+        self._writer.pending[node.output[0]] = sums
+        return True
+
+    def _power(self, node: onnx.NodeProto, source: str, exponent: float, factor: float = 1.0) -> None:
+        """A root or an inverse, also of another one."""
+        before = self._writer.pending.get(source)
+        if isinstance(before, Power):
+            source, factor = before.source, factor * before.factor**exponent
+            exponent *= before.exponent
+        if exponent in (0.5, -0.5, -1.0):
+            self._writer.pending[node.output[0]] = Power(source, exponent, factor)
+        else:
+            self._composed(node, source, lambda x: factor * x**exponent)
 
     def _relu(self, node: onnx.NodeProto) -> None:
         source, output = node.input[0], node.output[0]
@@ -189,6 +230,16 @@ class _Core:
         else:
             self._writer.add(a, b, 1 if node.op_type == "Add" else -1, *self._target(node))
 
+    def _compared(self, node: onnx.NodeProto) -> None:
+        """Less is not GreaterOrEqual, and a constant on the left turns the comparison."""
+        a, b = node.input
+        first = a in self._writer.constants
+        level = float(self._writer.constants[a if first else b].reshape(()))
+        greater, or_equal = node.op_type.startswith("Greater"), node.op_type.endswith("OrEqual")
+        falling = greater == first
+        threshold = Threshold(b if first else a, level, strict=or_equal == falling, falling=falling)
+        self._writer.pending[node.output[0]] = threshold
+
     def _with_constant(self, node: onnx.NodeProto) -> None:
         a, b = node.input
         constants = self._writer.constants
@@ -201,6 +252,8 @@ class _Core:
                 self._affine(node, other, *((-1.0, value) if first else (1.0, -value)))
             case "Mul":
                 self._affine(node, other, value, 0.0)
+            case _ if first and value.item() > 0:
+                self._power(node, other, -1.0, value.item())
             case _ if first:
                 self._composed(node, other, lambda x: value.reshape(()) / x)
             case _:
@@ -214,6 +267,15 @@ class _Core:
         if isinstance(before, Unary) and factor.size == offset.size == 1:
             self._composed(node, source, lambda x: x * factor.reshape(()) + offset.reshape(()))
             return
+        if isinstance(before, Squares) and factor.size == offset.size == 1 and factor.item() > 0:
+            slope, raised = factor.item(), before.offset * factor.item() + offset.item()
+            sums = Squares(before.of, before.squares, before.length, before.factor * slope, raised)
+            self._writer.pending[node.output[0]] = sums
+            return
+        if isinstance(before, Power) and factor.size == 1 and factor.item() > 0 and not np.any(offset):
+            scaled = Power(before.source, before.exponent, before.factor * factor.item())
+            self._writer.pending[node.output[0]] = scaled
+            return
         if isinstance(before, Affine):
             source, offset = before.root, before.offset * factor + offset
             factor = before.factor * factor
@@ -225,28 +287,24 @@ class _Core:
         self._composed(node, node.input[0], lambda x: np.asarray(function(x, **given)))
 
     def _composed(self, node: onnx.NodeProto, source: str, function: Callable) -> None:
-        root, inner = self._function(source)
-        self._writer.pending[node.output[0]] = Unary(root, lambda x: function(inner(x)))
-
-    def _function(self, name: str) -> tuple[str, Callable]:
-        """A value as a function of another value, itself when nothing simpler is known."""
-        formula = self._writer.pending.get(name)
-        if isinstance(formula, Unary):
-            return formula.root, formula.function
-        if isinstance(formula, Affine) and formula.factor.size == formula.offset.size == 1:
-            factor, offset = formula.factor.reshape(()), formula.offset.reshape(())
-            return formula.root, lambda x: x * factor + offset
-        return name, lambda x: x
+        inner = self._writer.function(source)
+        self._writer.pending[node.output[0]] = Unary(inner.root, lambda x: function(inner.function(x)))
 
     def _one_root(self, a: str, b: str) -> bool:
         """Whether both values are functions of one value, so that a table holds what they give together."""
-        return self._function(a)[0] == self._function(b)[0]
+        return self._writer.function(a).root == self._writer.function(b).root
 
     def _joined(self, node: onnx.NodeProto) -> None:
-        (root, first), (_, second) = (self._function(name) for name in node.input)
+        a, b = node.input
+        first, second = self._writer.function(a), self._writer.function(b)
         operation = OPERATORS[node.op_type]
-        self._writer.pending[node.output[0]] = Unary(
-            root, lambda x: np.asarray(operation(first(x), second(x)))
+
+        def both(x: np.ndarray) -> np.ndarray:
+            return np.asarray(operation(first.function(x), second.function(x)))
+
+        square = node.op_type == "Mul" and a == b
+        self._writer.pending[node.output[0]] = (
+            Square(first.root, both, a) if square else Unary(first.root, both)
         )
 
     def _target(self, node: onnx.NodeProto) -> tuple[str, int]:
@@ -262,10 +320,11 @@ def _text(value: object) -> object:
 
 def _gaps(region: Region, graph: StepGraph) -> list[Gap]:
     constants = initializers(graph.model)
-    return [gap(node, why) for node in region.core if (why := _obstacle(node, constants))]
+    compared = {node.output[0] for node in region.core if node.op_type in COMPARISONS}
+    return [gap(node, why) for node in region.core if (why := _obstacle(node, constants, compared))]
 
 
-def _obstacle(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> str:
+def _obstacle(node: onnx.NodeProto, constants: Mapping[str, np.ndarray], compared: set[str]) -> str:
     """Why a node has no fixed-point form; empty when it has one."""
     kind = node.op_type
     if node.domain not in ("", "ai.onnx"):
@@ -277,9 +336,14 @@ def _obstacle(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> str:
         if weight.ndim != 2 or node.input[0] in constants:
             return "a product with a stack of matrices, or with a constant on the left"
         return "its activation is transposed" if attributes(node).get("transA", 0) else ""
-    if kind == "Div" and not any(name in constants for name in node.input):
-        return "a division of two activations"
     if kind == "Div" and node.input[0] in constants and constants[node.input[0]].size > 1:
         return "a division of a vector of constants"
+    if kind in COMPARISONS:
+        sizes = [constants[name].size for name in node.input if name in constants]
+        return "" if sizes == [1] else "a comparison with something else than one number"
+    if kind == "Gather" and (node.input[0] in constants or node.input[1] not in constants):
+        return "a choice that depends on an activation"
+    if kind == "Cast":
+        return "" if node.input[0] in compared else "a change of the dtype"
     known = (*MOVES, *TABLES, *BINARY, "Concat", "Relu", "Neg")
     return "" if kind in known else "fixed point does not define it"

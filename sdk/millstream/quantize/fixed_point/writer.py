@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,8 @@ import onnx.numpy_helper
 
 from millstream.coarse import DOMAIN
 from millstream.graph import set_origin
-from millstream.quantize.fixed_point import functions
-from millstream.quantize.fixed_point.ranges import fraction_bits
+from millstream.quantize.fixed_point import functions, inverse
+from millstream.quantize.fixed_point.ranges import Points, fraction_bits
 
 #: Entries of a table; a finer one costs block RAM, a coarser one accuracy.
 TABLE_BITS = 11
@@ -42,16 +43,64 @@ class Unary:
     function: Callable[[np.ndarray], np.ndarray]
 
 
+@dataclass(frozen=True)
+class Square(Unary):
+    """The square of the value `of`."""
+
+    of: str
+
+
+@dataclass(frozen=True)
+class Squares:
+    """factor * the sum of the `length` elements of the last axis of `of`, each squared, + offset.
+
+    `squares` is the value that holds the squares.
+    """
+
+    of: str
+    squares: str
+    length: int
+    factor: float
+    offset: float
+
+
+@dataclass(frozen=True)
+class Power:
+    """factor * source^exponent, element by element; the exponent is 1/2, -1/2 or -1, the factor positive."""
+
+    source: str
+    exponent: float
+    factor: float
+
+    def of(self, x: np.ndarray) -> np.ndarray:
+        """The function itself."""
+        return self.factor * x**self.exponent
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """1 where `root` is at least `level`, or above it when `strict`, and 0 elsewhere.
+
+    The other way round when it is `falling`.
+    """
+
+    root: str
+    level: float
+    strict: bool
+    falling: bool
+
+
 class Writer:
     """Nodes and constants of the fixed-point core, in order.
 
     `fraction` holds the fraction bits of each float value, and `pending` those that are formulas so far.
     """
 
-    def __init__(self, constants: Mapping[str, np.ndarray], fraction: Mapping[str, int]):
+    def __init__(self, constants: Mapping[str, np.ndarray], points: Points):
         self.constants = constants
-        self.fraction = dict(fraction)
-        self.pending: dict[str, Affine | Unary] = {}
+        self.fraction = dict(points.fraction)
+        self.pending: dict[str, Affine | Unary | Squares | Power | Threshold] = {}
+        self._positive = points.positive
         self.nodes: list[onnx.NodeProto] = []
         self.added: dict[str, np.ndarray] = {}
         self.origin = ""
@@ -80,12 +129,20 @@ class Writer:
         if name in self._integers:
             return self._integers[name]
         formula = self.pending.get(name)
-        if isinstance(formula, Unary):
-            self._table(formula, name)
-        elif formula is not None:
-            self.scale(formula, name)
-        else:
-            self._quantized_constant(name)
+        match formula:
+            case Affine():
+                self.scale(formula, name)
+            case Unary():
+                self._table(formula, name)
+            case Squares():
+                column = np.full((formula.length, 1), formula.factor)
+                self.product(formula.squares, column, ACTIVATION_BITS, np.array([formula.offset]), name)
+            case Power():
+                self._power(formula, name)
+            case Threshold():
+                self._spike(formula, name)
+            case None:
+                self._quantized_constant(name)
         return self._integers[name]
 
     def at(self, name: str, fraction: int) -> str:
@@ -168,6 +225,79 @@ class Writer:
         axis = next(a.i for a in node.attribute if a.name == "axis")
         self._node("", "Concat", parts, self._named(output), axis=axis)
 
+    def function(self, name: str) -> Unary:
+        """A value as a function of another value, of itself when nothing simpler is known."""
+        match self.pending.get(name):
+            case Unary() as formula:
+                return formula
+            case Affine() as formula if formula.factor.size == formula.offset.size == 1:
+                factor, offset = formula.factor.reshape(()), formula.offset.reshape(())
+                return Unary(formula.root, lambda x: x * factor + offset)
+            case Power() as power:
+                inner = self.function(power.source)
+                return Unary(inner.root, lambda x: power.of(inner.function(x)))
+            case _:
+                return Unary(name, lambda x: x)
+
+    def _power(self, formula: Power, output: str) -> None:
+        """1/x and 1/sqrt(x) of what is positive have a table for every magnitude, the rest a plain one."""
+        argument = self.pending.get(formula.source)
+        if formula.exponent > 0 or not (isinstance(argument, Squares) or formula.source in self._positive):
+            self._table(self.function(output), output)
+        elif isinstance(argument, Squares):
+            self._inverse_norm(formula, argument, output)
+        else:
+            self._inverse(formula, output)
+
+    def _inverse(self, formula: Power, output: str) -> None:
+        """Of slope x + offset, an integer: sign x + offset / |slope|, widened."""
+        root, slope, offset = formula.source, 1.0, 0.0
+        affine = self.pending.get(root)
+        if isinstance(affine, Affine) and affine.factor.size == affine.offset.size == 1:
+            root, slope, offset = affine.root, float(affine.factor.item()), float(affine.offset.item())
+        source = self.integer(root)
+        unit = abs(slope) * 2.0 ** -self.fraction[root] / inverse.WIDENING
+        factor, bias = int(np.sign(slope)) * inverse.WIDENING, math.floor(offset / unit + 0.5)
+        constants = [
+            self._constant(f"fixed.factor.{factor}", np.array(factor, np.int64)),
+            self._constant(f"{output}.fixed.bias", np.array(bias, np.int64)),
+        ]
+        largest = abs(LOWEST * factor) + abs(bias)
+        self._inverted(functions.INVERSE, [source, *constants], formula, unit, largest, output)
+
+    def _inverse_norm(self, formula: Power, sums: Squares, output: str) -> None:
+        source = self.integer(sums.of)
+        unit = sums.factor * 2.0 ** (-2 * self.fraction[sums.of])
+        bias = math.floor(sums.offset / unit + 0.5)
+        constant = self._constant(f"{output}.fixed.bias", np.array(bias, np.int64))
+        largest = sums.length * LOWEST**2 + abs(bias)
+        self._inverted(functions.INVERSE_NORM, [source, constant], formula, unit, largest, output)
+
+    def _inverted(
+        self, function: str, operands: list[str], formula: Power, unit: float, largest: int, output: str
+    ) -> None:
+        curve = inverse.curve(formula.exponent, formula.factor, unit, self.fraction[output], largest)
+        arrays = {
+            "table": curve.table,
+            "levels": curve.levels,
+            "narrowings": curve.narrowings,
+            "shares": curve.shares,
+        }
+        operands += [self._constant(f"{output}.fixed.{name}", array) for name, array in arrays.items()]
+        self._node(DOMAIN, function, operands, self._named(output))
+
+    def _spike(self, formula: Threshold, output: str) -> None:
+        """Integers are compared exactly: x - (threshold - 1), or threshold - x, kept between 0 and 1."""
+        source = self.integer(formula.root)
+        level = formula.level * 2.0 ** self.fraction[formula.root]
+        reached = math.floor(level) + 1 if formula.strict else math.ceil(level)
+        factor, bias = (-1, reached) if formula.falling else (1, 1 - reached)
+        constants = [
+            self._constant(f"{output}.fixed.factor", np.array(factor, np.int16)),
+            self._constant(f"{output}.fixed.bias", np.array(bias, np.int64)),
+        ]
+        self._fixed(functions.SCALE, [source, *constants], self.fraction[output], output, 0, 1)
+
     def _table(self, formula: Unary, output: str) -> None:
         source, shift = self.integer(formula.root), ACTIVATION_BITS - TABLE_BITS
         bins = np.arange(1 << TABLE_BITS) - (1 << (TABLE_BITS - 1))
@@ -184,13 +314,21 @@ class Writer:
         ]
         self._node(DOMAIN, functions.TABLE, operands, self._named(output))
 
-    def _fixed(self, function: str, operands: Sequence[str], exact: int, output: str, low: int) -> None:
+    def _fixed(
+        self,
+        function: str,
+        operands: Sequence[str],
+        exact: int,
+        output: str,
+        low: int,
+        high: int = HIGHEST,
+    ) -> None:
         """The function with its rounding from `exact` fraction bits to those of the output."""
         shift = exact - self.fraction[output]
         rounding = [
             self._constant(f"fixed.scale.{shift}", np.array(2.0**-shift)),
             self._constant(f"fixed.low.{low}", np.array(float(low))),
-            self._constant("fixed.high", np.array(float(HIGHEST))),
+            self._constant(f"fixed.high.{high}", np.array(float(high))),
         ]
         self._node(DOMAIN, function, [*operands, *rounding], self._named(output))
 
@@ -212,7 +350,7 @@ class Writer:
         return name
 
     def _named(self, name: str) -> str:
-        self._integers[name] = f"{name}.fixed"
+        self._integers[name] = integer_name(name)
         return self._integers[name]
 
     def _node(
@@ -223,6 +361,11 @@ class Writer:
         )
         set_origin(node, self.origin)
         self.nodes.append(node)
+
+
+def integer_name(name: str) -> str:
+    """The integer tensor that stands for a float value."""
+    return f"{name}.fixed"
 
 
 def _rounded(values: np.ndarray, fraction: int, bits: int) -> np.ndarray:
