@@ -16,10 +16,12 @@ from millstream.cli.arguments import BundlePath, Json
 from millstream.cli.failure import guarded
 from millstream.cli.output import console, facts, print_json, table
 from millstream.errors import UsageError
+from millstream_runtime.backends.serial import PORT_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from millstream.package import Contents
     from millstream_hw.build import Build
     from millstream_hw.parts import Part
     from millstream_hw.planning import Plan
@@ -30,6 +32,10 @@ app = typer.Typer(name="fpga", help="Turn a bundle in fixed point into a circuit
 
 PartName = Annotated[
     str, typer.Option("--part", metavar="PART", help="The FPGA, such as lfe5u-85f or ice40up5k.")
+]
+BoardName = Annotated[
+    str | None,
+    typer.Option("--board", metavar="BOARD", help="One of those that `millstream fpga boards` lists."),
 ]
 Clock = Annotated[
     str | None, typer.Option(metavar="FREQUENCY", help="Such as 100MHz. Without: usual for the part.")
@@ -76,22 +82,50 @@ def plan(bundle: BundlePath, part: PartName, clock: Clock = None, as_json: Json 
         raise typer.Exit(1)
 
 
+def boards(as_json: Json = False) -> None:
+    """List the boards that are known, and where their pins are published."""
+    from millstream_hw.boards import BOARDS
+
+    if as_json:
+        print_json(BOARDS)
+        return
+    columns = ("board", "part", "its clock", "serial line", "pins")
+    lines = (
+        (b.name, b.part, f"{b.clock_mhz:g} MHz", f"{b.baud:,} baud", b.documentation) for b in BOARDS.values()
+    )
+    console().print(table(columns, lines))
+
+
 def build(
     bundle: BundlePath,
-    part: PartName,
     output: Annotated[str, typer.Option("--output", "-o", metavar="FOLDER", help="Where the build goes.")],
+    part: Annotated[
+        str | None, typer.Option("--part", metavar="PART", help="The FPGA, where it has no board.")
+    ] = None,
+    board: BoardName = None,
     road: Road = "engine",
     clock: Clock = None,
     lanes: Lanes = None,
     as_json: Json = False,
 ) -> None:
-    """Write the circuit's sources. The same model and options are built once."""
+    """Write the circuit's sources, for a part or for a board. The same model and options are built once."""
     from millstream_hw import building
+    from millstream_hw.boards import board_named
     from millstream_hw.parts import part_named
+    from millstream_hw.planning import ENGINE
 
-    target = part_named(part)
-    read = millstream_runtime.read(bundle)
-    made, new = building.build(read, target, _clock(clock, target), road, lanes, output)
+    if board and not part:
+        if road != ENGINE:
+            raise UsageError(f"no board runs what {road} makes", fix="drop --road, or give --part")
+        found = board_named(board)
+        speed = _clock(clock, found.target)
+        made, new = building.build_for_board(millstream_runtime.read(bundle), found, speed, lanes, output)
+    elif part and not board:
+        target = part_named(part)
+        speed = _clock(clock, target)
+        made, new = building.build(millstream_runtime.read(bundle), target, speed, road, lanes, output)
+    else:
+        raise UsageError("a build is for a part or for a board", fix="give one of --part and --board")
     document = {"folder": made.folder, "new": new, "road": made.road, "lanes": made.lanes}
     if as_json:
         print_json({**document, "sources": made.compiled})
@@ -160,23 +194,34 @@ def report(folder: BuildPath, as_json: Json = False) -> None:
 def pack(
     bundle: BundlePath,
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="The new bundle.")],
-    lanes: Annotated[int, typer.Option(min=1, max=128, help="Multipliers of the engine.")] = 16,
+    board: BoardName = None,
+    lanes: Annotated[int, typer.Option(min=1, max=128, help="Multipliers of the simulated engine.")] = 16,
     as_json: Json = False,
 ) -> None:
-    """Add the simulated engine to a bundle, as a backend called verilator."""
+    """Add the engine to a bundle: simulated, as a backend called verilator, or on a board, as one called
+    serial."""
     from millstream import package
     from millstream_hw import packing
+    from millstream_hw.boards import board_named
 
     read = millstream_runtime.read(bundle)
-    contents = _working(as_json, lambda begin: packing.pack(read, lanes, begin))
-    package.write(output, contents)
+    found = board_named(board) if board else None
+
+    def work(begin: Callable[[str], None]) -> Contents:
+        return (
+            packing.pack_for_board(read, found, lanes, begin) if found else packing.pack(read, lanes, begin)
+        )
+
+    package.write(output, _working(as_json, work))
+    name = packing.BOARD_NAME if found else packing.NAME
     if as_json:
-        print_json({"bundle": output, "target": packing.NAME, "lanes": lanes})
-    else:
-        console().print(facts({"bundle": output, "next": f"millstream run {output} --backend verilator"}))
+        print_json({"bundle": output, "target": name, "lanes": lanes})
+        return
+    run = f"millstream run {output} --backend {name}"
+    console().print(facts({"bundle": output, "next": f"{PORT_VARIABLE}=PORT {run}" if found else run}))
 
 
-for _command in (plan, build, sim, synth, report, pack):
+for _command in (boards, plan, build, sim, synth, report, pack):
     app.command()(guarded(_command))
 
 
