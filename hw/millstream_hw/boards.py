@@ -14,7 +14,8 @@ from millstream_hw.parts import Part, part_named
 class Board:
     """`receive_pin` takes what the host says, `send_pin` answers. The button resets the circuit; the LED is
     lit while it has work; both speak when they are low where `active_low` says so. `high_pins` must be held
-    high. `documentation` is where the pins are published."""
+    high. `circuit_mhz` is what a circuit runs at where nobody says otherwise. `documentation` is where the
+    pins are published."""
 
     name: str
     part: str
@@ -25,6 +26,7 @@ class Board:
     button_pin: str
     led_pin: str
     active_low: bool
+    circuit_mhz: float
     baud: int
     documentation: str
     high_pins: tuple[str, ...] = ()
@@ -82,9 +84,24 @@ BOARDS: Mapping[str, Board] = {
             button_pin="R1",  # FIRE1
             led_pin="B2",
             active_low=False,
+            circuit_mhz=100.0,
             baud=2_000_000,
             documentation="https://github.com/emard/ulx3s/blob/master/doc/constraints/ulx3s_v20.lpf",
             high_pins=("L2",),  # wifi_gpio0: some firmware of the ESP32 takes the FPGA away when it is low
+        ),
+        Board(
+            name="icebreaker",
+            part="ice40up5k",
+            clock_pin="35",
+            clock_mhz=12.0,
+            receive_pin="6",
+            send_pin="9",
+            button_pin="10",
+            led_pin="11",
+            active_low=True,
+            circuit_mhz=12.0,
+            baud=1_000_000,
+            documentation="https://github.com/icebreaker-fpga/icebreaker-verilog-examples/blob/main/icebreaker/icebreaker.pcf",
         ),
     )
 }

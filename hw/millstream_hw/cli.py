@@ -38,7 +38,7 @@ BoardName = Annotated[
     typer.Option("--board", metavar="BOARD", help="One of those that `millstream fpga boards` lists."),
 ]
 Clock = Annotated[
-    str | None, typer.Option(metavar="FREQUENCY", help="Such as 100MHz. Without: usual for the part.")
+    str | None, typer.Option(metavar="FREQUENCY", help="Such as 100MHz. Without: what is usual there.")
 ]
 Lanes = Annotated[
     int | None, typer.Option(min=1, max=128, help="Multipliers of the engine. Without: the most that fit.")
@@ -59,7 +59,7 @@ def plan(bundle: BundlePath, part: PartName, clock: Clock = None, as_json: Json 
     from millstream_runtime.spec import GOLDEN
 
     target = part_named(part)
-    speed = _clock(clock, target)
+    speed = _clock(clock, target.clock_mhz)
     read = millstream_runtime.read(bundle)
     found = planning.circuit_of(read)
     plans = [planning.plan(found, target, road, clock_mhz=speed) for road in planning.ROADS]
@@ -118,11 +118,11 @@ def build(
         if road != ENGINE:
             raise UsageError(f"no board runs what {road} makes", fix="drop --road, or give --part")
         found = board_named(board)
-        speed = _clock(clock, found.target)
+        speed = _clock(clock, found.circuit_mhz)
         made, new = building.build_for_board(millstream_runtime.read(bundle), found, speed, lanes, output)
     elif part and not board:
         target = part_named(part)
-        speed = _clock(clock, target)
+        speed = _clock(clock, target.clock_mhz)
         made, new = building.build(millstream_runtime.read(bundle), target, speed, road, lanes, output)
     else:
         raise UsageError("a build is for a part or for a board", fix="give one of --part and --board")
@@ -262,10 +262,10 @@ def _working(quiet: bool, work: Callable[[Callable[[str], None]], _T]) -> _T:
         return work(status.update)
 
 
-def _clock(text: str | None, part: Part) -> float:
+def _clock(text: str | None, usual: float) -> float:
     """MHz of a text such as 100MHz. Raises UsageError."""
     if text is None:
-        return part.clock_mhz
+        return usual
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*MHz", text, re.IGNORECASE)
     if match is None or not float(match[1]):
         raise UsageError("that is no clock", where=text, fix="write it as --clock 100MHz")

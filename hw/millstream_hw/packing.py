@@ -29,6 +29,7 @@ from millstream_runtime.backends.serial import board as far
 from millstream_runtime.backends.serial import wire
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.core import Core
+from millstream_runtime.errors import LibraryMissing
 from millstream_runtime.replay import replay
 from millstream_runtime.spec import Machine, Memory, TargetSpec, Tolerance
 
@@ -62,6 +63,9 @@ def pack_for_board(bundle: Bundle, board: Board, lanes: int, begin: Callable[[st
     Raises UnsupportedOperators, ToolMissing, ToolFailed, LibraryMissing, and BitsDiffer when the new target
     does not give the golden sequence.
     """
+    lacking = serial.missing()
+    if lacking:
+        raise LibraryMissing("pyserial, which the proof speaks through, is not installed", fix=lacking)
     found = stateless_circuit_of(bundle)
     image = compile_circuit(found, lanes)
     name = identity(bundle, found)

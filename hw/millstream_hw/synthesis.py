@@ -29,10 +29,9 @@ _NAMES = {
 _FREQUENCY = re.compile(r"Max frequency for clock\s+'[^']*clk[^']*':\s+([\d.]+) MHz")
 
 #: By family: in which language nextpnr is told of pins, what it calls the text configuration, and what makes
-#: a bitstream of that.
+#: a bitstream of that, how, and the ending of its name.
 _PINS = {"ecp5": ("lpf", "--textcfg"), "ice40": ("pcf", "--asc")}
-_PACKERS = {"ecp5": "ecppack"}
-_PACKING = {"ecp5": ["--compress"]}
+_PACKERS = {"ecp5": ("ecppack", ["--compress"], "bit"), "ice40": ("icepack", [], "bin")}
 
 _VERSION = re.compile(r"(?:Yosys |nextpnr[- ])[0-9][\w.+-]*")
 
@@ -96,7 +95,8 @@ def _by_open_tools(build: Build, begin: Callable[[str], None]) -> Synthesis:
             fix=f"add {', '.join(build.compiled)} and the memory files of {build.folder} to a Vivado project",
         )
     yosys, nextpnr = tools.find("yosys"), tools.find(f"nextpnr-{part.family}")
-    packer = tools.find(_PACKERS[part.family]) if build.board else None
+    packing, options, ending = _PACKERS[part.family]
+    packer = tools.find(packing) if build.board else None
     with tempfile.TemporaryDirectory(dir=build.folder, prefix=".synthesis-") as room:
         build.copy_sources(room)
         begin(f"{yosys.name} for {part.name}")
@@ -109,8 +109,8 @@ def _by_open_tools(build: Build, begin: Callable[[str], None]) -> Synthesis:
         if packer:
             _check_clock(build, done)
             begin(f"{packer.name}: the bitstream")
-            bitstream = f"{build.board}.bit"
-            packer.run(["--compress", "routed.config", bitstream], room, "bitstream.log")
+            bitstream = f"{build.board}.{ending}"
+            packer.run([*options, "routed.config", bitstream], room, "bitstream.log")
             kept.append(bitstream)
             done = replace(done, bitstream=bitstream)
         for name in kept:
