@@ -70,12 +70,6 @@ def source(board: Board, clock_mhz: float) -> str:
     """
     if clock_mhz == board.clock_mhz:
         return "wire clk = clock;\nwire steady = 1'b1;"
-    if board.target.family != "ecp5":
-        raise ClockUnreachable(
-            f"a circuit on {board.name} has the board's own clock",
-            why="a PLL is made for an ECP5 alone",
-            fix=f"drop --clock, or give --clock {board.clock_mhz:g}MHz",
-        )
     pll = dividers(board.clock_mhz, clock_mhz)
     # The attributes are those that ecppll writes: nextpnr derives its constraint from the dividers.
     return f"""wire clk;

@@ -95,7 +95,6 @@ def _top(board: Board, clock_mhz: float) -> str:
     high = [name for name in board.pins if name.startswith("high_")]
     declared = "".join(f",\n    output wire {name}" for name in high)
     held = "".join(f"assign {name} = 1'b1;\n" for name in high)
-    pressed, lit = ("!button", "!busy") if board.active_low else ("button", "busy")
     return f"""// {board.name}: {board.documentation}
 module {TOP} (
     input wire clock,
@@ -113,14 +112,14 @@ reg [1:0] calm = 2'b00;
 reg [3:0] age = 4'd0;
 reg rst = 1'b1;
 always @(posedge clk) begin
-    calm <= {{calm[0], steady && !({pressed})}};
+    calm <= {{calm[0], steady && !button}};
     age <= !calm[1] ? 4'd0 : age == 4'd15 ? age : age + 4'd1;
     rst <= age != 4'd15;
 end
 
 wire busy;
 {SERIAL} serial (.clk(clk), .rst(rst), .receive(receive), .send(send), .busy(busy));
-assign led = {lit};
+assign led = busy;
 {held}
 endmodule
 """

@@ -12,10 +12,9 @@ from millstream_hw.parts import Part, part_named
 
 @dataclass(frozen=True)
 class Board:
-    """`receive_pin` takes what the host says, `send_pin` answers. The button resets the circuit; the LED is
-    lit while it has work; both speak when they are low where `active_low` says so. `high_pins` must be held
-    high. `circuit_mhz` is what a circuit runs at where nobody says otherwise. `documentation` is where the
-    pins are published."""
+    """A board with an ECP5. `receive_pin` takes what the host says, `send_pin` answers. The button, high
+    while it is pressed, resets the circuit; the LED is lit while it has work. `high_pins` must be held high.
+    `documentation` is where the pins are published."""
 
     name: str
     part: str
@@ -25,8 +24,6 @@ class Board:
     send_pin: str
     button_pin: str
     led_pin: str
-    active_low: bool
-    circuit_mhz: float
     baud: int
     documentation: str
     high_pins: tuple[str, ...] = ()
@@ -50,22 +47,15 @@ class Board:
 
     @property
     def constraints(self) -> str:
-        """What nextpnr is told of the pins and of the clock: LPF for an ECP5, PCF for an iCE40."""
-        lines = _physical if self.target.family == "ice40" else _preferences
-        return "\n".join(lines(self)) + "\n"
-
-
-def _physical(board: Board) -> Iterator[str]:
-    yield f"set_frequency clock {board.clock_mhz:g}"
-    for name, pin in board.pins.items():
-        yield f"set_io {name} {pin}"
+        """What nextpnr is told of the pins and of the clock, in the preferences (LPF) of Lattice."""
+        return "\n".join(_preferences(self)) + "\n"
 
 
 def _preferences(board: Board) -> Iterator[str]:
     yield f'FREQUENCY PORT "clock" {board.clock_mhz:g} MHZ;'
     for name, pin in board.pins.items():
         # An input that nobody drives rests: the line is high, the button is not pressed.
-        rest = "NONE" if name == "clock" else "UP" if name == "receive" or board.active_low else "DOWN"
+        rest = "NONE" if name == "clock" else "UP" if name == "receive" else "DOWN"
         given = f"PULLMODE={rest}" if name in ("clock", "receive", "button") else "DRIVE=4"
         yield f'LOCATE COMP "{name}" SITE "{pin}";'
         yield f'IOBUF PORT "{name}" IO_TYPE=LVCMOS33 {given};'
@@ -83,25 +73,9 @@ BOARDS: Mapping[str, Board] = {
             send_pin="L4",
             button_pin="R1",  # FIRE1
             led_pin="B2",
-            active_low=False,
-            circuit_mhz=100.0,
             baud=2_000_000,
             documentation="https://github.com/emard/ulx3s/blob/master/doc/constraints/ulx3s_v20.lpf",
             high_pins=("L2",),  # wifi_gpio0: some firmware of the ESP32 takes the FPGA away when it is low
-        ),
-        Board(
-            name="icebreaker",
-            part="ice40up5k",
-            clock_pin="35",
-            clock_mhz=12.0,
-            receive_pin="6",
-            send_pin="9",
-            button_pin="10",
-            led_pin="11",
-            active_low=True,
-            circuit_mhz=12.0,
-            baud=1_000_000,
-            documentation="https://github.com/icebreaker-fpga/icebreaker-verilog-examples/blob/main/icebreaker/icebreaker.pcf",
         ),
     )
 }

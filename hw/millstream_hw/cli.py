@@ -89,11 +89,14 @@ def boards(as_json: Json = False) -> None:
     if as_json:
         print_json(BOARDS)
         return
-    columns = ("board", "part", "its clock", "serial line", "pins")
-    lines = (
-        (b.name, b.part, f"{b.clock_mhz:g} MHz", f"{b.baud:,} baud", b.documentation) for b in BOARDS.values()
-    )
-    console().print(table(columns, lines))
+    for board in BOARDS.values():
+        shown = {
+            "board": f"{board.name} with {board.part}, clock of {board.clock_mhz:g} MHz",
+            "serial line": f"{board.baud:,} baud",
+            "pins": ", ".join(f"{name} {pin}" for name, pin in board.pins.items()),
+            "published at": board.documentation,
+        }
+        console().print(facts(shown))
 
 
 def build(
@@ -118,7 +121,7 @@ def build(
         if road != ENGINE:
             raise UsageError(f"no board runs what {road} makes", fix="drop --road, or give --part")
         found = board_named(board)
-        speed = _clock(clock, found.circuit_mhz)
+        speed = _clock(clock, found.target.clock_mhz)
         made, new = building.build_for_board(millstream_runtime.read(bundle), found, speed, lanes, output)
     elif part and not board:
         target = part_named(part)

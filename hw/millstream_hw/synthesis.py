@@ -28,10 +28,8 @@ _NAMES = {
 }
 _FREQUENCY = re.compile(r"Max frequency for clock\s+'[^']*clk[^']*':\s+([\d.]+) MHz")
 
-#: By family: in which language nextpnr is told of pins, what it calls the text configuration, and what makes
-#: a bitstream of that, how, and the ending of its name.
+#: By family: in which language nextpnr is told of pins, and what it calls the text configuration.
 _PINS = {"ecp5": ("lpf", "--textcfg"), "ice40": ("pcf", "--asc")}
-_PACKERS = {"ecp5": ("ecppack", ["--compress"], "bit"), "ice40": ("icepack", [], "bin")}
 
 _VERSION = re.compile(r"(?:Yosys |nextpnr[- ])[0-9][\w.+-]*")
 
@@ -95,8 +93,7 @@ def _by_open_tools(build: Build, begin: Callable[[str], None]) -> Synthesis:
             fix=f"add {', '.join(build.compiled)} and the memory files of {build.folder} to a Vivado project",
         )
     yosys, nextpnr = tools.find("yosys"), tools.find(f"nextpnr-{part.family}")
-    packing, options, ending = _PACKERS[part.family]
-    packer = tools.find(packing) if build.board else None
+    packer = tools.find("ecppack") if build.board else None
     with tempfile.TemporaryDirectory(dir=build.folder, prefix=".synthesis-") as room:
         build.copy_sources(room)
         begin(f"{yosys.name} for {part.name}")
@@ -109,8 +106,8 @@ def _by_open_tools(build: Build, begin: Callable[[str], None]) -> Synthesis:
         if packer:
             _check_clock(build, done)
             begin(f"{packer.name}: the bitstream")
-            bitstream = f"{build.board}.{ending}"
-            packer.run([*options, "routed.config", bitstream], room, "bitstream.log")
+            bitstream = f"{build.board}.bit"
+            packer.run(["--compress", "routed.config", bitstream], room, "bitstream.log")
             kept.append(bitstream)
             done = replace(done, bitstream=bitstream)
         for name in kept:
