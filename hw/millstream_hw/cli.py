@@ -21,7 +21,6 @@ from millstream_runtime.backends.serial import PORT_VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from millstream.package import Contents
     from millstream_hw.build import Build
     from millstream_hw.parts import Part
     from millstream_hw.planning import Plan
@@ -208,20 +207,21 @@ def pack(
     from millstream_hw.boards import board_named
 
     read = millstream_runtime.read(bundle)
-    found = board_named(board) if board else None
-
-    def work(begin: Callable[[str], None]) -> Contents:
-        return (
-            packing.pack_for_board(read, found, lanes, begin) if found else packing.pack(read, lanes, begin)
-        )
-
-    package.write(output, _working(as_json, work))
-    name = packing.BOARD_NAME if found else packing.NAME
+    if board is None:
+        contents = _working(as_json, lambda begin: packing.pack(read, lanes, begin))
+        name, port, line = packing.NAME, "", {}
+    else:
+        found = board_named(board)
+        contents = _working(as_json, lambda begin: packing.pack_for_board(read, found, lanes, begin))
+        name, port = packing.BOARD_NAME, f"{PORT_VARIABLE}=PORT "
+        size = packing.bytes_of_a_frame(read)
+        line = {"bytes a frame": size, f"ms a frame at {found.baud:,} baud": 10e3 * size / found.baud}
+    package.write(output, contents)
     if as_json:
-        print_json({"bundle": output, "target": name, "lanes": lanes})
+        print_json({"bundle": output, "target": name, "lanes": lanes, **line})
         return
-    run = f"millstream run {output} --backend {name}"
-    console().print(facts({"bundle": output, "next": f"{PORT_VARIABLE}=PORT {run}" if found else run}))
+    run = f"{port}millstream run {output} --backend {name}"
+    console().print(facts({"bundle": output, **line, "next": run}))
 
 
 for _command in (boards, plan, build, sim, synth, report, pack):

@@ -86,6 +86,13 @@ def identity(bundle: Bundle, stateless: Circuit) -> bytes:
     return wire.identity(bundle.manifest.model_sha256, _ports(stateless))
 
 
+def bytes_of_a_frame(bundle: Bundle) -> int:
+    """Bytes on the serial line for a frame and its answer."""
+    found = stateless_circuit_of(bundle)
+    words = (sum(port.size for port in ports) for ports in (found.inputs, found.outputs))
+    return sum(wire.length(2 * count) for count in words)
+
+
 def _simulator(sources: Mapping[str, bytes]) -> dict[str, bytes]:
     """The compiled program, and the memory contents that it reads when it starts."""
     with tempfile.TemporaryDirectory() as room:

@@ -3,6 +3,7 @@ that the backend opens as any other."""
 
 import json
 import os
+import re
 import select
 import shutil
 import socket
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import millstream_runtime
+from millstream.verify import verify
 from millstream_hw import simulated_board
 from millstream_runtime.backends import serial
 from millstream_runtime.backends.circuit.ports import read_ports
@@ -36,6 +38,7 @@ def packed(fpga, bundle):
         done = fpga("pack", bundle, "--board", "ulx3s", "--lanes", 4, "-o", path)
     assert done.exit_code == 0, done.stderr
     assert f"{serial.PORT_VARIABLE}=PORT" in done.stdout
+    assert re.search(r"bytes a frame +170\b", done.stdout)
     return path, str(kept)
 
 
@@ -212,6 +215,10 @@ def test_no_port_and_a_port_without_a_board_are_refused(packed, monkeypatch):
     with pytest.raises(BackendRefused, match=r"(?s)no serial port is named.*MILLSTREAM_SERIAL_PORT=/dev"):
         millstream_runtime.load(path, backend="serial")
     assert millstream_runtime.load(path).backend == "onnxruntime"
+    verdicts = {verdict.backend: verdict for verdict in verify(millstream_runtime.read(path))}
+    assert verdicts["serial"].passed is None
+    assert "no serial port is named" in verdicts["serial"].why
+    assert verdicts["onnxruntime"].passed
     monkeypatch.setenv(serial.PORT_VARIABLE, "/dev/no-such-port")
     with pytest.raises(BackendRefused, match="does not open"):
         millstream_runtime.load(path, backend="serial")
