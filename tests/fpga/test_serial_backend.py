@@ -222,7 +222,7 @@ def test_no_port_and_a_port_without_a_board_are_refused(packed, monkeypatch):
     monkeypatch.setenv(serial.PORT_VARIABLE, "/dev/no-such-port")
     with pytest.raises(BackendRefused, match="does not open"):
         millstream_runtime.load(path, backend="serial")
-    monkeypatch.setattr(link, "_PATIENCE", 0.01)
+    monkeypatch.setattr(link, "_PATIENCE", 0.1)
     with simulated_board.terminal() as (_, port):
         monkeypatch.setenv(serial.PORT_VARIABLE, port)
         with pytest.raises(BackendRefused, match="no board answers"):

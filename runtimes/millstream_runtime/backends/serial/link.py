@@ -87,6 +87,8 @@ class Link:
     def _say(self, message: bytes) -> None:
         try:
             self._line.write(message)
+        except serial.SerialTimeoutException:
+            return  # What did not go out in time gets no answer that makes sense, and that is seen.
         except OSError as error:
             raise self._gone(error) from error
 
