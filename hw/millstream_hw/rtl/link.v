@@ -30,13 +30,15 @@ module millstream_link #(
 
 `include "wire.vh"
 
-localparam IDLE = 3'd0, TAKE = 3'd1, CHECK = 3'd2, REFUSE = 3'd3, COMMAND = 3'd4, GIVE = 3'd5, SIGN = 3'd6;
+localparam IDLE = 4'd0, NUMBER = 4'd1, TAKE = 4'd2, CHECK = 4'd3, REFUSE = 4'd4, COMMAND = 4'd5, ECHO = 4'd6,
+    GIVE = 4'd7, SIGN = 4'd8;
 
-reg [2:0] state;
+reg [3:0] state;
 reg is_frame;                       // else the host asks for the identity
 reg high;                           // the second byte of a word is next
 reg [16:0] left;                    // bytes of this part of a message still to come or to go, less one
-reg [7:0] low;                      // the first byte of a word, or the byte that the host chose
+reg [7:0] low;                      // the first byte of a word
+reg [7:0] number;                   // of the message, which its answer has too
 reg [15:0] crc;
 assign busy = state != IDLE;
 
@@ -58,11 +60,13 @@ wire given = send && sendable;
 assign out_ready = state == GIVE && is_frame && high && sendable;
 
 always @(*) begin
-    send = state == REFUSE || state == COMMAND || state == SIGN || (state == GIVE && (!is_frame || out_valid));
+    send = state == REFUSE || state == COMMAND || state == ECHO || state == SIGN
+        || (state == GIVE && (!is_frame || out_valid));
     case (state)
         REFUSE: byte_out = REFUSED;
         COMMAND: byte_out = is_frame ? FRAME : IDENTIFY;
-        GIVE: byte_out = is_frame ? (high ? out_data[15:8] : out_data[7:0]) : left[5] ? low : identity_byte;
+        ECHO: byte_out = number;
+        GIVE: byte_out = !is_frame ? identity_byte : high ? out_data[15:8] : out_data[7:0];
         default: byte_out = last ? crc[7:0] : crc[15:8];
     endcase
 end
@@ -77,17 +81,22 @@ always @(posedge clk) begin
         case (state)
             IDLE: if (came && (byte_in == FRAME || byte_in == IDENTIFY)) begin
                 is_frame <= byte_in == FRAME;
-                left <= byte_in == FRAME ? 2 * IN_WORDS - 1 : 0;
-                high <= 0;
                 crc <= crc_in;
-                state <= TAKE;
+                state <= NUMBER;
+            end
+            NUMBER: if (came) begin
+                number <= byte_in;
+                crc <= crc_in;
+                high <= 0;
+                left <= is_frame ? 2 * IN_WORDS - 1 : 1;
+                state <= is_frame ? TAKE : CHECK;
             end
             TAKE: if (came) begin
                 crc <= crc_in;
                 high <= !high;
                 left <= last ? 17'd1 : left - 17'd1;
                 if (!high) low <= byte_in;
-                if (is_frame && high) begin
+                if (high) begin
                     in_valid <= 1;
                     in_data <= {byte_in, low};
                 end
@@ -104,8 +113,12 @@ always @(posedge clk) begin
             end
             COMMAND: if (given) begin
                 crc <= crc_out;
+                state <= ECHO;
+            end
+            ECHO: if (given) begin
+                crc <= crc_out;
                 high <= 0;
-                left <= is_frame ? 2 * OUT_WORDS - 1 : 32;
+                left <= is_frame ? 2 * OUT_WORDS - 1 : 31;
                 state <= GIVE;
             end
             GIVE: if (given) begin

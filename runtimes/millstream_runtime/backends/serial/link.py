@@ -28,9 +28,9 @@ class Link:
         self._port = port
         self._board = board
         self._bytes_in, self._bytes_out = 2 * words_in, 2 * words_out
-        self._chosen = 0
+        self._number = 0
         self._turn = threading.Lock()
-        most = max(self._bytes_in, self._bytes_out, 1 + wire.IDENTITY_BYTES)
+        most = max(self._bytes_in, self._bytes_out, wire.IDENTITY_BYTES)
         self._patience = _PATIENCE + 2 * _BITS_OF_A_BYTE * wire.length(most) / board.baud
         try:
             self._line = serial.Serial(
@@ -51,38 +51,42 @@ class Link:
         A damaged message is sent again: the board keeps nothing from one frame to the next. Raises
         BackendRefused when the board has gone, or holds another circuit by now.
         """
-        message = wire.message(wire.FRAME, frame.tobytes())
         with self._turn:
             for _ in range(_ATTEMPTS):
-                answer = self._ask(message)
+                answer = self._ask(frame.tobytes())
                 if answer is not None:
                     return np.frombuffer(answer, "<i2")
                 self._resynchronize()
         raise self._silent()
 
-    def _ask(self, message: bytes) -> bytes | None:
+    def _ask(self, frame: bytes) -> bytes | None:
         """The payload of the answer to a frame, or None when none came whole."""
-        self._say(message)
+        number = self._next_number()
+        self._say(wire.message(wire.FRAME, number, frame))
         first = self._hear(1)
         if first != bytes([wire.FRAME]):
             return None
-        return wire.payload(first + self._hear(wire.length(self._bytes_out) - 1), wire.FRAME)
+        return wire.payload(first + self._hear(wire.length(self._bytes_out) - 1), wire.FRAME, number)
 
     def _resynchronize(self) -> bool:
         """End whatever the board believes to be in, and pass over what it still says; False when no sense
         comes of it. Raises BackendRefused when it holds another circuit."""
-        self._chosen = (self._chosen + 1) % 256
-        asked = bytes([self._chosen])
-        self._say(wire.flush(max(self._bytes_in, 1)) + wire.message(wire.IDENTIFY, asked))
-        size = wire.length(len(asked) + wire.IDENTITY_BYTES)
+        number = self._next_number()
+        self._say(wire.flush(self._bytes_in) + wire.message(wire.IDENTIFY, number, b""))
+        size = wire.length(wire.IDENTITY_BYTES)
         heard, end = b"", time.monotonic() + self._patience
         while time.monotonic() < end:
             heard = (heard + self._hear(1))[-size:]
-            found = wire.payload(heard, wire.IDENTIFY)
-            if found is not None and len(heard) == size and found[:1] == asked:
-                self._check(found[1:])
+            found = wire.payload(heard, wire.IDENTIFY, number)
+            if found is not None and len(heard) == size:
+                self._check(found)
                 return True
         return False
+
+    def _next_number(self) -> int:
+        """One that no answer on its way has: a late one is known by it."""
+        self._number = (self._number + 1) % 256
+        return self._number
 
     def _say(self, message: bytes) -> None:
         try:
