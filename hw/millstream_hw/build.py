@@ -29,7 +29,7 @@ from millstream_runtime.bundle import MANIFEST, Bundle
 RECORD = "build.json"
 MODEL = "model"
 SIMULATOR = "simulator"
-FORMAT = 2
+FORMAT = 3
 #: Endings of what a compiler is given by name; other sources are read by these.
 _COMPILED = (".v", ".cpp")
 
@@ -37,12 +37,13 @@ _COMPILED = (".v", ".cpp")
 @dataclass(frozen=True)
 class Build:
     """A build in `folder`: its road, part and clock, its `sources` by path, and what was estimated for the
-    whole and for each layer."""
+    whole and for each layer. `board` is empty where the part stands alone."""
 
     folder: str
     model: str
     road: str
     part: str
+    board: str
     clock_mhz: float
     lanes: int
     sources: tuple[str, ...]
@@ -59,7 +60,8 @@ class Build:
     def title(self) -> str:
         """What it is, on one line."""
         lanes = f" with {self.lanes} lanes" if self.lanes else ""
-        return f"{self.model} on {self.part} at {self.clock_mhz:g} MHz, {self.road}{lanes}"
+        place = f"{self.board} ({self.part})" if self.board else self.part
+        return f"{self.model} on {place} at {self.clock_mhz:g} MHz, {self.road}{lanes}"
 
     @property
     def target(self) -> Part:
@@ -108,6 +110,7 @@ def write(
     plan: Plan,
     part: Part,
     clock_mhz: float,
+    board: str = "",
 ) -> tuple[Build, bool]:
     """Write a build of a plan that fits; the second result is False when the same one stood there already.
 
@@ -120,10 +123,10 @@ def write(
     sources = tuple(sorted(files))
     members = {MANIFEST: strict_json.dumps(bundle.manifest.to_json()), **bundle.members}
     everything = {**files, **{os.path.join(MODEL, name): data for name, data in members.items()}}
-    key = _key(everything, plan.road, part.name, str(clock_mhz), version("millstream"))
+    key = _key(everything, plan.road, part.name, board, str(clock_mhz), version("millstream"))
     name = bundle.manifest.model.name
     guess = (plan.estimate, plan.shares)
-    build = Build(folder, name, plan.road, part.name, clock_mhz, plan.lanes, sources, *guess, key)
+    build = Build(folder, name, plan.road, part.name, board, clock_mhz, plan.lanes, sources, *guess, key)
     if os.path.exists(folder):
         if not os.path.isfile(os.path.join(folder, RECORD)):
             raise FileInTheWay(

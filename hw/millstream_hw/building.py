@@ -1,10 +1,15 @@
-"""Building: from a bundle to the sources of a circuit, written as one folder."""
+"""Building: from a bundle to the sources of a circuit, for a part or for a board, written as one folder."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
+from millstream_hw import board_files, planning
 from millstream_hw import build as builds
-from millstream_hw import planning
+from millstream_hw.boards import Board
 from millstream_hw.build import Build
+from millstream_hw.packing import identity
 from millstream_hw.parts import Part
 from millstream_runtime.bundle import Bundle
 
@@ -18,3 +23,20 @@ def build(
     """
     plan = planning.fitting(planning.circuit_of(bundle), part, road, lanes, clock_mhz)
     return builds.write(folder, bundle, plan, part, clock_mhz)
+
+
+def build_for_board(
+    bundle: Bundle, board: Board, clock_mhz: float, lanes: int | None, folder: str
+) -> tuple[Build, bool]:
+    """An engine behind the serial line of a board, its states on the line; the second result as in `build`.
+
+    Raises UnsupportedOperators, DoesNotFit, ClockUnreachable, FileInTheWay.
+    """
+    circuit = planning.stateless_circuit_of(bundle)
+    around = board_files.files(board, circuit, identity(bundle, circuit), clock_mhz)
+    plan = planning.fitting(circuit, board.target, planning.ENGINE, lanes)
+
+    def files() -> Mapping[str, bytes]:
+        return {**plan.files(), **around}
+
+    return builds.write(folder, bundle, replace(plan, files=files), board.target, clock_mhz, board.name)

@@ -16,6 +16,7 @@ from millstream.cli.arguments import BundlePath, Json
 from millstream.cli.failure import guarded
 from millstream.cli.output import console, facts, print_json, table
 from millstream.errors import UsageError
+from millstream_runtime.backends.serial import PORT_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +32,12 @@ app = typer.Typer(name="fpga", help="Turn a bundle in fixed point into a circuit
 PartName = Annotated[
     str, typer.Option("--part", metavar="PART", help="The FPGA, such as lfe5u-85f or ice40up5k.")
 ]
+BoardName = Annotated[
+    str | None,
+    typer.Option("--board", metavar="BOARD", help="One of those that `millstream fpga boards` lists."),
+]
 Clock = Annotated[
-    str | None, typer.Option(metavar="FREQUENCY", help="Such as 100MHz. Without: usual for the part.")
+    str | None, typer.Option(metavar="FREQUENCY", help="Such as 100MHz. Without: what is usual there.")
 ]
 Lanes = Annotated[
     int | None, typer.Option(min=1, max=128, help="Multipliers of the engine. Without: the most that fit.")
@@ -53,7 +58,7 @@ def plan(bundle: BundlePath, part: PartName, clock: Clock = None, as_json: Json 
     from millstream_runtime.spec import GOLDEN
 
     target = part_named(part)
-    speed = _clock(clock, target)
+    speed = _clock(clock, target.clock_mhz)
     read = millstream_runtime.read(bundle)
     found = planning.circuit_of(read)
     plans = [planning.plan(found, target, road, clock_mhz=speed) for road in planning.ROADS]
@@ -76,22 +81,53 @@ def plan(bundle: BundlePath, part: PartName, clock: Clock = None, as_json: Json 
         raise typer.Exit(1)
 
 
+def boards(as_json: Json = False) -> None:
+    """List the boards that are known, and where their pins are published."""
+    from millstream_hw.boards import BOARDS
+
+    if as_json:
+        print_json(BOARDS)
+        return
+    for board in BOARDS.values():
+        shown = {
+            "board": f"{board.name} with {board.part}, clock of {board.clock_mhz:g} MHz",
+            "serial line": f"{board.baud:,} baud",
+            "pins": ", ".join(f"{name} {pin}" for name, pin in board.pins.items()),
+            "published at": board.documentation,
+        }
+        console().print(facts(shown))
+
+
 def build(
     bundle: BundlePath,
-    part: PartName,
     output: Annotated[str, typer.Option("--output", "-o", metavar="FOLDER", help="Where the build goes.")],
+    part: Annotated[
+        str | None, typer.Option("--part", metavar="PART", help="The FPGA, where it has no board.")
+    ] = None,
+    board: BoardName = None,
     road: Road = "engine",
     clock: Clock = None,
     lanes: Lanes = None,
     as_json: Json = False,
 ) -> None:
-    """Write the circuit's sources. The same model and options are built once."""
+    """Write the circuit's sources, for a part or for a board. The same model and options are built once."""
     from millstream_hw import building
+    from millstream_hw.boards import board_named
     from millstream_hw.parts import part_named
+    from millstream_hw.planning import ENGINE
 
-    target = part_named(part)
-    read = millstream_runtime.read(bundle)
-    made, new = building.build(read, target, _clock(clock, target), road, lanes, output)
+    if board and not part:
+        if road != ENGINE:
+            raise UsageError(f"no board runs what {road} makes", fix="drop --road, or give --part")
+        found = board_named(board)
+        speed = _clock(clock, found.target.clock_mhz)
+        made, new = building.build_for_board(millstream_runtime.read(bundle), found, speed, lanes, output)
+    elif part and not board:
+        target = part_named(part)
+        speed = _clock(clock, target.clock_mhz)
+        made, new = building.build(millstream_runtime.read(bundle), target, speed, road, lanes, output)
+    else:
+        raise UsageError("a build is for a part or for a board", fix="give one of --part and --board")
     document = {"folder": made.folder, "new": new, "road": made.road, "lanes": made.lanes}
     if as_json:
         print_json({**document, "sources": made.compiled})
@@ -160,23 +196,35 @@ def report(folder: BuildPath, as_json: Json = False) -> None:
 def pack(
     bundle: BundlePath,
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="The new bundle.")],
-    lanes: Annotated[int, typer.Option(min=1, max=128, help="Multipliers of the engine.")] = 16,
+    board: BoardName = None,
+    lanes: Annotated[int, typer.Option(min=1, max=128, help="Multipliers of the simulated engine.")] = 16,
     as_json: Json = False,
 ) -> None:
-    """Add the simulated engine to a bundle, as a backend called verilator."""
+    """Add the engine to a bundle: simulated, as a backend called verilator, or on a board, as one called
+    serial."""
     from millstream import package
     from millstream_hw import packing
+    from millstream_hw.boards import board_named
 
     read = millstream_runtime.read(bundle)
-    contents = _working(as_json, lambda begin: packing.pack(read, lanes, begin))
+    if board is None:
+        contents = _working(as_json, lambda begin: packing.pack(read, lanes, begin))
+        name, port, line = packing.NAME, "", {}
+    else:
+        found = board_named(board)
+        contents = _working(as_json, lambda begin: packing.pack_for_board(read, found, lanes, begin))
+        name, port = packing.BOARD_NAME, f"{PORT_VARIABLE}=PORT "
+        size = packing.bytes_of_a_frame(read)
+        line = {"bytes a frame": size, f"ms a frame at {found.baud:,} baud": 10e3 * size / found.baud}
     package.write(output, contents)
     if as_json:
-        print_json({"bundle": output, "target": packing.NAME, "lanes": lanes})
-    else:
-        console().print(facts({"bundle": output, "next": f"millstream run {output} --backend verilator"}))
+        print_json({"bundle": output, "target": name, "lanes": lanes, **line})
+        return
+    run = f"{port}millstream run {output} --backend {name}"
+    console().print(facts({"bundle": output, **line, "next": run}))
 
 
-for _command in (plan, build, sim, synth, report, pack):
+for _command in (boards, plan, build, sim, synth, report, pack):
     app.command()(guarded(_command))
 
 
@@ -218,10 +266,10 @@ def _working(quiet: bool, work: Callable[[Callable[[str], None]], _T]) -> _T:
         return work(status.update)
 
 
-def _clock(text: str | None, part: Part) -> float:
+def _clock(text: str | None, usual: float) -> float:
     """MHz of a text such as 100MHz. Raises UsageError."""
     if text is None:
-        return part.clock_mhz
+        return usual
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*MHz", text, re.IGNORECASE)
     if match is None or not float(match[1]):
         raise UsageError("that is no clock", where=text, fix="write it as --clock 100MHz")

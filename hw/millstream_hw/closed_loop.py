@@ -41,7 +41,8 @@ def random_frames(like: np.ndarray, count: int, seed: int) -> Frames:
 
 
 def golden(graph: StepGraph, circuit: Circuit, frames: Frames) -> np.ndarray:
-    """What the reference computes from the step graph: the words (T, out_words) int16 of all outputs."""
+    """What the reference computes from the step graph: the words (T, out_words) int16 of all outputs. A state
+    that the circuit takes as an input is what the frame says, not what the frame before left."""
     names = [port.name for port in circuit.outputs]
     batched = graph.specialize(1)
     run = prepare(observed(batched, names).model)
@@ -53,7 +54,7 @@ def golden(graph: StepGraph, circuit: Circuit, frames: Frames) -> np.ndarray:
     results, states = [], initial
     for words, reset in zip(frames.words, frames.resets, strict=True):
         states = initial if reset else states
-        values = run({**_reals(circuit, words), **states})
+        values = run({**states, **_reals(circuit, words)})
         states = {name: values[following[name]] for name in states}
         results.append(np.concatenate([values[name].reshape(-1) for name in names]))
     return np.array(results, np.int16)

@@ -36,3 +36,17 @@ class HeadersDiffer(MillstreamError):
     """hls4ml wrote C++ with other types, numbers or weights than the golden model has."""
 
     exit_code = 1
+
+
+class UnknownBoard(UsageError):
+    """No board of that name is known."""
+
+
+class ClockUnreachable(UsageError):
+    """No clock of that frequency can be made from the board's, or no serial line from it."""
+
+
+class ClockMissed(MillstreamError):
+    """The placed circuit is slower than the clock that the board would give it; no bitstream is made."""
+
+    exit_code = 1

@@ -61,6 +61,13 @@ def circuit_of(bundle: Bundle) -> Circuit:
     return circuit.read(step_graph(bundle), bundle.initial())
 
 
+def stateless_circuit_of(bundle: Bundle) -> Circuit:
+    """`circuit_of`, but that the states come in with every frame and go out with every answer: one circuit
+    serves all the streams whose states somebody else keeps. Raises UnsupportedOperators."""
+    following = {state.name: state.next_name for state in bundle.manifest.model.states}
+    return circuit.with_states_on_the_port(circuit_of(bundle), following)
+
+
 def plan(found: Circuit, part: Part, road: str, lanes: int | None = None, clock_mhz: float = 0) -> Plan:
     """How a circuit takes a road. The engine gets the most lanes that fit, or `lanes`; hls4ml the most
     multipliers that fit. The clock is the part's own when it is 0; only hls4ml asks.

@@ -38,6 +38,7 @@ def rows(build: Build) -> list[Row]:
             None,
         ),
         _row("frames equal bit for bit", None, _frames(run), None, None),
+        *([_row("bitstream", None, None, made.get("bitstream"), None)] if build.board else []),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from millstream_hw import closed_loop, verilator
 from millstream_hw.build import SIMULATOR, Build
 from millstream_hw.circuit import Circuit
 from millstream_hw.closed_loop import Frames
-from millstream_hw.planning import HLS, circuit_of, step_graph
+from millstream_hw.planning import HLS, circuit_of, stateless_circuit_of, step_graph
 from millstream_hw.verilator import Traffic
 from millstream_runtime import golden as golden_frames
 from millstream_runtime.bundle import Bundle
@@ -54,7 +54,8 @@ def simulate(build: Build, random_count: int, seed: int, begin: Callable[[str], 
     """
     build.forget(SIMULATION)
     bundle = build.bundle()
-    circuit, graph = circuit_of(bundle), step_graph(bundle)
+    graph = step_graph(bundle)
+    circuit = stateless_circuit_of(bundle) if build.board else circuit_of(bundle)
     begin("compiling the simulator")
     machine = _machine(build, sum(port.size for port in circuit.outputs))
     known = known_frames(bundle, circuit)
@@ -75,12 +76,21 @@ def simulate(build: Build, random_count: int, seed: int, begin: Callable[[str], 
 
 
 def known_frames(bundle: Bundle, circuit: Circuit) -> Frames:
-    """The golden frames of a model as the words that go in, one stream."""
+    """The golden frames of a model as the words that go in, one stream. Where the circuit takes its states
+    with each frame, they are those that the frames before leave."""
     spec = bundle.manifest.model
     given = golden_frames.load(bundle.members[GOLDEN], spec).inputs
     reals = {t.name: array for t, array in zip(spec.graph_inputs, given, strict=True)}
-    words = closed_loop.quantized(circuit, [reals[port.real] for port in circuit.inputs])
-    return Frames(words, np.zeros(len(words), bool))
+    inside = circuit_of(bundle)
+    words = closed_loop.quantized(inside, [reals[port.real] for port in inside.inputs])
+    frames = Frames(words, np.zeros(len(words), bool))
+    if len(circuit.inputs) == len(inside.inputs):
+        return frames
+    watched = replace(inside, outputs=circuit.outputs)
+    left = closed_loop.golden(step_graph(bundle), watched, frames)
+    first = np.concatenate([state.initial.reshape(-1) for state in inside.states]).astype(np.int16)
+    states = np.concatenate([first[None], left[:-1, -len(first) :]])
+    return replace(frames, words=np.concatenate([words, states], axis=1))
 
 
 def simulator(build: Build) -> str:

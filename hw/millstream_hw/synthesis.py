@@ -7,14 +7,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from millstream.errors import ToolMissing
-from millstream_hw import closed_loop, tools
+from millstream_hw import board_files, closed_loop, tools
 from millstream_hw.build import Build
-from millstream_hw.errors import ToolFailed
+from millstream_hw.errors import ClockMissed, ToolFailed
 from millstream_hw.parts import Part
 from millstream_hw.planning import HLS, circuit_of, step_graph
 from millstream_hw.simulation import known_frames
@@ -28,13 +28,17 @@ _NAMES = {
 }
 _FREQUENCY = re.compile(r"Max frequency for clock\s+'[^']*clk[^']*':\s+([\d.]+) MHz")
 
+#: By family: in which language nextpnr is told of pins, and what it calls the text configuration.
+_PINS = {"ecp5": ("lpf", "--textcfg"), "ice40": ("pcf", "--asc")}
+
 _VERSION = re.compile(r"(?:Yosys |nextpnr[- ])[0-9][\w.+-]*")
 
 
 @dataclass(frozen=True)
 class Synthesis:
     """What was placed and routed, or what high-level synthesis promises. `registers` is None where the tool
-    counts them with the tables, `cycles` of a frame where it does not know them."""
+    counts them with the tables, `cycles` of a frame where it does not know them. `bitstream` is the file of
+    the build that a board is loaded with, None where there is no board."""
 
     tables: int
     registers: int | None
@@ -44,13 +48,16 @@ class Synthesis:
     tools: tuple[str, ...]
     cycles: int | None = None
     sprams: int = 0
+    bitstream: str | None = None
 
 
 def synthesize(build: Build, begin: Callable[[str], None]) -> Synthesis:
-    """Synthesize, place and route a build for its part; the bitstream's text configuration stays in it. A
-    build by hls4ml goes through Vitis HLS, and what comes of it is held against the golden model.
+    """Synthesize, place and route a build for its part; the bitstream's text configuration stays in it, and
+    the bitstream itself where it is for a board. A build by hls4ml goes through Vitis HLS, and what comes of
+    it is held against the golden model.
 
-    `begin` is told what runs. Raises ToolMissing, ToolFailed, BitsDiffer. Done before, it is read back.
+    `begin` is told what runs. Raises ToolMissing, ToolFailed, BitsDiffer, and ClockMissed when a board would
+    run the circuit faster than it is. Done before, it is read back.
     """
     found = build.noted(SYNTHESIS)
     if found:
@@ -87,32 +94,54 @@ def _by_open_tools(build: Build, begin: Callable[[str], None]) -> Synthesis:
             fix=f"add {', '.join(build.compiled)} and the memory files of {build.folder} to a Vivado project",
         )
     yosys, nextpnr = tools.find("yosys"), tools.find(f"nextpnr-{part.family}")
+    packer = tools.find("ecppack") if build.board else None
     with tempfile.TemporaryDirectory(dir=build.folder, prefix=".synthesis-") as room:
         build.copy_sources(room)
         begin(f"{yosys.name} for {part.name}")
-        yosys.run(["-q", "-p", _script(build.compiled, part)], room, "yosys.log")
+        yosys.run(["-q", "-p", _script(build, part)], room, "yosys.log")
         begin(f"{nextpnr.name}: placing and routing")
-        said = nextpnr.run(_arguments(part, build.clock_mhz), room, "nextpnr.log")
+        said = nextpnr.run(_arguments(build, part), room, "nextpnr.log")
         with open(os.path.join(room, "report.json"), encoding="utf-8") as file:
             done = _read(json.load(file), said, part, (_version(yosys, room), _version(nextpnr, room)))
-        for name in ("yosys.log", "nextpnr.log", "routed.config"):
+        kept = ["yosys.log", "nextpnr.log", "routed.config"]
+        if packer:
+            _check_clock(build, done)
+            begin(f"{packer.name}: the bitstream")
+            bitstream = f"{build.board}.bit"
+            packer.run(["--compress", "routed.config", bitstream], room, "bitstream.log")
+            kept.append(bitstream)
+            done = replace(done, bitstream=bitstream)
+        for name in kept:
             os.replace(os.path.join(room, name), build.path(name))
     return done
 
 
-def _script(sources: Sequence[str], part: Part) -> str:
-    passes = {
-        "ecp5": "synth_ecp5 -top millstream_top -json top.json",
-        "ice40": "synth_ice40 -dsp -top millstream_top -json top.json",
-    }
-    return f"read_verilog -defer {' '.join(sources)}; {passes[part.family]}"
+def _check_clock(build: Build, done: Synthesis) -> None:
+    if done.fmax_mhz < build.clock_mhz:
+        raise ClockMissed(
+            f"the placed circuit makes {done.fmax_mhz:g} MHz, its clock is {build.clock_mhz:g} MHz",
+            where=build.folder,
+            fix="build it with a lower --clock, or with fewer lanes",
+        )
 
 
-def _arguments(part: Part, clock_mhz: float) -> list[str]:
-    pins = {"ecp5": ["--lpf-allow-unconstrained", "--textcfg", "routed.config"],
-            "ice40": ["--pcf-allow-unconstrained", "--asc", "routed.config"]}  # fmt: skip
-    return [*part.place, "--json", "top.json", "--freq", f"{clock_mhz:g}", "--timing-allow-fail",
-            "--report", "report.json", *pins[part.family]]  # fmt: skip
+def _top(build: Build) -> str:
+    return board_files.TOP if build.board else "millstream_top"
+
+
+def _script(build: Build, part: Part) -> str:
+    passes = {"ecp5": "synth_ecp5", "ice40": "synth_ice40 -dsp"}
+    sources = " ".join(build.compiled)
+    return f"read_verilog -defer {sources}; {passes[part.family]} -top {_top(build)} -json top.json"
+
+
+def _arguments(build: Build, part: Part) -> list[str]:
+    language, text = _PINS[part.family]
+    pins = (
+        [f"--{language}", board_files.CONSTRAINTS] if build.board else [f"--{language}-allow-unconstrained"]
+    )
+    return [*part.place, "--json", "top.json", "--freq", f"{build.clock_mhz:g}", "--timing-allow-fail",
+            "--report", "report.json", *pins, text, "routed.config"]  # fmt: skip
 
 
 def _read(report: Mapping[str, Any], said: str, part: Part, versions: tuple[str, ...]) -> Synthesis:

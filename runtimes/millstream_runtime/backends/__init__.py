@@ -104,6 +104,7 @@ BACKENDS: tuple[tuple[str, str], ...] = (
     ("cuda", "millstream_runtime.backends.cuda"),
     ("opencl", "millstream_runtime.backends.opencl"),
     ("verilator", "millstream_runtime.backends.verilator"),
+    ("serial", "millstream_runtime.backends.serial"),
 )
 
 

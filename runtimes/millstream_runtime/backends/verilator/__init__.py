@@ -1,8 +1,7 @@
 """The run half of a circuit that Verilator simulates: a program behind the port that an FPGA has.
 
-`ports.json` says which tensors go in and come out, and with how many fraction bits. The rest of the step,
-where there is any, is `around.onnx`, run by onnxruntime on this machine. States travel with every frame, so
-that streams, pools and snapshots are what they are everywhere; one circuit serves all streams in turn.
+States travel with every frame, so that streams, pools and snapshots are what they are everywhere; one circuit
+serves all streams in turn.
 """
 
 from __future__ import annotations
@@ -10,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from millstream_runtime import machine
-from millstream_runtime.backends.verilator.ports import read_ports
+from millstream_runtime.backends.circuit import AROUND, PORTS
+from millstream_runtime.backends.circuit.ports import read_ports
+from millstream_runtime.backends.circuit.step import CircuitStep, host_part
 from millstream_runtime.backends.verilator.simulator import Simulator
-from millstream_runtime.backends.verilator.step import CircuitStep, host_part
 from millstream_runtime.spec import ModelSpec, TargetSpec
 
-PORTS, AROUND, PROGRAM = "ports.json", "around.onnx", "simulator"
+PROGRAM = "simulator"
 
 
 def missing() -> str:

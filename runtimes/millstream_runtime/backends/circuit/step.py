@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from millstream_runtime.backends.circuit.ports import Ports, reals, words
 from millstream_runtime.backends.onnxruntime import OnnxruntimeStep, session
-from millstream_runtime.backends.verilator.ports import Ports, reals, words
 from millstream_runtime.spec import ModelSpec
 
 

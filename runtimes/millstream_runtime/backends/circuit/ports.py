@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from millstream_runtime.backends.circuit import PORTS
 from millstream_runtime.errors import PlanInvalid
 from millstream_runtime.spec import ModelSpec
 
 _WORD = np.iinfo(np.int16)
 #: float32 holds no other powers of two, and no circuit needs them.
 _MOST_FRACTION = 126
-_WHERE = "ports.json"
+_WHERE = PORTS
 
 
 @dataclass(frozen=True)
