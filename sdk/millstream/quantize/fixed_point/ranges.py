@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -75,18 +76,30 @@ def shared(graph: StepGraph, nodes: Sequence[onnx.NodeProto]) -> Mapping[str, st
     return {name: root(name) for name in tuple(parent)}
 
 
-def fractions(
-    graph: StepGraph,
-    nodes: Sequence[onnx.NodeProto],
-    names: Sequence[str],
-    calibration: Calibration,
-    bits: int,
-) -> dict[str, int]:
-    """Fraction bits of every named tensor of the graph."""
+@dataclass(frozen=True)
+class Ranges:
+    """The largest |value| of each group of values that share a binary point, and the group of each value."""
+
+    largest: Mapping[str, float]
+    groups: Mapping[str, str]
+
+    def group(self, name: str) -> str:
+        """The representative of a value's group; the value itself when it stands alone."""
+        return self.groups.get(name, name)
+
+    def fraction(self, name: str, bits: int) -> int:
+        """The fraction bits of a value that has so many bits, headroom left."""
+        return fraction_bits(HEADROOM * self.largest[self.group(name)], bits)
+
+
+def ranges(
+    graph: StepGraph, nodes: Sequence[onnx.NodeProto], names: Sequence[str], calibration: Calibration
+) -> Ranges:
+    """The ranges of every named tensor of the graph. Raises DataInvalid."""
     largest = measured(graph, names, calibration)
     groups = shared(graph, nodes)
     most: dict[str, float] = {}
     for name in names:
         group = groups.get(name, name)
         most[group] = max(most.get(group, 0.0), largest[name])
-    return {name: fraction_bits(HEADROOM * most[groups.get(name, name)], bits) for name in names}
+    return Ranges(most, groups)

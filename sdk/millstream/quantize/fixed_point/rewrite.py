@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -18,9 +19,10 @@ from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.fixed_point import functions
 from millstream.quantize.fixed_point.canonical import canonical
-from millstream.quantize.fixed_point.ranges import MOVES, fractions
+from millstream.quantize.fixed_point.ranges import MOVES, Ranges, ranges
 from millstream.quantize.fixed_point.region import Region, gap, read_by, split
-from millstream.quantize.fixed_point.writer import ACTIVATION_BITS, LOWEST, Affine, Unary, Writer
+from millstream.quantize.fixed_point.widths import WORD, Widths
+from millstream.quantize.fixed_point.writer import LOWEST, Affine, Unary, Writer
 from millstream.quantize.product import Product, attributes
 from millstream.reference.operators import OPERATORS
 
@@ -31,33 +33,54 @@ BINARY = ("Add", "Sub", "Mul", "Div")
 
 
 def fixed16(graph: StepGraph, products: Sequence[Product], calibration: Calibration) -> StepGraph:
-    """The step with weights, activations and states of 16 bits; `products` says nothing here."""
-    return fixed_point(graph, calibration, weight_bits=16)
+    """The step with constants, activations and states of 16 bits; `products` says nothing here."""
+    return written(ready(graph, calibration), Widths())
 
 
-def fixed_point(graph: StepGraph, calibration: Calibration, weight_bits: int) -> StepGraph:
-    """The fixed-point form of a flat, folded graph.
+@dataclass(frozen=True)
+class Ready:
+    """A float graph that has a fixed-point form, and the ranges of what its core computes.
 
-    Raises UnsupportedOperators naming every node that has none.
+    `inputs` and `names` are the values of the core that enter, and all of them in order.
+    """
+
+    graph: StepGraph
+    region: Region
+    inputs: tuple[str, ...]
+    names: tuple[str, ...]
+    ranges: Ranges
+
+
+def ready(graph: StepGraph, calibration: Calibration) -> Ready:
+    """A flat, folded graph prepared to be written in any widths.
+
+    Raises UnsupportedOperators naming every node that has no fixed-point form, DataInvalid.
     """
     graph = canonical(graph)
     region, gaps = split(graph)
     found = [*gaps, *_gaps(region, graph)]
     refuse({"fixed point": found})
-    inputs = [t.name for t in graph.inputs if t.dtype == np.float32]
-    names = [*inputs, *region.states, *(name for node in region.core for name in node.output)]
-    constants = initializers(graph.model)
-    writer = Writer(
-        constants, fractions(graph, region.core, names, calibration, ACTIVATION_BITS), weight_bits
-    )
-    for name in (*inputs, *region.states):
+    inputs = tuple(t.name for t in graph.inputs if t.dtype == np.float32)
+    names = (*inputs, *region.states, *(name for node in region.core for name in node.output))
+    return Ready(graph, region, inputs, names, ranges(graph, region.core, names, calibration))
+
+
+def written(form: Ready, widths: Widths) -> StepGraph:
+    """The fixed-point form of a graph in these widths."""
+    graph, region = form.graph, form.region
+    bits = {name: widths.values.get(form.ranges.group(name), WORD) for name in form.names}
+    fraction = {name: form.ranges.fraction(name, bits[name]) for name in form.names}
+    writer = Writer(initializers(graph.model), fraction, Widths(bits, widths.constants))
+    for name in form.inputs:
         writer.enter(name)
+    for name in region.states:
+        writer.keep(name)
     core = _Core(writer, _rectified(region.core, graph))
     for node in region.core:
         core.write(node)
     left = {value.name for value in graph.model.graph.output} | read_by(region.around)
-    for name in names:
-        if name in left and name not in inputs and name not in region.states:
+    for name in form.names:
+        if name in left and name not in form.inputs and name not in region.states:
             writer.leave(name)
     return _finished(graph, region, writer)
 

@@ -15,12 +15,12 @@ from millstream.coarse import DOMAIN
 from millstream.graph import set_origin
 from millstream.quantize.fixed_point import functions
 from millstream.quantize.fixed_point.ranges import fraction_bits
+from millstream.quantize.fixed_point.widths import WORD, Widths, highest, lowest
 
 #: Entries of a table; a finer one costs block RAM, a coarser one accuracy.
 TABLE_BITS = 11
-ACTIVATION_BITS = 16
-
-LOWEST, HIGHEST = -(1 << (ACTIVATION_BITS - 1)), (1 << (ACTIVATION_BITS - 1)) - 1
+#: The lower limit of a rounding that is not also a ReLU: what the width of the result allows.
+LOWEST = lowest(WORD)
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,34 @@ class Unary:
 class Writer:
     """Nodes and constants of the fixed-point core, in order.
 
-    `fraction` holds the fraction bits of each float value, and `pending` those that are formulas so far.
+    `fraction` holds the fraction bits of each float value, `widths` the bits of each by its own name, and
+    `pending` those that are formulas so far.
     """
 
-    def __init__(self, constants: Mapping[str, np.ndarray], fraction: Mapping[str, int], weight_bits: int):
+    def __init__(self, constants: Mapping[str, np.ndarray], fraction: Mapping[str, int], widths: Widths):
         self.constants = constants
         self.fraction = dict(fraction)
         self.pending: dict[str, Affine | Unary] = {}
         self.nodes: list[onnx.NodeProto] = []
         self.added: dict[str, np.ndarray] = {}
         self.origin = ""
-        self._weight_bits = weight_bits
+        self._bits = dict(widths.values)
+        self._constant_bits = widths.constants
         self._integers: dict[str, str] = {}
 
     # --- boundaries -------------------------------------------------------------------------
 
     def enter(self, name: str) -> None:
-        """Quantize a graph input or state."""
+        """Quantize a graph input, and limit it to its bits."""
+        self.keep(name)
+        if self.bits_of(name) < WORD:
+            limited = f"{name}.limited"
+            self.fraction[limited], self._bits[limited] = self.fraction[name], self.bits_of(name)
+            self.scale(Affine(name, np.array(1.0), np.array(0.0)), limited)
+            self._integers[name] = self._integers[limited]
+
+    def keep(self, name: str) -> None:
+        """Quantize a state. Its next value is limited already."""
         scale = self._scale(name)
         zero = self._constant("fixed.zero", np.array(0, np.int16))
         self._node("", "QuantizeLinear", [name, scale, zero], self._named(name))
@@ -87,41 +98,44 @@ class Writer:
             self._quantized_constant(name)
         return self._integers[name]
 
-    def at(self, name: str, fraction: int) -> str:
-        """The value as an int16 tensor with that many fraction bits."""
-        if self.fraction_of(name) == fraction:
+    def at(self, name: str, fraction: int, bits: int) -> str:
+        """The value as an int16 tensor with that many fraction bits, and no more bits than these."""
+        if self.fraction_of(name) == fraction and self.bits_of(name) <= bits:
             return self.integer(name)
-        moved = f"{name}.at.{fraction}"
+        moved = f"{name}.at.{fraction}.{bits}"
         if moved not in self._integers:
-            self.fraction[moved] = fraction
+            self.fraction[moved], self._bits[moved] = fraction, bits
             self.scale(Affine(name, np.array(1.0), np.array(0.0)), moved)
         return self._integers[moved]
 
     def fraction_of(self, name: str) -> int:
         """Fraction bits of a value or a constant."""
         if name not in self.fraction:
-            self.fraction[name] = self._fraction(self.constants[name], ACTIVATION_BITS)
+            self.fraction[name] = self._fraction(self.constants[name], WORD)
         return self.fraction[name]
+
+    def bits_of(self, name: str) -> int:
+        """Bits of a value or a constant."""
+        return self._bits.get(name, WORD)
 
     # --- operations -------------------------------------------------------------------------
 
     def product(self, x: str, weight: np.ndarray, bias: np.ndarray, output: str, low: int = LOWEST) -> None:
         """output = x weight + bias; weight (K, N), bias (N,) in real numbers."""
-        source, fraction = self.integer(x), self._fraction(weight, self._weight_bits)
+        source = self.integer(x)
+        integers, fraction = narrowed(weight, self._constant_bits.get(output, WORD))
         exact = self.fraction[x] + fraction
         constants = [
-            self._constant(
-                f"{output}.fixed.weight", _rounded(weight, fraction, self._weight_bits).astype(np.int16)
-            ),
+            self._constant(f"{output}.fixed.weight", integers),
             self._constant(f"{output}.fixed.bias", _wide(bias, exact)),
         ]
         self._fixed(functions.PRODUCT, [source, *constants], exact, output, low)
 
     def scale(self, formula: Affine, output: str, low: int = LOWEST) -> None:
         """output = root * factor + offset."""
-        source, fraction = self.integer(formula.root), self._fraction(formula.factor, ACTIVATION_BITS)
+        source = self.integer(formula.root)
+        factor, fraction = narrowed(formula.factor, self._constant_bits.get(output, WORD))
         exact = self.fraction[formula.root] + fraction
-        factor = _rounded(formula.factor, fraction, ACTIVATION_BITS).astype(np.int16)
         constants = [
             self._constant(f"{output}.fixed.factor", factor),
             self._constant(f"{output}.fixed.bias", _wide(formula.offset, exact)),
@@ -162,40 +176,42 @@ class Writer:
     def join(self, node: onnx.NodeProto) -> None:
         """Concat: every part is brought to the binary point of the whole."""
         output = node.output[0]
-        parts = [self.at(name, self.fraction[output]) for name in node.input]
+        parts = [self.at(name, self.fraction[output], self.bits_of(output)) for name in node.input]
         axis = next(a.i for a in node.attribute if a.name == "axis")
         self._node("", "Concat", parts, self._named(output), axis=axis)
 
     def _table(self, formula: Unary, output: str) -> None:
-        source, shift = self.integer(formula.root), ACTIVATION_BITS - TABLE_BITS
-        bins = np.arange(1 << TABLE_BITS) - (1 << (TABLE_BITS - 1))
+        source, bits = self.integer(formula.root), self.bits_of(formula.root)
+        shift, half = max(bits - TABLE_BITS, 0), 1 << (min(bits, TABLE_BITS) - 1)
+        bins = np.arange(2 * half) - half
         middles = ((bins + 0.5) * (1 << shift) - 0.5) * 2.0 ** -self.fraction[formula.root]
         # Bins that no value reaches may lie outside of what the function is defined on.
         with np.errstate(all="ignore"):
             values = np.nan_to_num(formula.function(middles), posinf=0.0, neginf=0.0)
-        table = _rounded(values, self.fraction[output], ACTIVATION_BITS).astype(np.int16)
+        table = _rounded(values, self.fraction[output], self.bits_of(output)).astype(np.int16)
         operands = [
             source,
             self._constant(f"{output}.fixed.table", table),
             self._constant(f"fixed.scale.{shift}", np.array(2.0**-shift)),
-            self._constant("fixed.middle", np.array(1 << (TABLE_BITS - 1), np.int64)),
+            self._constant(f"fixed.middle.{half}", np.array(half, np.int64)),
         ]
         self._node(DOMAIN, functions.TABLE, operands, self._named(output))
 
     def _fixed(self, function: str, operands: Sequence[str], exact: int, output: str, low: int) -> None:
         """The function with its rounding from `exact` fraction bits to those of the output."""
-        shift = exact - self.fraction[output]
+        shift, bits = exact - self.fraction[output], self.bits_of(output)
+        low, high = max(low, lowest(bits)), highest(bits)
         rounding = [
             self._constant(f"fixed.scale.{shift}", np.array(2.0**-shift)),
             self._constant(f"fixed.low.{low}", np.array(float(low))),
-            self._constant("fixed.high", np.array(float(HIGHEST))),
+            self._constant(f"fixed.high.{high}", np.array(float(high))),
         ]
         self._node(DOMAIN, function, [*operands, *rounding], self._named(output))
 
     # --- constants --------------------------------------------------------------------------
 
     def _quantized_constant(self, name: str) -> None:
-        values = _rounded(self.constants[name], self.fraction_of(name), ACTIVATION_BITS)
+        values = _rounded(self.constants[name], self.fraction_of(name), WORD)
         self._integers[name] = self._constant(f"{name}.fixed", values.astype(np.int16))
 
     def _fraction(self, values: np.ndarray, bits: int) -> int:
@@ -221,6 +237,23 @@ class Writer:
         )
         set_origin(node, self.origin)
         self.nodes.append(node)
+
+
+def narrowed(values: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
+    """Constants on steps of so many bits as int16, and the fraction bits of all of them.
+
+    Each column (..., N) has steps of its own, the finest powers of two that its bits allow. They are written
+    with the binary point of the finest column, so that coarser ones end in zeros.
+    """
+    values = np.asarray(values, np.float64)
+    columns = np.abs(values).reshape(-1, *values.shape[-1:]).max(0, initial=0)
+    own = np.array([fraction_bits(float(largest), bits) for largest in np.atleast_1d(columns)])
+    # The largest column may end in as many zeros as its bits leave free in a word.
+    fraction = min(int(own.max()), int(own.min()) + WORD - bits)
+    own = np.minimum(own, fraction).reshape(columns.shape)
+    most = 1 << (bits - 1)
+    steps = np.clip(np.floor(values * 2.0**own + 0.5), -most, most - 1)
+    return (steps * 2.0 ** (fraction - own)).astype(np.int16), fraction
 
 
 def _rounded(values: np.ndarray, fraction: int, bits: int) -> np.ndarray:
