@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from circuits import CHANNELS, GRU, GatedLinearAttention, Memory, seeded
+from circuits import CHANNELS, GRU, GatedLinearAttention, seeded
 from options import add_folder, add_json, room
 from report import machine, write_json
 from rich.console import Console
@@ -33,7 +33,7 @@ from millstream_hw.parts import part_named
 @dataclass(frozen=True)
 class Case:
     """A model on a part: `make` is None for a trained model of the catalogue. `lanes` is None where the road
-    has none, `frames` are random ones that are simulated."""
+    has none, `frames` are random ones that are simulated. With a `budget` widths are searched within it."""
 
     model: str
     make: Callable[[], nn.Module] | None
@@ -42,6 +42,7 @@ class Case:
     clock_mhz: float
     lanes: int | None = None
     frames: int = 300
+    budget: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ CASES = (
     Case("gru_64", partial(GRU, 64), "engine", "lfe5u-85f", 100, lanes=16),
     Case("gla_4x16", partial(GatedLinearAttention, 4, 16), "engine", "lfe5u-85f", 100, lanes=16),
     Case("gru_24", partial(GRU, 24), "engine", "lfe5u-25f", 100, lanes=8),
-    Case("memory_4", partial(Memory, 4), "da4ml", "lfe5u-85f", 20),
+    Case("leaky_jv", None, "da4ml", "lfe5u-25f", 10, budget="0.5%"),
+    Case("leaky_jv", None, "da4ml", "lfe5u-25f", 50, budget="0.5%"),
 )
 _HEADINGS = ("model", "road", "part", "logic tables", "registers", "multipliers", "block RAMs", "Fmax, MHz",
              "cycles a frame", "us a frame", "equal bit for bit")  # fmt: skip
@@ -99,11 +101,11 @@ def measure(case: Case, folder: Path, begin: Callable[[str], None]) -> Row:
     """Export, build, simulate, place and route one case."""
     part = part_named(case.part)
     bundle = millstream_runtime.read(str(exported(case, folder, begin)))
-    place = folder / f"{case.model}-{case.road}-{case.part}-{case.lanes or 0}"
+    place = folder / f"{case.model}-{case.road}-{case.part}-{case.lanes or 0}-{case.clock_mhz:g}"
     build, _ = building.build(bundle, part, case.clock_mhz, case.road, case.lanes, str(place))
     run = simulation.simulate(build, case.frames, 0, begin)
     made = synthesis.synthesize(build, begin)
-    lanes = f"{case.road}, {case.lanes} lanes" if case.lanes else case.road
+    lanes = f"{case.road}, {case.lanes} lanes" if case.lanes else f"{case.road}, for {case.clock_mhz:g} MHz"
     told = f"{run.golden_frames} + {run.random_frames}"
     sizes = (made.tables, made.registers, made.multipliers, made.blocks, made.fmax_mhz)
     return Row(case.model, lanes, case.part, *sizes, run.cycles or 0, told, (*made.tools, run.tool))
@@ -116,8 +118,10 @@ def exported(case: Case, folder: Path, begin: Callable[[str], None]) -> Path:
         return path
     begin("export")
     if case.make is None:
-        options = ["--target", "onnxruntime", "--quantize", "fixed16", "-o", str(path)]
-        subprocess.run([sys.executable, "-m", "millstream", "export", case.model, *options], check=True)
+        narrowed = ["quantize", case.model, "--format", "fixed16", "--budget", str(case.budget)]
+        command = narrowed if case.budget else ["export", case.model, "--quantize", "fixed16"]
+        options = ["--target", "onnxruntime", "-o", str(path)]
+        subprocess.run([sys.executable, "-m", "millstream", *command, *options], check=True)
         return path
     x = np.random.default_rng(0).standard_normal((8, 40, CHANNELS)).astype(np.float32)
     millstream.export(seeded(case.make), x, target=(), format=FORMATS["fixed16"]).save(path)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from fixed_graphs import GRAPHS, circuit_of, gru
+from fixed_graphs import GRAPHS, circuit_of, gru, narrow, zeros
 from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream_hw import golden
-from millstream_hw.circuit import Circuit, Gather, Operation, Port, State
+from millstream_hw.circuit import Circuit, Gather, Operation, Port, State, read
 from millstream_hw.engine import image as machine
 from millstream_hw.engine.compile import compile_circuit
 from millstream_hw.engine.instruction import BITS, Instruction, encode, header
@@ -40,6 +40,16 @@ def test_the_machine_gives_the_golden_bits_and_states(make, lanes):
         assert np.array_equal(found, wanted)
         for name, places in image.states.items():
             assert np.array_equal(data[places], states[name].reshape(-1)), name
+
+
+def test_the_machine_keeps_to_the_limits_of_narrow_values():
+    graph = gru()
+    circuit = read(narrow(graph, 6), zeros(graph))
+    image = compile_circuit(circuit, 3)
+    for values, _, found, _ in _stream_both(circuit, image, _words(circuit, 30, 2)):
+        wanted = np.concatenate([values[port.name].reshape(-1) for port in circuit.outputs])
+        assert np.array_equal(found, wanted)
+        assert np.abs(found.astype(int)).max() <= 32
 
 
 def test_a_reset_brings_the_initial_states_back():

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from fixed_graphs import GRAPHS, calibration, gaussian, memory, shuffle, zeros
+from fixed_graphs import GRAPHS, calibration, gaussian, memory, narrow, shuffle, zeros
 
 from millstream.quantize.aware import PowerOfTwoWeight
 from millstream.quantize.calibration import observed, stream
 from millstream.quantize.fixed_point import saturation
-from millstream.quantize.fixed_point.narrowing import narrowables, widths
 from millstream.quantize.fixed_point.rewrite import ready, written
 from millstream.quantize.fixed_point.widths import Widths
 from millstream.quantize.fixed_point.writer import narrowed
@@ -20,10 +19,6 @@ graphs = pytest.mark.parametrize("make", GRAPHS.values(), ids=GRAPHS)
 
 def _form(graph):
     return ready(graph, calibration(graph, gaussian(graph)))
-
-
-def _all(form, bits):
-    return widths(dict.fromkeys(narrowables(form), bits))
 
 
 @pytest.mark.parametrize("bits", [3, 4, 8, 16])
@@ -50,8 +45,7 @@ def test_weights_trained_for_few_bits_lose_nothing(bits):
 @graphs
 def test_a_narrowed_step_keeps_to_its_bits_and_is_the_reference_bit_for_bit(make):
     graph, bits = make(), 6
-    form = _form(graph)
-    made = written(form, _all(form, bits))
+    made = narrow(graph, bits)
     found = circuit.read(made, zeros(graph))
     (port,) = found.inputs
     names = [o.output for o in found.operations]
@@ -68,8 +62,7 @@ def test_a_narrowed_step_keeps_to_its_bits_and_is_the_reference_bit_for_bit(make
 
 
 def test_sixteen_bits_are_what_an_unnarrowed_step_has():
-    form = _form(shuffle())
-    assert written(form, _all(form, 16)).to_bytes() == written(form, Widths()).to_bytes()
+    assert narrow(shuffle(), 16).to_bytes() == written(_form(shuffle()), Widths()).to_bytes()
 
 
 def test_constants_of_few_bits_hold_few_different_integers():
