@@ -121,7 +121,7 @@ def fixed(graph: StepGraph, frames: np.ndarray) -> StepGraph:
 def narrow(graph: StepGraph, bits: int) -> StepGraph:
     """The graph in fixed point with so many bits for every value and constant."""
     form = ready(graph, calibration(graph, gaussian(graph)))
-    return written(form, widths({each: bits for each in narrowables(form)}))
+    return written(form, widths(dict.fromkeys(narrowables(form), bits)))
 
 
 def calibration(graph: StepGraph, frames: np.ndarray) -> Calibration:
