@@ -106,23 +106,15 @@ def _engine_of(found: Circuit, part: Part, lanes: int) -> Plan:
 
 
 def _unrolled(found: Circuit, part: Part, clock_mhz: float) -> Plan:
-    from millstream_hw.unrolled import files, stages, trace  # da4ml takes seconds to load
+    from millstream_hw.unrolled import estimate as unrolled_estimate  # da4ml takes seconds to load
+    from millstream_hw.unrolled import files, stages, trace
 
     lacking = tuple(trace.gaps(found))
     if lacking:
         return Plan(UNROLLED, 0, None, (), lacking, dict)
     logic = trace.trace(found)
     cut = stages.stages(logic, part, clock_mhz)
-    words = [sum(port.size for port in ports) for ports in (found.inputs, found.outputs)]
-    # The first stage is given the inputs and states, each later one what the registers before it hold.
-    held = sum(int(stage.inp_kifs.sum()) for stage in cut)
-    needs = Estimate(
-        tables=round(logic.cost),
-        registers=held + 16 * words[1] + 18,
-        multipliers=0,
-        blocks=0,
-        cycles=sum(words) + len(cut),
-    )
+    needs = unrolled_estimate.estimate(found, cut, part)
     return Plan(UNROLLED, 0, needs, tuple(needs.overflows(part)), (), partial(files.files, found, cut))
 
 
