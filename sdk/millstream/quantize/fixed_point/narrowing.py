@@ -46,7 +46,10 @@ def narrowables(form: Ready) -> tuple[Narrowable, ...]:
         if node.domain == DOMAIN:
             count = sizes[output]
             if node.op_type in (PRODUCT, SCALE):
-                count = max(int(np.count_nonzero(constants[node.input[1]])), 1)
+                factor = constants[node.input[1]]
+                # A factor for all is wired to each.
+                each = sizes[output] // factor.size if node.op_type == SCALE else 1
+                count = max(int(np.count_nonzero(factor)) * each, 1)
                 factors[output.removesuffix(_SUFFIX)] = count
             for group in set(_groups(form, node)):
                 reads[group] = reads.get(group, 0) + count
