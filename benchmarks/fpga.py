@@ -73,7 +73,6 @@ CASES = (
     Case("gru_64", partial(GRU, 64), "engine", "lfe5u-85f", 100, lanes=16),
     Case("gla_4x16", partial(GatedLinearAttention, 4, 16), "engine", "lfe5u-85f", 100, lanes=16),
     Case("gru_24", partial(GRU, 24), "engine", "lfe5u-25f", 100, lanes=8),
-    Case("leaky_jv", None, "da4ml", "lfe5u-25f", 10, budget="0.5%"),
     Case("leaky_jv", None, "da4ml", "lfe5u-25f", 50, budget="0.5%"),
 )
 _HEADINGS = ("model", "road", "part", "logic tables", "registers", "multipliers", "block RAMs", "Fmax, MHz",

@@ -11,8 +11,8 @@ from da4ml.types import CombLogic
 
 from millstream_hw.parts import Part
 
-#: What one level of da4ml's logic, an adder or a comparison, takes with the wires to it, in ns, by family. Only
-#: that of ecp5 was seen.
+#: What one level of da4ml's logic, an adder or a comparison, takes with the wires to it, in ns, by family.
+#: Only that of ecp5 was seen.
 LEVEL_NS = {"ecp5": 3.0, "ice40": 10.0, "xilinx": 3.0}
 
 
