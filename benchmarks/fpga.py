@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from circuits import CHANNELS, GRU, GatedDeltaNet, GatedLinearAttention, Memory, seeded
+from circuits import CHANNELS, GRU, GatedDeltaNet, GatedLinearAttention, seeded
 from options import add_folder, add_json, room
 from report import machine, write_json
 from rich.console import Console
@@ -33,7 +33,7 @@ from millstream_hw.parts import part_named
 @dataclass(frozen=True)
 class Case:
     """A model on a part: `make` is None for a trained model of the catalogue. `lanes` is None where the road
-    has none, `frames` are random ones that are simulated."""
+    has none, `frames` are random ones that are simulated. With a `budget` widths are searched within it."""
 
     model: str
     make: Callable[[], nn.Module] | None
@@ -43,6 +43,7 @@ class Case:
     lanes: int | None = None
     frames: int = 300
     format: str = "fixed16"
+    budget: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ CASES = (
     Case("lmuformer_jv", None, "engine", "ice40up5k", 24, lanes=8, format="fixed16-w8"),
     Case("gru_128", partial(GRU, 128), "engine", "ice40up5k", 24, lanes=8, format="fixed16-w8"),
     Case("gru_24", partial(GRU, 24), "engine", "ice40up5k", 24, lanes=4),
-    Case("memory_4", partial(Memory, 4), "da4ml", "lfe5u-85f", 20),
+    Case("leaky_jv", None, "da4ml", "lfe5u-25f", 50, budget="0.5%"),
 )
 _HEADINGS = ("model", "format", "road", "part", "logic tables", "registers", "multipliers", "block RAMs",
              "Fmax, MHz", "cycles a frame", "us a frame", "equal bit for bit")  # fmt: skip
@@ -107,11 +108,13 @@ def measure(case: Case, folder: Path, begin: Callable[[str], None]) -> Row:
     """Export, build, simulate, place and route one case."""
     part = part_named(case.part)
     bundle = millstream_runtime.read(str(exported(case, folder, begin)))
-    place = folder / f"{case.model}-{case.format}-{case.road}-{case.part}-{case.lanes or 0}"
+    place = (
+        folder / f"{case.model}-{case.format}-{case.road}-{case.part}-{case.lanes or 0}-{case.clock_mhz:g}"
+    )
     build, _ = building.build(bundle, part, case.clock_mhz, case.road, case.lanes, str(place))
     run = simulation.simulate(build, case.frames, 0, begin)
     made = synthesis.synthesize(build, begin)
-    lanes = f"{case.road}, {case.lanes} lanes" if case.lanes else case.road
+    lanes = f"{case.road}, {case.lanes} lanes" if case.lanes else f"{case.road}, for {case.clock_mhz:g} MHz"
     told = f"{run.golden_frames} + {run.random_frames}"
     sizes = (made.tables, made.registers, made.multipliers, made.blocks, made.sprams, made.fmax_mhz)
     return Row(
@@ -126,8 +129,10 @@ def exported(case: Case, folder: Path, begin: Callable[[str], None]) -> Path:
         return path
     begin("export")
     if case.make is None:
-        options = ["--target", "onnxruntime", "--quantize", case.format, "-o", str(path)]
-        subprocess.run([sys.executable, "-m", "millstream", "export", case.model, *options], check=True)
+        narrowed = ["quantize", case.model, "--format", case.format, "--budget", str(case.budget)]
+        command = narrowed if case.budget else ["export", case.model, "--quantize", case.format]
+        options = ["--target", "onnxruntime", "-o", str(path)]
+        subprocess.run([sys.executable, "-m", "millstream", *command, *options], check=True)
         return path
     x = np.random.default_rng(0).standard_normal((8, 40, CHANNELS)).astype(np.float32)
     millstream.export(seeded(case.make), x, target=(), format=FORMATS[case.format]).save(path)

@@ -70,7 +70,7 @@ def stateless_circuit_of(bundle: Bundle) -> Circuit:
 
 def plan(found: Circuit, part: Part, road: str, lanes: int | None = None, clock_mhz: float = 0) -> Plan:
     """How a circuit takes a road. The engine gets the most lanes that fit, or `lanes`; hls4ml the most
-    multipliers that fit. The clock is the part's own when it is 0; only hls4ml asks.
+    multipliers that fit, da4ml the stages that the clock asks for. The clock is the part's own when it is 0.
 
     Raises UsageError for a road that does not exist, or lanes for a road that has none.
     """
@@ -80,7 +80,8 @@ def plan(found: Circuit, part: Part, road: str, lanes: int | None = None, clock_
         raise UsageError(f"no road is called {road!r}", fix="use one of " + ", ".join(ROADS))
     if lanes:
         raise UsageError("only the engine has lanes", fix="drop --lanes, or use --road engine")
-    return _unrolled(found, part) if road == UNROLLED else _hls(found, part, clock_mhz)
+    clock_mhz = clock_mhz or part.clock_mhz
+    return _unrolled(found, part, clock_mhz) if road == UNROLLED else _hls(found, part, clock_mhz)
 
 
 def fitting(found: Circuit, part: Part, road: str, lanes: int | None = None, clock_mhz: float = 0) -> Plan:
@@ -111,23 +112,17 @@ def _engine_of(found: Circuit, part: Part, lanes: int) -> Plan:
     return Plan(ENGINE, lanes, needs, over, (), write, shares(image, found))
 
 
-def _unrolled(found: Circuit, part: Part) -> Plan:
-    from millstream_hw.unrolled import files, trace  # da4ml takes seconds to load
+def _unrolled(found: Circuit, part: Part, clock_mhz: float) -> Plan:
+    from millstream_hw.unrolled import estimate as unrolled_estimate  # da4ml takes seconds to load
+    from millstream_hw.unrolled import files, stages, trace
 
     lacking = tuple(trace.gaps(found))
     if lacking:
         return Plan(UNROLLED, 0, None, (), lacking, dict)
     logic = trace.trace(found)
-    words = [sum(port.size for port in ports) for ports in (found.inputs, found.outputs)]
-    kept = sum(state.port.size for state in found.states)
-    needs = Estimate(
-        tables=round(logic.cost),
-        registers=16 * (sum(words) + kept) + 18,
-        multipliers=0,
-        blocks=0,
-        cycles=sum(words) + 1,
-    )
-    return Plan(UNROLLED, 0, needs, tuple(needs.overflows(part)), (), partial(files.files, found, logic))
+    cut = stages.stages(logic, part, clock_mhz)
+    needs = unrolled_estimate.estimate(found, cut, part)
+    return Plan(UNROLLED, 0, needs, tuple(needs.overflows(part)), (), partial(files.files, found, cut))
 
 
 def _hls(found: Circuit, part: Part, clock_mhz: float) -> Plan:
@@ -146,7 +141,7 @@ def _hls(found: Circuit, part: Part, clock_mhz: float) -> Plan:
         over = tuple(needs.overflows(part))
         if not over:
             break
-    write = partial(_hls_files, found, network, reuse, part.device, clock_mhz or part.clock_mhz)
+    write = partial(_hls_files, found, network, reuse, part.device, clock_mhz)
     return Plan(HLS, 0, needs, over, (), write, hls_estimate.shares(network, reuse))
 
 

@@ -51,6 +51,16 @@ CATALOGUE: tuple[ReferenceModel, ...] = (
         labels=tuple(f"speaker {i}" for i in range(1, 10)),
     ),
     ReferenceModel(
+        name="leaky_jv",
+        factory="millstream_models.leaky:leaky_jv",
+        summary="leaky integrators trained on JapaneseVowels in weights of 4 bits, for unrolled logic",
+        input_shape=(12,),
+        weights="leaky/japanese_vowels.safetensors",
+        dataset="japanese_vowels",
+        sample_rate=156.25,
+        labels=tuple(f"speaker {i}" for i in range(1, 10)),
+    ),
+    ReferenceModel(
         name="lmuformer_kws",
         factory="millstream_models.lmuformer:lmuformer_kws",
         summary="LMUFormer at the paper's sizes for Speech Commands, five frames of look-ahead; UNTRAINED",

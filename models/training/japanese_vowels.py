@@ -1,11 +1,12 @@
-"""Train the causal LMUFormer, or the spiking one, on JapaneseVowels and write its weights beside the model.
+"""Train a model on JapaneseVowels, the causal LMUFormer unless told, and write its weights beside it.
 
     python models/training/japanese_vowels.py                      # train, report, write
     python models/training/japanese_vowels.py --cross-validate     # judge the recipe
     python models/training/japanese_vowels.py --spiking            # the same for the model that spikes
+    python models/training/japanese_vowels.py --leaky              # the same for leaky integrators
 
-A minute on one core, three with spikes; five times that for cross-validation, which reads the training split
-only. The same machine and torch version give the same weights.
+A minute on one core or less, three with spikes; five times that for cross-validation, which reads the
+training split only. The same machine and torch version give the same weights.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils import parametrize
 
 import millstream_models
 from millstream.datasets import japanese_vowels
+from millstream.quantize.aware import PowerOfTwoWeight, settled
 from millstream.sequences import Sequences
+from millstream_models.leaky import LeakyNetwork, leaky_jv
 from millstream_models.lmuformer import CausalLMUFormer
 from millstream_models.lmuformer.factories import JAPANESE_VOWELS
 from millstream_models.spiking_lmuformer import SpikingLMUFormer
@@ -32,14 +36,15 @@ from millstream_models.spiking_lmuformer.model import JAPANESE_VOWELS as SPIKING
 FOLDER, FILE = Path(millstream_models.__file__).parent, "japanese_vowels.safetensors"
 FOLDS = 5
 
-Model = CausalLMUFormer | SpikingLMUFormer
+Model = CausalLMUFormer | SpikingLMUFormer | LeakyNetwork
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train. `make` gives the untrained model, `weights` is where it goes. `noise` (every frame) and
     `offset` (once per utterance) are in standard deviations of the input channels; `mixup` is the parameter
-    of the Beta distribution of shares."""
+    of the Beta distribution of shares. With `weight_bits` the last two thirds train with weights of so many
+    bits, as fixed point has them, and channels are normalized by powers of two, which cost no logic."""
 
     make: Callable[[], Model]
     weights: Path
@@ -51,18 +56,25 @@ class Recipe:
     noise: float = 0.2
     offset: float = 0.2
     mixup: float = 0.4
+    weight_bits: int | None = None
 
 
 LMUFORMER = Recipe(lambda: CausalLMUFormer(JAPANESE_VOWELS), FOLDER / "lmuformer" / FILE)
 SPIKES = Recipe(lambda: SpikingLMUFormer(**SPIKING), FOLDER / "spiking_lmuformer" / FILE)
 
+LEAKY = Recipe(
+    leaky_jv, FOLDER / "leaky" / FILE, epochs=150, learning_rate=8e-3, weight_decay=0.01, weight_bits=4
+)
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train an LMUFormer on JapaneseVowels.")
-    parser.add_argument("--spiking", action="store_true", help="the model that spikes")
+    parser = argparse.ArgumentParser(description="Train a model on JapaneseVowels.")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--spiking", action="store_true", help="the LMUFormer that spikes")
+    which.add_argument("--leaky", action="store_true", help="leaky integrators")
     parser.add_argument("--cross-validate", action="store_true", help="five folds of the training split")
     arguments = parser.parse_args()
-    recipe = SPIKES if arguments.spiking else LMUFORMER
+    recipe = SPIKES if arguments.spiking else LEAKY if arguments.leaky else LMUFORMER
     if arguments.cross_validate:
         cross_validate(recipe)
     else:
@@ -101,17 +113,27 @@ def train(split: Sequences, recipe: Recipe) -> Model:
     frames = torch.from_numpy(np.concatenate(split.frames))
     deviation = frames.std(dim=0)
     model = recipe.make()
-    model.normalize.load_state_dict({"mean": frames.mean(dim=0), "scale": 1 / deviation})
+    scale = 1 / deviation if recipe.weight_bits is None else torch.exp2(torch.round(-torch.log2(deviation)))
+    model.normalize.load_state_dict({"mean": frames.mean(dim=0), "scale": scale})
     optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     updates = recipe.epochs * -(-len(split.labels) // recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, updates)
-    for _ in range(recipe.epochs):
+    for epoch in range(recipe.epochs):
+        if recipe.weight_bits and epoch == recipe.epochs // 3:
+            _narrow(model, recipe.weight_bits)
         for clean, labels in _batches(split, recipe):
             optimizer.zero_grad()
             _mixup_loss(model, _disturbed(clean, deviation, recipe), labels, recipe).backward()
             optimizer.step()
             schedule.step()
-    return model.eval()
+    return settled(model).eval()
+
+
+def _narrow(model: Model, bits: int) -> None:
+    """Let every linear layer compute with weights of so many bits from now on."""
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            parametrize.register_parametrization(layer, "weight", PowerOfTwoWeight(bits))
 
 
 def _batches(split: Sequences, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:

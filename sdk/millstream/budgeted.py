@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from millstream.errors import BudgetMissed, UsageError
 from millstream.graph import StepGraph, initializers, origin
-from millstream.prove_quantized import last_outputs
+from millstream.losses import Losses
 from millstream.quantize import FORMATS, Format, flattened
 from millstream.quantize.calibration import Calibration
-from millstream.quantize.error import relative_errors
 from millstream.quantize.formats import rounded_once
 from millstream.quantize.mixed import mixed
 from millstream.quantize.product import Product, find
-from millstream.quantize.search import Choices, Found, Loss, Trial, Weighed, search
+from millstream.quantize.search import Found, Loss, Trial, Weighed, search
 from millstream.quantize.trials import TrialFile, identity
 from millstream.sequences import Sequences
 from millstream_runtime.core import Core
@@ -59,7 +56,7 @@ class Chosen:
     """The format that a search found, and what it measured; `exact_bytes` are those of the float products."""
 
     format: Format
-    found: Found
+    found: Found[Format]
     metric: str
     origins: dict[str, str]
     exact_bytes: int
@@ -69,13 +66,13 @@ class Chosen:
         """Plain values for the report: the front, what was tried, and the format of each product by its
         origin."""
         pairs = list(zip(self.found.front, self.timed.front, strict=True))
-        front = [{**_trial(trial), "microseconds": time} for trial, time in pairs]
+        front = [{**plain(trial), "microseconds": time} for trial, time in pairs]
         formats = {output: choice.name for output, choice in (self.found.best or {}).items()}
         return {
             "metric": self.metric,
             "target": self.timed.target,
             "front": front,
-            "tried": [_trial(trial) for trial in self.found.trials],
+            "tried": [plain(trial) for trial in self.found.trials],
             "float": {"bytes": self.exact_bytes, "microseconds": self.timed.exact},
             "chosen": next(
                 told for told, (one, _) in zip(front, pairs, strict=True) if one.formats == formats
@@ -104,33 +101,24 @@ def choose(
     if whole:
         raise UsageError(
             f"{', '.join(whole)} takes the whole step and cannot be mixed",
-            fix="export with --quantize, or search other formats",
+            fix="search it alone, or search other formats",
         )
     flat = flattened(graph)
     products, _ = find(flat)
-    outputs = [tensor.name for tensor in flat.outputs]
-    tested = labelled if labelled is not None and labelled.labels.size else None
-    exact = last_outputs(core_of(flat), tested.frames) if tested else None
+    losses = Losses(flat, core_of, calibration, labelled)
 
-    def measure(choices: Choices) -> Loss:
-        made = mixed(choices).rewrite(flat, products, calibration)
-        if tested is None or exact is None:
-            error = max(relative_errors(flat, made, outputs, calibration).values())
-            return Loss(error, error)
-        got = last_outputs(core_of(made), tested.frames)
-        return Loss(_accuracy(exact, tested) - _accuracy(got, tested), _relative(got, exact))
+    def measure(choices: Mapping[str, Format]) -> Loss:
+        return losses.of(mixed(choices).rewrite(flat, products, calibration))
 
     formats = [rounded_once(format, flat, products, calibration) for format in allowance.formats]
     weighed = [_weighed(product, flat, formats) for product in products]
-    data = (*calibration.sequences, *(tested.frames if tested else ()), *([tested.labels] if tested else ()))
-    kept = TrialFile(allowance.trials, identity(flat, data))
+    kept = TrialFile(allowance.trials, identity(flat, losses.data))
     known = kept.trials
     found = search(weighed, formats, measure, allowance.most_lost, progress, known, kept.add)
-    metric = "accuracy lost" if tested else "relative RMS error of the outputs"
     if found.best is None:
         raise BudgetMissed(
-            f"no product can be quantized with at most {allowance.most_lost:g} of {metric}",
-            why=_closest(found, metric),
+            f"no product can be quantized with at most {allowance.most_lost:g} of {losses.metric}",
+            why=closest(found.trials, losses.metric),
             fix="allow more, or export in float",
         )
     ways = {each.name: each for each in allowance.formats}
@@ -142,7 +130,9 @@ def choose(
     )
     timed = Timed(timer.target, front, timer.microseconds(flat))
     exact_bytes = sum(product.bytes[""] for product in weighed)
-    return Chosen(format, found, metric, {p.output: origin(p.node) for p in products}, exact_bytes, timed)
+    return Chosen(
+        format, found, losses.metric, {p.output: origin(p.node) for p in products}, exact_bytes, timed
+    )
 
 
 def _written(trial: Trial, formats: Sequence[Format]) -> Format:
@@ -158,25 +148,17 @@ def _weighed(product: Product, flat: StepGraph, formats: Sequence[Format]) -> We
     return Weighed(product.output, {"": count * _FLOAT_BITS // 8, **sizes})
 
 
-def _closest(found: Found, metric: str) -> str:
-    if not found.trials:
+def closest(trials: Sequence[Trial], metric: str) -> str:
+    """The trial that came nearest to a budget that none kept, in words."""
+    if not trials:
         return "it has no products that are worth it"
-    least = min(found.trials, key=lambda trial: trial.loss.metric)
+    least = min(trials, key=lambda trial: trial.loss.metric)
     (output, name), *more = least.formats.items()
     which = f"{name} of {output} alone" if not more else f"{len(least.formats)} products"
     return f"the closest is {which}: {least.loss.metric:.3g} of {metric}"
 
 
-def _trial(trial: Trial) -> dict[str, Any]:
+def plain(trial: Trial) -> dict[str, Any]:
+    """A trial as reports tell it."""
     counts = {name: list(trial.formats.values()).count(name) for name in sorted(set(trial.formats.values()))}
     return {"bytes": trial.bytes, "lost": trial.loss.metric, "error": trial.loss.error, "products": counts}
-
-
-def _accuracy(outputs: np.ndarray, data: Sequences) -> float:
-    return float((outputs.argmax(1) == data.labels).mean())
-
-
-def _relative(got: np.ndarray, want: np.ndarray) -> float:
-    size = float(np.square(want, dtype=np.float64).sum())
-    gap = float(np.square(got - want, dtype=np.float64).sum())
-    return (gap / size) ** 0.5 if size else float(bool(gap))

@@ -23,12 +23,13 @@ from millstream.fallback import settle
 from millstream.float16 import loosened
 from millstream.graph import StepGraph
 from millstream.ladder import Ladder, Rung, Silent, Watcher
+from millstream.narrowed import Narrowed, narrow
 from millstream.object_files import code_bytes
 from millstream.opening import open_here
 from millstream.package import Contents
 from millstream.protocol import Streamable, streamable
 from millstream.provenance import provenance
-from millstream.quantize import Format, Quantized, quantize
+from millstream.quantize import FORMATS, Format, Quantized, quantize
 from millstream.quantize.calibration import Calibration, spread
 from millstream.quantize.layers import layers, to_blame
 from millstream.quantize.states.choosing import Chosen as ChosenStates
@@ -258,14 +259,16 @@ class _Export:
             report["states"] = narrow.to_json()
         return Exported(replace(contents, report=report), ladder)
 
-    def _mix(self, graph: StepGraph, spec: ModelSpec, calibration: Calibration) -> Chosen | None:
-        """The mix of formats that the allowance asks for, when there is one."""
+    def _mix(self, graph: StepGraph, spec: ModelSpec, calibration: Calibration) -> Chosen | Narrowed | None:
+        """The mix of formats, or of widths, that the allowance asks for, when there is one."""
         if self.allowance is None:
             return None
 
         def core_of(made: StepGraph) -> Core:
             return _core(made, spec, tuple(calibration.initial))
 
+        if self.allowance.formats == (FORMATS["fixed16"],):
+            return narrow(graph, core_of, calibration, self.labelled, self.allowance, self.watcher.begin)
         settled, _ = settle(graph, self.chosen)
         target = next(target for target in settled if target.name in _FOR_THIS_MACHINE)
         contract = Contract(spec, tuple(calibration.initial))

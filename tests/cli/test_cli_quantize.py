@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import pytest
 import torch
 from command_line import Command
@@ -75,6 +77,37 @@ def test_a_module_for_whole_sequences_takes_the_roads_of_export(millstream: Comm
     model.load_state_dict(weights)
     want = model(torch.from_numpy(x[:1]))[0][0].detach().numpy()
     assert np.square(got - want).sum() < 0.2**2 * np.square(want).sum()
+
+
+def test_fixed_point_is_narrowed_as_far_as_the_budget_allows(
+    millstream: Command, model: tuple[str, ...], tmp_path: Path
+) -> None:
+    found = {}
+    for budget in ("20%", "5%"):
+        path = tmp_path / f"{budget}.mill"
+        options = ("--format", "fixed16", "--trials", tmp_path / "trials.json", "-o", path)
+        result = millstream("quantize", *model, *options, "--budget", budget)
+        assert result.exit_code == 0, result.output
+        assert "narrowest first" in result.stdout
+        search = json.loads(millstream("inspect", path, "--json").stdout)["report"]["search"]
+        assert search["chosen"] in search["front"]
+        assert search["chosen"]["lost"] <= float(budget[:-1]) / 100
+        taken = {**search["widths"]["values"], **search["widths"]["constants"]}
+        step = onnx.load_from_string(millstream_runtime.read(str(path)).members["step.onnx"])
+        highs = [int(array) for array in initializers(step, "fixed.high")]
+        assert highs
+        assert {high + 1 for high in highs} <= {1 << (bits - 1) for bits in (*taken.values(), 16)}
+        found[budget] = search
+    sizes = [found["20%"]["chosen"]["bytes"], found["5%"]["chosen"]["bytes"], found["5%"]["words"]["bytes"]]
+    assert sizes == sorted(set(sizes))
+    page = tmp_path / "page.html"
+    assert millstream("report", path, "--steps", 5, "-o", page).exit_code == 0
+    assert 'aria-label="Loss against bytes of operands"' in page.read_text()
+
+
+def initializers(model: onnx.ModelProto, prefix: str) -> list[np.ndarray]:
+    found = [item for item in model.graph.initializer if item.name.startswith(prefix)]
+    return [onnx.numpy_helper.to_array(item) for item in found]
 
 
 def test_a_search_goes_on_where_it_was_broken_off(
@@ -151,7 +184,7 @@ def test_a_budget_that_is_none(millstream: Command, model: tuple[str, ...], budg
 def test_a_format_of_the_whole_step_cannot_be_mixed(
     millstream: Command, model: tuple[str, ...], tmp_path: Path
 ) -> None:
-    options = ("--budget", "5%", "--format", "fixed16", "-o", tmp_path / "none.mill")
+    options = ("--format", "fixed16", "--format", "w8a8", "-o", tmp_path / "none.mill")
     result = millstream("quantize", *model, *options)
     assert result.exit_code == 2
     assert "fixed16 takes the whole step" in result.stderr

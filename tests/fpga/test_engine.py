@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fixed_graphs import GRAPHS, circuit_of, delta, fixed, gaussian, gru, reflection, window, zeros
+from fixed_graphs import GRAPHS, circuit_of, delta, fixed, gaussian, gru, narrow, reflection, window, zeros
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream_hw import circuit as circuits
 from millstream_hw import closed_loop, golden, verilator
-from millstream_hw.circuit import Circuit, Gather, Operation, Port, Product, State
+from millstream_hw.circuit import Circuit, Gather, Operation, Port, Product, State, read
 from millstream_hw.engine import image as machine
 from millstream_hw.engine.compile import compile_circuit
 from millstream_hw.engine.estimate import frame_cycles
@@ -80,7 +79,7 @@ def test_weights_of_8_bits_and_of_16_lie_in_one_memory(make, lanes):
 def test_the_verilog_inverts_sums_of_every_magnitude(tmp_path):
     """Norms and an inverse, also of sums that are not positive, resets in mid-frame, ports that stall."""
     graph = fixed(delta(), gaussian(delta()))
-    circuit = circuits.read(graph, zeros(delta()))
+    circuit = read(graph, zeros(delta()))
     image = compile_circuit(circuit, 3)
     made = files(image)
     for name, data in made.items():
@@ -96,6 +95,16 @@ def test_the_verilog_inverts_sums_of_every_magnitude(tmp_path):
     stalls = verilator.Traffic(offered=40, taken=30, seed=2)
     again = verilator.simulate(str(tmp_path), frames.words, frames.resets, image.out_words, stalls)
     closed_loop.compare("the engine", wanted, again.results)
+
+
+def test_the_machine_keeps_to_the_limits_of_narrow_values():
+    graph = gru()
+    circuit = read(narrow(graph, 6), zeros(graph))
+    image = compile_circuit(circuit, 3)
+    for values, _, found, _ in _stream_both(circuit, image, _words(circuit, 30, 2)):
+        wanted = np.concatenate([values[port.name].reshape(-1) for port in circuit.outputs])
+        assert np.array_equal(found, wanted)
+        assert np.abs(found.astype(int)).max() <= 32
 
 
 def test_a_reset_brings_the_initial_states_back():

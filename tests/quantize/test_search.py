@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 import pytest
 
-from millstream.quantize import FORMATS
-from millstream.quantize.search import Choices, Found, Loss, Weighed, search
+from millstream.quantize import FORMATS, Format
+from millstream.quantize.search import Found, Loss, Weighed, search
 
 FOUR, EIGHT = FORMATS["w4a8"], FORMATS["w8a8"]
 #: What each product loses in 4 bits and in 8; losses add up.
@@ -15,12 +16,12 @@ LOSSES = {"a": (0.1, 0.01), "b": (2.0, 0.1), "c": (0.2, 0.0), "d": (9.0, 3.0)}
 PRODUCTS = [Weighed(name, {"": 400, "w8a8": 100, "w4a8": 50}) for name in LOSSES]
 
 
-def _measure(choices: Choices) -> Loss:
+def _measure(choices: Mapping[str, Format]) -> Loss:
     lost = sum(LOSSES[output][format.name == "w8a8"] for output, format in choices.items())
     return Loss(lost, lost)
 
 
-def _searched(budget: float) -> Found:
+def _searched(budget: float) -> Found[Format]:
     return search(PRODUCTS, [FOUR, EIGHT], _measure, budget, lambda what: None)
 
 
@@ -48,7 +49,7 @@ def test_no_mix_within_the_budget() -> None:
 def test_no_mix_is_measured_twice() -> None:
     asked = []
 
-    def measure(choices: Choices) -> Loss:
+    def measure(choices: Mapping[str, Format]) -> Loss:
         asked.append(frozenset((output, format.name) for output, format in choices.items()))
         return _measure(choices)
 

@@ -13,6 +13,8 @@ from quantized_graphs import recurrent_graph
 from millstream.graph import OPSET, StatePair, StepGraph, build
 from millstream.quantize import FORMATS, quantize
 from millstream.quantize.calibration import Calibration
+from millstream.quantize.fixed_point.narrowing import narrowables, widths
+from millstream.quantize.fixed_point.rewrite import ready, written
 from millstream_hw import circuit
 from millstream_hw.circuit import Circuit
 
@@ -222,6 +224,12 @@ REFLECTION_FRAME, REFLECTION_WIDTH = 6, 8
 def fixed(graph: StepGraph, frames: np.ndarray) -> StepGraph:
     """The graph in 16 bits, calibrated on frames (T, ...) from states of 0."""
     return quantize(graph, FORMATS["fixed16"], calibration(graph, frames)).graph
+
+
+def narrow(graph: StepGraph, bits: int) -> StepGraph:
+    """The graph in fixed point with so many bits for every value and constant."""
+    form = ready(graph, calibration(graph, gaussian(graph)))
+    return written(form, widths(dict.fromkeys(narrowables(form), bits)))
 
 
 def calibration(graph: StepGraph, frames: np.ndarray) -> Calibration:

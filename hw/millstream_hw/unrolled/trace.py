@@ -29,12 +29,11 @@ from millstream_hw.circuit import (
     Scale,
     Table,
 )
+from millstream_hw.unrolled.bounds import WORD, Bounds, bounds
 
 #: An array of da4ml, which takes part in NumPy's functions without saying so in its types.
 Symbols = Any
 
-#: Sign, integer and fraction bits of an int16.
-_WORD = (1, 15, 0)
 #: More constants than this take hours to share among adders, and fill no part that is known.
 MOST_CONSTANTS = 2500
 
@@ -53,6 +52,10 @@ def gaps(circuit: Circuit) -> Iterator[Gap]:
         if isinstance(operation.work, Inverse | InverseNorm):
             kind = type(operation.work).__name__
             yield Gap(kind, operation.output, operation.origin, _UNSHIFTED, "use --road engine")
+        rounding = operation.rounding
+        if rounding and rounding.low not in (0, -rounding.high - 1):
+            why = f"limits of {rounding.low} and {rounding.high}, which are no width"
+            yield Gap("rounding", operation.output, operation.origin, why, "use --road engine")
     count = constants(circuit)
     if count > MOST_CONSTANTS:
         why = f"{count:,} constants would be wired into logic, {MOST_CONSTANTS:,} are the most"
@@ -69,8 +72,9 @@ def trace(circuit: Circuit) -> CombLogic:
     """The logic of one step: the words of inputs and states in, those of outputs and next states out."""
     values: dict[str, Symbols] = {}
     given = []
+    known = bounds(circuit)
     for port in (*circuit.inputs, *(state.port for state in circuit.states)):
-        sign, whole, fraction = (np.full(port.shape, number) for number in _WORD)
+        sign, whole, fraction = (np.full(port.shape, number) for number in _kif(known[port.name]))
         values[port.name] = FixedVariableArray.from_kif(sign, whole, fraction)
         given.append(values[port.name].ravel())
     for operation in circuit.operations:
@@ -114,8 +118,8 @@ def _rounded(exact: Symbols, rounding: Rounding | None) -> Symbols:
         raise ValueError("an operation without its rounding")
     whole = (exact * 2.0**-rounding.shift + (0.5 if rounding.shift > 0 else 0.0)).quantize(1, 47, 0)
     if rounding.low == 0:
-        return whole.relu().quantize(0, rounding.high.bit_length(), 0, overflow_mode="SAT")
-    return whole.quantize(*_WORD, overflow_mode="SAT")
+        whole = whole.relu()
+    return whole.quantize(*_kif(Bounds(-rounding.high - 1, rounding.high)), overflow_mode="SAT")
 
 
 def _looked_up(x: Symbols, table: Table) -> Symbols:
@@ -125,4 +129,9 @@ def _looked_up(x: Symbols, table: Table) -> Symbols:
     def function(places: np.ndarray) -> np.ndarray:
         return table.table[places.astype(np.int64) + half].astype(np.float64)
 
-    return index.apply(function).quantize(*_WORD)
+    return index.apply(function).quantize(*_kif(WORD))
+
+
+def _kif(bounds: Bounds) -> tuple[int, int, int]:
+    """Sign, integer and fraction bits, as da4ml counts them."""
+    return int(bounds.signed), bounds.bits - bounds.signed, 0

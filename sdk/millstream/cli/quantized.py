@@ -33,6 +33,8 @@ def left_in_float(found: Mapping[str, Any]) -> RenderableType:
 
 def front(found: Mapping[str, Any]) -> RenderableType:
     """The mixes that a search measured and no other beats; the one that was taken is marked."""
+    if "words" in found:
+        return _narrowed(found)
     rows = [
         (
             "taken" if each == found["chosen"] else "",
@@ -49,6 +51,17 @@ def front(found: Mapping[str, Any]) -> RenderableType:
     step = f"µs a step, {found['target']}"
     columns = ("", "bytes of weights", step, found["metric"], "relative error", "products")
     return table(columns, rows, title="smallest first")
+
+
+def _narrowed(found: Mapping[str, Any]) -> RenderableType:
+    """The same of a search for widths, which no step's time tells apart."""
+    rows = [
+        ("taken" if each == found["chosen"] else "", each["bytes"], each["lost"], each["error"], _mix(each))
+        for each in found["front"]
+    ]
+    rows.append(("", found["words"]["bytes"], "-", "-", "all in 16 bits"))
+    columns = ("", "bytes of operands", found["metric"], "relative error", "values and constants")
+    return table(columns, rows, title="narrowest first")
 
 
 def _mix(trial: Mapping[str, Any]) -> str:

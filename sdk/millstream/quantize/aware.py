@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from millstream.quantize.dynamic import TINY
 from millstream.quantize.product import FEWEST_WEIGHTS, SHORTEST
 from millstream.quantize.rounding import LARGEST, LARGEST_INT4
 
+M = TypeVar("M", bound=nn.Module)
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 #: Bits that a step of int4 leaves empty, so that 7 of them are exact, and so is a seventh of that.
 _EMPTY_BITS = 4
@@ -48,6 +49,22 @@ class TernaryWeight(nn.Module):
         """The weight rounded; its gradient is that of the rounded one."""
         mean = weight.detach().abs().mean().clamp_min(torch.finfo(weight.dtype).tiny)
         return _passed(weight, (weight / mean).round().clamp(-1, 1) * mean)
+
+
+class PowerOfTwoWeight(nn.Module):
+    """A weight on the steps that a narrowed fixed-point step gives it: for each output the finest power of
+    two with which its largest magnitude has so many bits."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self._most = (1 << (bits - 1)) - 1
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight (outputs, ...) rounded; its gradient is that of the rounded one."""
+        largest = weight.detach().abs().flatten(1).amax(1).clamp_min(torch.finfo(weight.dtype).tiny)
+        step = torch.exp2(torch.ceil(torch.log2(largest / self._most)))
+        step = step.reshape(-1, *[1] * (weight.ndim - 1))
+        return _passed(weight, (weight / step).round() * step)
 
 
 @dataclass(frozen=True)
@@ -88,7 +105,7 @@ def aware(model: nn.Module, training: Training) -> nn.Module:
     return copied
 
 
-def settled(model: nn.Module) -> nn.Module:
+def settled(model: M) -> M:
     """A copy with ordinary layers again, whose weights are the rounded ones."""
     copied = copy.deepcopy(model)
     for layer in copied.modules():

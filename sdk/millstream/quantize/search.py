@@ -9,11 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from millstream.quantize.formats import Format
 
-#: Format by the output of a product; what is not named stays in float.
-Choices = Mapping[str, Format]
+class Named(Protocol):
+    """What a product may be given: a format, or a width."""
+
+    @property
+    def name(self) -> str:
+        """Tells it from the others."""
+        ...
+
+
+F = TypeVar("F", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -34,10 +42,13 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The smallest mix within the budget, None when there is none, and every mix that was measured."""
+class Found(Generic[F]):
+    """The smallest mix within the budget, by the output of a product, and every mix that was measured.
 
-    best: Choices | None
+    What the best mix does not name stays as it is; it is None when no mix keeps within the budget.
+    """
+
+    best: Mapping[str, F] | None
     trials: tuple[Trial, ...]
 
     @property
@@ -64,13 +75,13 @@ class Weighed:
 
 def search(
     products: Sequence[Weighed],
-    formats: Sequence[Format],
-    measure: Callable[[Choices], Loss],
+    formats: Sequence[F],
+    measure: Callable[[Mapping[str, F]], Loss],
     budget: float,
     progress: Callable[[str], None],
     known: Sequence[Trial] = (),
     keep: Callable[[Trial], None] = lambda trial: None,
-) -> Found:
+) -> Found[F]:
     """Find a mix whose metric loses no more than `budget`; `formats` stand the smallest first.
 
     `measure` is asked for a mix once, and not for those that are `known`. `progress` is told what is tried,
@@ -79,11 +90,11 @@ def search(
     return _Search(products, measure, budget, progress, known, keep).run(formats)
 
 
-class _Search:
+class _Search(Generic[F]):
     def __init__(
         self,
         products: Sequence[Weighed],
-        measure: Callable[[Choices], Loss],
+        measure: Callable[[Mapping[str, F]], Loss],
         budget: float,
         progress: Callable[[str], None],
         known: Sequence[Trial],
@@ -96,8 +107,8 @@ class _Search:
         self._trials = {frozenset(trial.formats.items()): trial for trial in known}
         self._keep = keep
 
-    def run(self, formats: Sequence[Format]) -> Found:
-        chosen: dict[str, Format] = {}
+    def run(self, formats: Sequence[F]) -> Found[F]:
+        chosen: dict[str, F] = {}
         for format in formats:
             rest = [output for output in self._products if output not in chosen]
             order = sorted(rest, key=lambda output, f=format: self._cost(output, f))
@@ -111,13 +122,13 @@ class _Search:
         best = min(within, key=_smallest, default=None)
         return Found(best and {output: names[name] for output, name in best.formats.items()}, trials)
 
-    def _cost(self, output: str, format: Format) -> float:
+    def _cost(self, output: str, format: F) -> float:
         """Error for each byte saved when the product alone is quantized."""
         sizes = self._products[output].bytes
         self._progress(f"{format.name} of {output}")
         return self._trial({output: format}).loss.error / max(sizes[""] - sizes[format.name], 1)
 
-    def _most(self, chosen: Choices, order: Sequence[str], format: Format) -> int:
+    def _most(self, chosen: Mapping[str, F], order: Sequence[str], format: F) -> int:
         """How many of the products, in order, may take the format beside what is chosen."""
         fits, fails = 0, len(order) + 1
         count = len(order)
@@ -131,7 +142,7 @@ class _Search:
             count = (fits + fails) // 2
         return fits
 
-    def _trial(self, choices: Choices) -> Trial:
+    def _trial(self, choices: Mapping[str, F]) -> Trial:
         key = frozenset((output, format.name) for output, format in choices.items())
         if key not in self._trials:
             names = dict(sorted(key))

@@ -21,12 +21,12 @@ import onnx
 import onnx.helper
 
 from millstream.graph import StepGraph, origin, set_origin
-from millstream.quantize.fixed_point.writer import ACTIVATION_BITS
+from millstream.quantize.fixed_point.widths import WORD
 from millstream.reparameterize.graph.editing import View, edited, renamed
 
 _MOVES = ("Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 #: Half a step of a value that is 1 at most, with the room above that every range has.
-_HALF_STEP = 2.0 ** (1 - ACTIVATION_BITS)
+_HALF_STEP = 2.0 ** (1 - WORD)
 
 
 def short_keys(graph: StepGraph) -> StepGraph:

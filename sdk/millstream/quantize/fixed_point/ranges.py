@@ -36,15 +36,6 @@ def fraction_bits(largest: float, bits: int) -> int:
     return min(math.floor(math.log2(most / largest)), MOST_FRACTION)
 
 
-@dataclass(frozen=True)
-class Points:
-    """Where the binary point of each value lies: its fraction bits. `positive` are the values that were above
-    0 wherever they were seen."""
-
-    fraction: Mapping[str, int]
-    positive: frozenset[str]
-
-
 def measured(
     graph: StepGraph, names: Sequence[str], calibration: Calibration
 ) -> dict[str, tuple[float, float]]:
@@ -112,14 +103,33 @@ def binary(
     return found
 
 
-def fractions(
-    graph: StepGraph,
-    nodes: Sequence[onnx.NodeProto],
-    names: Sequence[str],
-    calibration: Calibration,
-    bits: int,
-) -> Points:
-    """The binary point of every named tensor: behind the last bit for what is only ever 0 or 1."""
+@dataclass(frozen=True)
+class Ranges:
+    """The largest |value| of each group of values that share a binary point, and the group of each value.
+
+    `whole` are the groups that are only ever 0 or 1, `positive` the values that were above 0 wherever they
+    were seen.
+    """
+
+    largest: Mapping[str, float]
+    groups: Mapping[str, str]
+    whole: frozenset[str]
+    positive: frozenset[str]
+
+    def group(self, name: str) -> str:
+        """The representative of a value's group; the value itself when it stands alone."""
+        return self.groups.get(name, name)
+
+    def fraction(self, name: str, bits: int) -> int:
+        """The fraction bits of a value that has so many bits, headroom left: none for what is 0 or 1."""
+        group = self.group(name)
+        return 0 if group in self.whole else fraction_bits(HEADROOM * self.largest[group], bits)
+
+
+def ranges(
+    graph: StepGraph, nodes: Sequence[onnx.NodeProto], names: Sequence[str], calibration: Calibration
+) -> Ranges:
+    """The ranges of every named tensor of the graph. Raises DataInvalid."""
     found = measured(graph, names, calibration)
     groups = shared(graph, nodes)
     whole = binary(graph, nodes, groups, calibration)
@@ -127,9 +137,5 @@ def fractions(
     for name in names:
         group = groups.get(name, name)
         most[group] = max(most.get(group, 0.0), *map(abs, found[name]))
-    fraction = {
-        name: 0 if group in whole else fraction_bits(HEADROOM * most[group], bits)
-        for name in names
-        for group in (groups.get(name, name),)
-    }
-    return Points(fraction, frozenset(name for name in names if found[name][0] > 0))
+    positive = frozenset(name for name in names if found[name][0] > 0)
+    return Ranges(most, groups, frozenset(whole), positive)

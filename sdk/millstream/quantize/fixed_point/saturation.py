@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 
 from millstream.coarse import DOMAIN
-from millstream.graph import StepGraph
+from millstream.graph import StepGraph, initializers
 from millstream.quantize.calibration import Calibration, observed, stream
-from millstream.quantize.fixed_point.writer import HIGHEST, LOWEST
+from millstream.quantize.fixed_point.functions import INVERSE, INVERSE_NORM, TABLE
+from millstream.quantize.fixed_point.widths import WORD, highest, lowest
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,26 @@ class Saturation:
 def saturation(graph: StepGraph, calibration: Calibration, ticks: int = 512) -> Mapping[str, Saturation]:
     """The tensors of a fixed-point step that met a limit while the sequences streamed through it.
 
-    The lower limit of a ReLU is none: only the ends of the 16 bits count.
+    The lower limit of a ReLU is none: only the ends of a value's bits count.
     """
-    names = [
-        node.output[0]
+    constants = initializers(graph.model)
+    limits = {
+        node.output[0]: _limits(node, constants)
         for node in graph.model.graph.node
         if node.domain == DOMAIN or node.op_type == "QuantizeLinear"
-    ]
-    counts: dict[str, tuple[int, int]] = dict.fromkeys(names, (0, 0))
-    for values in stream(observed(graph, names), calibration, ticks):
+    }
+    counts: dict[str, tuple[int, int]] = dict.fromkeys(limits, (0, 0))
+    for values in stream(observed(graph, tuple(limits)), calibration, ticks):
         for name, (total, limited) in counts.items():
-            array = values[name]
-            met = int(np.count_nonzero((array == LOWEST) | (array == HIGHEST)))
+            array, (low, high) = values[name], limits[name]
+            met = int(np.count_nonzero((array == low) | (array == high)))
             counts[name] = (total + array.size, limited + met)
     return {name: Saturation(*count) for name, count in counts.items() if count[1]}
+
+
+def _limits(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> tuple[int, int]:
+    """The ends of the width of what a node computes; those of a word where it does not round."""
+    if node.domain != DOMAIN or node.op_type in (TABLE, INVERSE, INVERSE_NORM):
+        return lowest(WORD), highest(WORD)
+    high = int(constants[node.input[-1]])
+    return -high - 1, high

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +15,13 @@ import onnx.numpy_helper
 from millstream.coarse import DOMAIN
 from millstream.graph import set_origin
 from millstream.quantize.fixed_point import functions, inverse
-from millstream.quantize.fixed_point.ranges import Points, fraction_bits
+from millstream.quantize.fixed_point.ranges import fraction_bits
+from millstream.quantize.fixed_point.widths import BYTE, WORD, Widths, highest, lowest
 
 #: Entries of a table; a finer one costs block RAM, a coarser one accuracy.
 TABLE_BITS = 11
-ACTIVATION_BITS = 16
-#: Bits of a weight where 16 are not needed.
-NARROW_BITS = 8
-
-LOWEST, HIGHEST = -(1 << (ACTIVATION_BITS - 1)), (1 << (ACTIVATION_BITS - 1)) - 1
+#: The limits of a rounding that is no ReLU and no spike: what the width of the result allows.
+LOWEST, HIGHEST = lowest(WORD), highest(WORD)
 
 
 @dataclass(frozen=True)
@@ -93,23 +91,41 @@ class Threshold:
 class Writer:
     """Nodes and constants of the fixed-point core, in order.
 
-    `fraction` holds the fraction bits of each float value, and `pending` those that are formulas so far.
+    `fraction` holds the fraction bits of each float value, `widths` the bits of each by its own name,
+    `positive` those that are never 0 or below, and `pending` those that are formulas so far.
     """
 
-    def __init__(self, constants: Mapping[str, np.ndarray], points: Points):
+    def __init__(
+        self,
+        constants: Mapping[str, np.ndarray],
+        fraction: Mapping[str, int],
+        positive: Set[str],
+        widths: Widths,
+    ):
         self.constants = constants
-        self.fraction = dict(points.fraction)
+        self.fraction = dict(fraction)
         self.pending: dict[str, Affine | Unary | Squares | Power | Threshold] = {}
-        self._positive = points.positive
+        self._positive = positive
         self.nodes: list[onnx.NodeProto] = []
         self.added: dict[str, np.ndarray] = {}
         self.origin = ""
+        self._bits = dict(widths.values)
+        self._widths = widths
         self._integers: dict[str, str] = {}
 
     # --- boundaries -------------------------------------------------------------------------
 
     def enter(self, name: str) -> None:
-        """Quantize a graph input or state."""
+        """Quantize a graph input, and limit it to its bits."""
+        self.keep(name)
+        if self.bits_of(name) < WORD:
+            limited = f"{name}.limited"
+            self.fraction[limited], self._bits[limited] = self.fraction[name], self.bits_of(name)
+            self.scale(Affine(name, np.array(1.0), np.array(0.0)), limited)
+            self._integers[name] = self._integers[limited]
+
+    def keep(self, name: str) -> None:
+        """Quantize a state. Its next value is limited already."""
         scale = self._scale(name)
         zero = self._constant("fixed.zero", np.array(0, np.int16))
         self._node("", "QuantizeLinear", [name, scale, zero], self._named(name))
@@ -136,7 +152,7 @@ class Writer:
                 self._table(formula, name)
             case Squares():
                 column = np.full((formula.length, 1), formula.factor)
-                self.product(formula.squares, column, ACTIVATION_BITS, np.array([formula.offset]), name)
+                self.product(formula.squares, column, np.array([formula.offset]), name)
             case Power():
                 self._power(formula, name)
             case Threshold():
@@ -145,31 +161,33 @@ class Writer:
                 self._quantized_constant(name)
         return self._integers[name]
 
-    def at(self, name: str, fraction: int) -> str:
-        """The value as an int16 tensor with that many fraction bits."""
-        if self.fraction_of(name) == fraction:
+    def at(self, name: str, fraction: int, bits: int) -> str:
+        """The value as an int16 tensor with that many fraction bits, and no more bits than these."""
+        if self.fraction_of(name) == fraction and self.bits_of(name) <= bits:
             return self.integer(name)
-        moved = f"{name}.at.{fraction}"
+        moved = f"{name}.at.{fraction}.{bits}"
         if moved not in self._integers:
-            self.fraction[moved] = fraction
+            self.fraction[moved], self._bits[moved] = fraction, bits
             self.scale(Affine(name, np.array(1.0), np.array(0.0)), moved)
         return self._integers[moved]
 
     def fraction_of(self, name: str) -> int:
         """Fraction bits of a value or a constant."""
         if name not in self.fraction:
-            self.fraction[name] = self._fraction(self.constants[name], ACTIVATION_BITS)
+            self.fraction[name] = self._fraction(self.constants[name], WORD)
         return self.fraction[name]
+
+    def bits_of(self, name: str) -> int:
+        """Bits of a value or a constant."""
+        return self._bits.get(name, WORD)
 
     # --- operations -------------------------------------------------------------------------
 
-    def product(
-        self, x: str, weight: np.ndarray, bits: int, bias: np.ndarray, output: str, low: int = LOWEST
-    ) -> None:
-        """output = x weight + bias; weight (K, N), bias (N,) in real numbers, a weight of 8 or 16 bits."""
-        source, fraction = self.integer(x), self._fraction(weight, bits)
+    def product(self, x: str, weight: np.ndarray, bias: np.ndarray, output: str, low: int = LOWEST) -> None:
+        """output = x weight + bias; weight (K, N), bias (N,) in real numbers."""
+        source = self.integer(x)
+        integers, fraction = self._weights(weight, output)
         exact = self.fraction[x] + fraction
-        integers = _rounded(weight, fraction, bits).astype(np.int8 if bits == NARROW_BITS else np.int16)
         constants = [
             self._constant(f"{output}.fixed.weight", integers),
             self._constant(f"{output}.fixed.bias", _wide(bias, exact)),
@@ -178,9 +196,9 @@ class Writer:
 
     def scale(self, formula: Affine, output: str, low: int = LOWEST) -> None:
         """output = root * factor + offset."""
-        source, fraction = self.integer(formula.root), self._fraction(formula.factor, ACTIVATION_BITS)
+        source = self.integer(formula.root)
+        factor, fraction = narrowed(formula.factor, self._widths.constants.get(output, WORD))
         exact = self.fraction[formula.root] + fraction
-        factor = _rounded(formula.factor, fraction, ACTIVATION_BITS).astype(np.int16)
         constants = [
             self._constant(f"{output}.fixed.factor", factor),
             self._constant(f"{output}.fixed.bias", _wide(formula.offset, exact)),
@@ -221,7 +239,7 @@ class Writer:
     def join(self, node: onnx.NodeProto) -> None:
         """Concat: every part is brought to the binary point of the whole."""
         output = node.output[0]
-        parts = [self.at(name, self.fraction[output]) for name in node.input]
+        parts = [self.at(name, self.fraction[output], self.bits_of(output)) for name in node.input]
         axis = next(a.i for a in node.attribute if a.name == "axis")
         self._node("", "Concat", parts, self._named(output), axis=axis)
 
@@ -299,18 +317,19 @@ class Writer:
         self._fixed(functions.SCALE, [source, *constants], self.fraction[output], output, 0, 1)
 
     def _table(self, formula: Unary, output: str) -> None:
-        source, shift = self.integer(formula.root), ACTIVATION_BITS - TABLE_BITS
-        bins = np.arange(1 << TABLE_BITS) - (1 << (TABLE_BITS - 1))
+        source, bits = self.integer(formula.root), self.bits_of(formula.root)
+        shift, half = max(bits - TABLE_BITS, 0), 1 << (min(bits, TABLE_BITS) - 1)
+        bins = np.arange(2 * half) - half
         middles = ((bins + 0.5) * (1 << shift) - 0.5) * 2.0 ** -self.fraction[formula.root]
         # Bins that no value reaches may lie outside of what the function is defined on.
         with np.errstate(all="ignore"):
             values = np.nan_to_num(formula.function(middles), posinf=0.0, neginf=0.0)
-        table = _rounded(values, self.fraction[output], ACTIVATION_BITS).astype(np.int16)
+        table = _rounded(values, self.fraction[output], self.bits_of(output)).astype(np.int16)
         operands = [
             source,
             self._constant(f"{output}.fixed.table", table),
             self._constant(f"fixed.scale.{shift}", np.array(2.0**-shift)),
-            self._constant("fixed.middle", np.array(1 << (TABLE_BITS - 1), np.int64)),
+            self._constant(f"fixed.middle.{half}", np.array(half, np.int64)),
         ]
         self._node(DOMAIN, functions.TABLE, operands, self._named(output))
 
@@ -324,7 +343,8 @@ class Writer:
         high: int = HIGHEST,
     ) -> None:
         """The function with its rounding from `exact` fraction bits to those of the output."""
-        shift = exact - self.fraction[output]
+        shift, bits = exact - self.fraction[output], self.bits_of(output)
+        low, high = max(low, lowest(bits)), min(high, highest(bits))
         rounding = [
             self._constant(f"fixed.scale.{shift}", np.array(2.0**-shift)),
             self._constant(f"fixed.low.{low}", np.array(float(low))),
@@ -335,8 +355,15 @@ class Writer:
     # --- constants --------------------------------------------------------------------------
 
     def _quantized_constant(self, name: str) -> None:
-        values = _rounded(self.constants[name], self.fraction_of(name), ACTIVATION_BITS)
+        values = _rounded(self.constants[name], self.fraction_of(name), WORD)
         self._integers[name] = self._constant(f"{name}.fixed", values.astype(np.int16))
+
+    def _weights(self, weight: np.ndarray, output: str) -> tuple[np.ndarray, int]:
+        """The weights of a product as int8 or int16, and their fraction bits."""
+        if output not in self._widths.bytes:
+            return narrowed(weight, self._widths.constants.get(output, WORD))
+        fraction = self._fraction(weight, BYTE)
+        return _rounded(weight, fraction, BYTE).astype(np.int8), fraction
 
     def _fraction(self, values: np.ndarray, bits: int) -> int:
         return fraction_bits(float(np.abs(values).max(initial=0)), bits)
@@ -366,6 +393,23 @@ class Writer:
 def integer_name(name: str) -> str:
     """The integer tensor that stands for a float value."""
     return f"{name}.fixed"
+
+
+def narrowed(values: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
+    """Constants on steps of so many bits as int16, and the fraction bits of all of them.
+
+    Each column (..., N) has steps of its own, the finest powers of two that its bits allow. They are written
+    with the binary point of the finest column, so that coarser ones end in zeros.
+    """
+    values = np.asarray(values, np.float64)
+    columns = np.abs(values).reshape(-1, *values.shape[-1:]).max(0, initial=0)
+    own = np.array([fraction_bits(float(largest), bits) for largest in np.atleast_1d(columns)])
+    # The largest column may end in as many zeros as its bits leave free in a word.
+    fraction = min(int(own.max()), int(own.min()) + WORD - bits)
+    own = np.minimum(own, fraction).reshape(columns.shape)
+    most = 1 << (bits - 1)
+    steps = np.clip(np.floor(values * 2.0**own + 0.5), -most, most - 1)
+    return (steps * 2.0 ** (fraction - own)).astype(np.int16), fraction
 
 
 def _rounded(values: np.ndarray, fraction: int, bits: int) -> np.ndarray:

@@ -227,6 +227,8 @@ def _quantized(found: Sequence[Mapping[str, Any]]) -> str:
 def search(report: Report) -> str:
     """The mixes that a search measured."""
     found = report.search or {}
+    if "words" in found:
+        return _narrowed(found)
     exact = found["float"]
     rows = [
         (
@@ -255,6 +257,31 @@ def search(report: Report) -> str:
             f"{found['metric']} against bytes of weights",
         ),
         table(("products", "bytes", f"µs a step, {found['target']}", found["metric"], "error", ""), rows),
+    )
+
+
+def _narrowed(found: Mapping[str, Any]) -> str:
+    """The widths that a search measured, which no step's time tells apart."""
+    rows = [
+        (_mix(each), each["bytes"], f"{each['lost']:.3g}", f"{each['error']:.2%}",
+         "taken" if each == found["chosen"] else "")
+        for each in found["front"]
+    ]  # fmt: skip
+    note = (
+        f"{len(found['tried']):,} mixes of widths were measured. The line goes through those that no other "
+        f"beats in both bytes of operands and loss; all in 16 bits has {found['words']['bytes']:,} bytes."
+    )
+    front = [(each["bytes"], each["lost"]) for each in found["front"]]
+    return section(
+        "Widths within a budget",
+        note,
+        charts.scatter(
+            "Loss against bytes of operands",
+            [(each["bytes"], each["lost"]) for each in found["tried"]],
+            front,
+            f"{found['metric']} against bytes of operands",
+        ),
+        table(("values and constants", "bytes", found["metric"], "error", ""), rows),
     )
 
 
