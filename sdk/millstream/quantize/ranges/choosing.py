@@ -18,6 +18,9 @@ from millstream.reference.operators import OPERATORS
 #: The largest magnitude of a range, from the magnitudes (n,) that were seen.
 Method = Callable[[np.ndarray], float]
 
+#: The part of the squared error that a range must take which cuts off some of the example.
+LEAST_GAIN = 0.2
+
 METHODS: Mapping[str, Method] = {
     "min-max": min_max,
     "percentile 99.99": percentile(99.99),
@@ -30,14 +33,17 @@ METHODS: Mapping[str, Method] = {
 def best_range(x: np.ndarray, products: Sequence[Product], constants: Mapping[str, np.ndarray]) -> float:
     """The range for the values x (rows, ...) of an activation that these products read.
 
-    Every method is tried; of those with which the products' results err equally the first counts. The range
-    of an activation that is 0 throughout is 1.
+    Every method is tried; of those with which the products' results err equally the first counts. One that
+    cuts anything off must be better by `LEAST_GAIN` than what just holds all that was seen, as what was not
+    seen may be larger. The range of an activation that is 0 throughout is 1.
     """
     magnitudes = np.abs(x).ravel()
     if not magnitudes.any():
         return 1.0
-    ranges = [method(magnitudes) for method in METHODS.values()]
-    return min(filter(None, ranges), key=partial(result_error, x, products, constants))
+    error = partial(result_error, x, products, constants)
+    whole = min_max(magnitudes)
+    best = min(filter(None, (method(magnitudes) for method in METHODS.values())), key=error)
+    return best if error(best) <= (1 - LEAST_GAIN) * error(whole) else whole
 
 
 def result_error(
