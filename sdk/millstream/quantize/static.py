@@ -4,12 +4,13 @@
     y = float(q W) * (scale * weight scale) + bias
 
 One pass over an activation less than with dynamic scales; values beyond the range saturate. The range is
-chosen by what it does to the products (`ranges`).
+chosen by what it does to the products (`ranges`), and so is a constant that is added before (`noise`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from millstream.graph import StepGraph, initializers
 from millstream.quantize.activations import RoundedActivation
 from millstream.quantize.calibration import Calibration, samples
 from millstream.quantize.integer import back_to_float, integer_product, weight_scale
+from millstream.quantize.noise import best_noise
 from millstream.quantize.product import Product
 from millstream.quantize.ranges.choosing import best_range
 from millstream.quantize.rewriting import Rewriting, Rounding, rewrite
@@ -35,22 +37,25 @@ def quantize_statically(
 ) -> StepGraph:
     """Compute `products` on integers; each activation has the range that is found for it."""
     names, constants = sorted({p.activation for p in products}), initializers(graph.model)
-    ranges = {
-        name: find_range(x, [p for p in products if p.activation == name], constants)
-        for name, x in samples(graph, names, calibration).items()
-    }
+    ranges: dict[str, float] = {}
+    noises: dict[str, np.ndarray | None] = {}
+    for name, x in samples(graph, names, calibration).items():
+        own = [p for p in products if p.activation == name]
+        ranges[name] = find_range(x, own, constants)
+        noises[name] = best_noise(x, own, constants, ranges[name])
     ready: dict[str, str] = {}
 
-    def replace(writing: Rewriting, product: Product) -> None:
+    def write(writing: Rewriting, product: Product) -> None:
         name = product.activation
-        scale = np.float32(ranges[name] / LARGEST)
+        scale, noise = np.float32(ranges[name] / LARGEST), noises[name]
         if name not in ready:
-            ready[name] = _quantized(writing, name, scale)
+            ready[name] = _quantized(writing, name, scale, noise)
         sums = integer_product(writing, product, ready[name])
         scales = weight_scale(writing, product, float(scale))
-        back_to_float(writing, product, sums, writing.constant(f"{product.output}.scale", scales))
+        put_right = product if noise is None else _put_right(writing, product, noise)
+        back_to_float(writing, put_right, sums, writing.constant(f"{product.output}.scale", scales))
 
-    return rewrite(graph, products, replace, rounding)
+    return rewrite(graph, products, write, rounding)
 
 
 def rounded_statically(
@@ -58,9 +63,10 @@ def rounded_statically(
 ) -> RoundedActivation:
     """The activation on the constant scale that the quantized graph holds for it."""
     step = constants[_step(product.activation)]
-    whole = np.rint(x / step)
+    noise = constants.get(_noise(product.activation), np.float32(0))
+    whole = np.rint((x + noise) / step)
     held = np.clip(whole, -LARGEST - 1, LARGEST)
-    return RoundedActivation(held * step, (float(step), float(step)), int((whole != held).sum()))
+    return RoundedActivation(held * step - noise, (float(step), float(step)), int((whole != held).sum()))
 
 
 def _step(activation: str) -> str:
@@ -68,7 +74,24 @@ def _step(activation: str) -> str:
     return f"{activation}.step"
 
 
-def _quantized(writing: Rewriting, activation: str, scale: np.float32) -> str:
+def _noise(activation: str) -> str:
+    """The name of the constant that is added to an activation, if any is."""
+    return f"{activation}.noise"
+
+
+def _quantized(writing: Rewriting, activation: str, scale: np.float32, noise: np.ndarray | None) -> str:
     name = writing.constant(_step(activation), np.array(scale))
     zero = writing.constant("quantized.zero", np.array(0, np.int8))
+    if noise is not None:
+        activation = writing.node("Add", [activation, writing.constant(_noise(activation), noise)])
     return writing.node("QuantizeLinear", [activation, name, zero])
+
+
+def _put_right(writing: Rewriting, product: Product, noise: np.ndarray) -> Product:
+    """The product with a bias that takes away what its rounded weights make of the noise."""
+    rounded = writing.rounded(product)
+    weight = rounded.values * rounded.steps(product.channel).astype(np.float64)
+    made = noise @ (weight if product.channel else weight.T)
+    bias = writing.constants[product.bias].astype(np.float64) if product.bias else 0.0
+    name = writing.constant(f"{product.output}.bias", (bias - made).astype(np.float32))
+    return replace(product, bias=name)

@@ -47,11 +47,17 @@ def best_range(x: np.ndarray, products: Sequence[Product], constants: Mapping[st
 
 
 def result_error(
-    x: np.ndarray, products: Sequence[Product], constants: Mapping[str, np.ndarray], largest: float
+    x: np.ndarray,
+    products: Sequence[Product],
+    constants: Mapping[str, np.ndarray],
+    largest: float,
+    noise: np.ndarray | None = None,
 ) -> float:
-    """The sum of squares by which the results of the products move when x is rounded within a range."""
+    """The sum of squares by which the results of the products move when x is rounded within a range, with
+    `noise` (channels,) added before and taken away behind."""
     step = np.float32(largest / LARGEST)
-    moved = np.clip(np.rint(x / step), -LARGEST - 1, LARGEST) * step - x
+    entered = x if noise is None else x + noise
+    moved = np.clip(np.rint(entered / step), -LARGEST - 1, LARGEST) * step - entered
     return sum(_energy(moved, product, constants[product.weight]) for product in products)
 
 
