@@ -46,6 +46,7 @@ EXTRA = {
     "millstream_runtime/backends/numba": {"numba", "llvmlite"},
     "millstream_runtime/backends/onnxruntime": {"onnxruntime"},
     "millstream_runtime/backends/relax": {"tvm_ffi"},
+    "millstream_runtime/backends/serial": {"serial"},
     "millstream_runtime/signature": {"cryptography"},
 }
 
