@@ -20,6 +20,8 @@ _BETWEEN = 18
 _INVERSE = 7
 #: Synthesis makes logic of a program that is no longer, by family.
 _SHORT_PROGRAM = {"ecp5": 128, "xilinx": 128, "ice40": 64}
+#: Logic tables of the rest, and for each bit of a sum. A cell of an iCE40 is a table or a register or both.
+_LOGIC = {"ecp5": (1200, 3.6), "xilinx": (1200, 3.6), "ice40": (1100, 6.0)}
 #: Cycles from a sum to its place in the data memory.
 _PIPELINE = 10
 #: Cycles from the last word in to the first instruction, and for each word out.
@@ -29,7 +31,7 @@ _START, _WORD_OUT = 4, 4
 def estimate(image: Image, part: Part) -> Estimate:
     """Resources and cycles of an engine on a part."""
     return Estimate(
-        tables=_tables(image),
+        tables=_tables(image, part),
         registers=_registers(image),
         multipliers=image.lanes,
         blocks=sum(part.blocks_of(words, bits) for words, bits in memories(image, part)),
@@ -105,8 +107,9 @@ def _leaving(it: Instruction, lanes: int, pipeline: int) -> int:
     return max(results - 1, lanes - 1 - pipeline)
 
 
-def _tables(image: Image) -> int:
-    return 1200 + round(3.6 * image.sum_bits * image.lanes)
+def _tables(image: Image, part: Part) -> int:
+    start, each = _LOGIC[part.family]
+    return start + round(each * image.sum_bits * image.lanes)
 
 
 def _registers(image: Image) -> int:
