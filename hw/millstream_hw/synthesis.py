@@ -16,7 +16,7 @@ from millstream_hw import closed_loop, tools
 from millstream_hw.build import Build
 from millstream_hw.errors import ToolFailed
 from millstream_hw.parts import Part
-from millstream_hw.planning import HLS, UNROLLED, circuit_of, step_graph
+from millstream_hw.planning import HLS, circuit_of, step_graph
 from millstream_hw.simulation import known_frames
 
 SYNTHESIS = "synthesis.json"
@@ -91,7 +91,7 @@ def _by_open_tools(build: Build, begin: Callable[[str], None]) -> Synthesis:
         begin(f"{yosys.name} for {part.name}")
         yosys.run(["-q", "-p", _script(build.compiled, part)], room, "yosys.log")
         begin(f"{nextpnr.name}: placing and routing")
-        said = nextpnr.run(_arguments(part, build), room, "nextpnr.log")
+        said = nextpnr.run(_arguments(part, build.clock_mhz), room, "nextpnr.log")
         with open(os.path.join(room, "report.json"), encoding="utf-8") as file:
             done = _read(json.load(file), said, part, (_version(yosys, room), _version(nextpnr, room)))
         for name in ("yosys.log", "nextpnr.log", "routed.config"):
@@ -107,13 +107,11 @@ def _script(sources: Sequence[str], part: Part) -> str:
     return f"read_verilog -defer {' '.join(sources)}; {passes[part.family]}"
 
 
-def _arguments(part: Part, build: Build) -> list[str]:
+def _arguments(part: Part, clock_mhz: float) -> list[str]:
     pins = {"ecp5": ["--lpf-allow-unconstrained", "--textcfg", "routed.config"],
             "ice40": ["--pcf-allow-unconstrained", "--asc", "routed.config"]}  # fmt: skip
-    # The usual router was stopped unfinished on such logic; this one ends.
-    router = ["--router", "router2"] if build.road == UNROLLED else []
-    return [*part.place, "--json", "top.json", "--freq", f"{build.clock_mhz:g}", "--timing-allow-fail",
-            "--report", "report.json", *pins[part.family], *router]  # fmt: skip
+    return [*part.place, "--json", "top.json", "--freq", f"{clock_mhz:g}", "--timing-allow-fail",
+            "--report", "report.json", *pins[part.family]]  # fmt: skip
 
 
 def _read(report: Mapping[str, Any], said: str, part: Part, versions: tuple[str, ...]) -> Synthesis:
