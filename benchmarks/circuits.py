@@ -96,25 +96,6 @@ class GatedDeltaNet(_Loop):
         return self.head(gated), {"matrix": matrix}
 
 
-class Memory(_Loop):
-    """A driven linear memory, read through a ReLU."""
-
-    def __init__(self, order: int) -> None:
-        super().__init__()
-        self.order = order
-        self.write = nn.Linear(CHANNELS, order)
-        turn = torch.linalg.qr(torch.randn(order, order))[0]
-        self.transition = nn.Parameter(0.9 * turn)
-        self.read = nn.Linear(order, CLASSES)
-
-    def initial_state(self, batch: int) -> State:
-        return {"memory": torch.zeros(batch, self.order)}
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        memory = state["memory"] @ self.transition + self.write(x)
-        return torch.relu(self.read(memory)), {"memory": memory}
-
-
 class JetTransformer(nn.Module):
     """A transformer block over the particles of a jet, without states: attention whose exponentials, and the
     inverse of whose sums, are tables (the shape of "Ultra Fast Transformers on FPGAs for Particle Physics

@@ -16,7 +16,7 @@ from millstream_hw import board_files, closed_loop, tools
 from millstream_hw.build import Build
 from millstream_hw.errors import ClockMissed, ToolFailed
 from millstream_hw.parts import Part
-from millstream_hw.planning import HLS, UNROLLED, circuit_of, step_graph
+from millstream_hw.planning import HLS, circuit_of, step_graph
 from millstream_hw.simulation import known_frames
 
 SYNTHESIS = "synthesis.json"
@@ -140,10 +140,8 @@ def _arguments(build: Build, part: Part) -> list[str]:
     pins = (
         [f"--{language}", board_files.CONSTRAINTS] if build.board else [f"--{language}-allow-unconstrained"]
     )
-    # The usual router was stopped unfinished on such logic; this one ends.
-    router = ["--router", "router2"] if build.road == UNROLLED else []
     return [*part.place, "--json", "top.json", "--freq", f"{build.clock_mhz:g}", "--timing-allow-fail",
-            "--report", "report.json", *pins, text, "routed.config", *router]  # fmt: skip
+            "--report", "report.json", *pins, text, "routed.config"]  # fmt: skip
 
 
 def _read(report: Mapping[str, Any], said: str, part: Part, versions: tuple[str, ...]) -> Synthesis:
