@@ -1,7 +1,7 @@
 """What a circuit takes of a part after placing and routing, and how fast it is there.
 
     python benchmarks/fpga.py --folder build/fpga
-    python benchmarks/fpga.py --folder build/fpga --only lmuformer_jv
+    python benchmarks/fpga.py --folder build/fpga --only lmuformer_jv --part ice40up5k
 
 Every circuit is first held against the reference bit for bit. The table of docs/fpga.md is what this prints.
 """
@@ -42,6 +42,7 @@ class Case:
     clock_mhz: float
     lanes: int | None = None
     frames: int = 300
+    format: str = "fixed16"
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,14 @@ class Row:
     """What came of a case. `tables` and the like are None where the part has none of it."""
 
     model: str
+    format: str
     road: str
     part: str
     tables: int
     registers: int | None
     multipliers: int
     blocks: int
+    sprams: int
     fmax_mhz: float
     cycles: int
     frames: str
@@ -73,10 +76,14 @@ CASES = (
     Case("gla_4x16", partial(GatedLinearAttention, 4, 16), "engine", "lfe5u-85f", 100, lanes=16),
     Case("gated_deltanet_4x16", partial(GatedDeltaNet, 4, 16), "engine", "lfe5u-85f", 100, lanes=16),
     Case("gru_24", partial(GRU, 24), "engine", "lfe5u-25f", 100, lanes=8),
+    Case("lmuformer_jv", None, "engine", "lfe5u-85f", 100, lanes=16, format="fixed16-w8"),
+    Case("lmuformer_jv", None, "engine", "ice40up5k", 24, lanes=8, format="fixed16-w8"),
+    Case("gru_128", partial(GRU, 128), "engine", "ice40up5k", 24, lanes=8, format="fixed16-w8"),
+    Case("gru_24", partial(GRU, 24), "engine", "ice40up5k", 24, lanes=4),
     Case("memory_4", partial(Memory, 4), "da4ml", "lfe5u-85f", 20),
 )
-_HEADINGS = ("model", "road", "part", "logic tables", "registers", "multipliers", "block RAMs", "Fmax, MHz",
-             "cycles a frame", "us a frame", "equal bit for bit")  # fmt: skip
+_HEADINGS = ("model", "format", "road", "part", "logic tables", "registers", "multipliers", "block RAMs",
+             "Fmax, MHz", "cycles a frame", "us a frame", "equal bit for bit")  # fmt: skip
 
 
 def main() -> None:
@@ -86,7 +93,7 @@ def main() -> None:
     rows = []
     with room(arguments.folder) as folder:
         for case in CASES:
-            if arguments.only in (None, case.model):
+            if arguments.only in (None, case.model) and arguments.part in (None, case.part):
                 with console.status(case.model) as status:
                     rows.append(measure(case, folder, status.update))
                 console.print(_line(_cells(rows[-1])), highlight=False)
@@ -100,33 +107,35 @@ def measure(case: Case, folder: Path, begin: Callable[[str], None]) -> Row:
     """Export, build, simulate, place and route one case."""
     part = part_named(case.part)
     bundle = millstream_runtime.read(str(exported(case, folder, begin)))
-    place = folder / f"{case.model}-{case.road}-{case.part}-{case.lanes or 0}"
+    place = folder / f"{case.model}-{case.format}-{case.road}-{case.part}-{case.lanes or 0}"
     build, _ = building.build(bundle, part, case.clock_mhz, case.road, case.lanes, str(place))
     run = simulation.simulate(build, case.frames, 0, begin)
     made = synthesis.synthesize(build, begin)
     lanes = f"{case.road}, {case.lanes} lanes" if case.lanes else case.road
     told = f"{run.golden_frames} + {run.random_frames}"
-    sizes = (made.tables, made.registers, made.multipliers, made.blocks, made.fmax_mhz)
-    return Row(case.model, lanes, case.part, *sizes, run.cycles or 0, told, (*made.tools, run.tool))
+    sizes = (made.tables, made.registers, made.multipliers, made.blocks, made.sprams, made.fmax_mhz)
+    return Row(
+        case.model, case.format, lanes, case.part, *sizes, run.cycles or 0, told, (*made.tools, run.tool)
+    )
 
 
 def exported(case: Case, folder: Path, begin: Callable[[str], None]) -> Path:
     """The bundle of a case's model in fixed point; one that is there is used again."""
-    path = folder / f"{case.model}.mill"
+    path = folder / f"{case.model}-{case.format}.mill"
     if path.exists():
         return path
     begin("export")
     if case.make is None:
-        options = ["--target", "onnxruntime", "--quantize", "fixed16", "-o", str(path)]
+        options = ["--target", "onnxruntime", "--quantize", case.format, "-o", str(path)]
         subprocess.run([sys.executable, "-m", "millstream", "export", case.model, *options], check=True)
         return path
     x = np.random.default_rng(0).standard_normal((8, 40, CHANNELS)).astype(np.float32)
-    millstream.export(seeded(case.make), x, target=(), format=FORMATS["fixed16"]).save(path)
+    millstream.export(seeded(case.make), x, target=(), format=FORMATS[case.format]).save(path)
     return path
 
 
 def _markdown(rows: Sequence[Row]) -> list[str]:
-    marks = ["---", "---", "---", *["---:"] * (len(_HEADINGS) - 3)]
+    marks = [*["---"] * 4, *["---:"] * (len(_HEADINGS) - 4)]
     return [_line(_HEADINGS), _line(marks), *(_line(_cells(row)) for row in rows)]
 
 
@@ -138,10 +147,11 @@ def _cells(row: Row) -> tuple[str, ...]:
     part = part_named(row.part)
     tables = f"{row.tables:,} ({100 * row.tables / part.tables:.0f} %)"
     registers = "-" if row.registers is None else f"{row.registers:,}"
-    blocks = f"{row.blocks} of {part.blocks}"
+    blocks = f"{row.blocks} of {part.blocks}" + (f", {row.sprams} SPRAMs" if row.sprams else "")
     speed = (f"{row.fmax_mhz:.1f}", f"{row.cycles:,}", f"{row.microseconds:.2f}")
     return (
         row.model,
+        row.format,
         row.road,
         row.part,
         tables,
@@ -156,6 +166,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _arguments() -> argparse.Namespace:
     made = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     made.add_argument("--only", choices=sorted({case.model for case in CASES}), help="one model")
+    made.add_argument("--part", choices=sorted({case.part for case in CASES}), help="one part")
     add_folder(made)
     add_json(made)
     return made.parse_args()

@@ -25,8 +25,8 @@ from rich.console import Console
 from rounds import Timing, take_turns
 
 from millstream_runtime.backends.cuda import CudaDevice
-from millstream_runtime.backends.gpu.layout import Layout, load
-from millstream_runtime.backends.gpu.step import DeviceStep, way_for
+from millstream_runtime.backends.gpu.layout import Layout, load, way_for
+from millstream_runtime.backends.gpu.step import DeviceStep
 from millstream_runtime.program import item_size
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def _measured(folder: Path, name: str, streams: int) -> Iterator[Measurement]:
 
     frames = torch.randn(streams, 40, device="cuda", generator=torch.Generator("cuda").manual_seed(0))
     want, peers = _torch(workload(name).cuda(), frames)
-    step, output = _ours(folder, frames)
-    got = output()[: len(want)]
+    step, got = _ours(folder, frames)
+    got = got[: len(want)]
     error = float(np.linalg.norm(got - want) / np.linalg.norm(want))
     if not error < BOUND:
         raise SystemExit(f"{name}, {streams} streams: {error} from PyTorch")
@@ -113,62 +113,57 @@ def _measured(folder: Path, name: str, streams: int) -> Iterator[Measurement]:
         yield Measurement(
             str(streams), runner, timing.median, timing.fastest, error if runner == OURS else None
         )
-    del step, output, peers, runners
+    del step, peers, runners
     torch.cuda.empty_cache()
 
 
-def _ours(folder: Path, frames: torch.Tensor) -> tuple[Callable[[], None], Callable[[], np.ndarray]]:
-    """A step that swaps its states each time, and what reads the outputs of the first one, done already."""
+def _ours(folder: Path, frames: torch.Tensor) -> tuple[_Steps, np.ndarray]:
+    """A step that swaps its states each time, and the outputs of the first one, done already."""
     layout = load((folder / "layout.json").read_bytes())
     device = CudaDevice((folder / "step.cubin").read_bytes(), (folder / "arch").read_text(), layout)
     step = DeviceStep(device, layout, (folder / "weights.bin").read_bytes())
     streams = len(frames)
     way = way_for(layout, streams)
     memory = step.memory(way, streams)
-    roles = {
-        role: [b for b in layout.callers if b.role == role]
-        for role in ("input", "state", "output", "next_state")
-    }
-    for buffer in roles["state"]:
+    for buffer in layout.role("state"):
         device.write(memory[buffer.name], np.zeros((streams, buffer.size), buffer.dtype))
-    device.take(memory[roles["input"][0].name], device.look(frames))
-    swapped = dict(memory)
-    for before, after in zip(roles["state"], roles["next_state"], strict=True):
-        swapped[before.name], swapped[after.name] = memory[after.name], memory[before.name]
-    ways = [step.prepared(way, streams, each) for each in (memory, swapped)]
+    device.take(memory[layout.role("input")[0].name], device.look(frames))
+    turns = (memory, layout.turned(memory))
+    ways = [device.prepared(step.calls(way, streams, each)) for each in turns]
     ways[0]()
-    first = np.empty((streams, roles["output"][0].size), np.float32)
-    device.read(first, memory[roles["output"][0].name])
+    output = layout.role("output")[0]
+    first = np.empty((streams, output.size), np.float32)
+    device.read(first, memory[output.name])
 
     def run() -> None:
         for each in ways:
             each()
 
-    return _Twice(run, device.finish), lambda: first
+    return _Steps(run, device.finish, 2), first
 
 
-class _Twice:
-    """Something that does two steps at a call, and waits when told to."""
+class _Steps:
+    """Something that does `steps` steps at a call, and waits when told to."""
 
-    def __init__(self, run: Callable[[], None], wait: Callable[[], None], steps: int = 2) -> None:
+    def __init__(self, run: Callable[[], None], wait: Callable[[], None], steps: int) -> None:
         self.run, self.wait, self.steps = run, wait, steps
 
     def __call__(self) -> None:
         self.run()
 
 
-def _torch(module: Any, frames: torch.Tensor) -> tuple[np.ndarray, Mapping[str, _Twice]]:
+def _torch(module: Any, frames: torch.Tensor) -> tuple[np.ndarray, Mapping[str, _Steps]]:
     """The outputs of the first frame, and each way to step."""
     import torch
 
     state = {name: value.cuda() for name, value in module.initial_state(len(frames)).items()}
-    ways: dict[str, _Twice] = {}
+    ways: dict[str, _Steps] = {}
     with torch.no_grad():
         want = module.step(frames, state)[0]
         torch._dynamo.reset()
         for name, step in (("torch", module.step), ("torch, compiled", torch.compile(module.step))):
-            ways[name] = _Twice(_without_gradients(step, frames, state), torch.cuda.synchronize, 1)
-            ways[f"{name}, graph"] = _Twice(_recorded(step, frames, state), torch.cuda.synchronize, 1)
+            ways[name] = _Steps(_without_gradients(step, frames, state), torch.cuda.synchronize, 1)
+            ways[f"{name}, graph"] = _Steps(_recorded(step, frames, state), torch.cuda.synchronize, 1)
     return want.cpu().numpy(), ways
 
 
@@ -199,10 +194,10 @@ def _recorded(step: Callable[..., Any], frames: torch.Tensor, state: Any) -> Cal
     return lambda held=kept: graph.replay()
 
 
-def _timed(runners: Mapping[str, _Twice]) -> Mapping[str, Timing]:
+def _timed(runners: Mapping[str, _Steps]) -> Mapping[str, Timing]:
     """Microseconds per step."""
 
-    def one_round(runner: _Twice) -> float:
+    def one_round(runner: _Steps) -> float:
         begin = time.perf_counter()
         runner()
         runner.wait()
@@ -229,7 +224,7 @@ def _copy_bandwidth() -> float:
 
     source = torch.empty(1 << 28, device="cuda")
     target = torch.empty_like(source)
-    copy = _Twice(lambda: target.copy_(source), torch.cuda.synchronize, 1)  # pyright: ignore[reportArgumentType]
+    copy = _Steps(lambda: target.copy_(source), torch.cuda.synchronize, 1)  # pyright: ignore[reportArgumentType]
     return 2 * source.nbytes / _timed({"copy": copy})["copy"].median * 1e6
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/quantization.py --json build/quantization.json
 
-Every trained model of the catalogue that has a data set, or those that are named: accuracy on its test split,
-the error of its last outputs, and bytes in the bundle (step.onnx, and the weights of the compiled step). Then
-the states of the step in w8a8 with narrow states are held against float32 over --ticks frames.
+Every trained model of the catalogue, or those that are named: its metric on data that no training read
+(`quantization_tasks`), the error of its outputs there, and bytes (step.onnx, and the weights of the compiled
+step). Then the states of the step in w8a8 with narrow states are held against float32 over --ticks frames.
 """
 
 from __future__ import annotations
@@ -19,25 +19,18 @@ import numpy as np
 import onnx
 import options
 from quantization_peers import ways
+from trained_steps import TRAINED, Step, compiled_bytes, step_of
 
-import millstream
-from millstream import lower
-from millstream.cli.export_options import ExportOptions
-from millstream.cli.preparing import prepare
 from millstream.graph import StepGraph, build
-from millstream.ladder import Silent
-from millstream.prove_quantized import last_outputs
 from millstream.quantize import FORMATS, quantize
-from millstream.quantize.calibration import Calibration, spread
 from millstream.quantize.error import Gap
 from millstream.quantize.states.choosing import choose
 from millstream.quantize.states.writing import narrowed, narrowed_initial, widened
-from millstream.sequences import Sequences
-from millstream.targets import numba
-from millstream_models import CATALOGUE
 from millstream_runtime.backends import onnxruntime
 from millstream_runtime.core import Core
-from millstream_runtime.spec import STEP, Memory, ModelSpec, TargetSpec, Tolerance
+from millstream_runtime.errors import BackendRefused
+from millstream_runtime.registers import Registers
+from millstream_runtime.spec import STEP, Memory, TargetSpec, Tolerance
 
 MOST_DRIFT = 0.02
 _WINDOWS = 10
@@ -46,31 +39,22 @@ _TARGET = TargetSpec("onnxruntime", "onnxruntime", (STEP,), Tolerance(0, 0, ""),
 
 @dataclass(frozen=True)
 class Row:
-    """One way to quantize one model; `points` of accuracy are lost against float (less than 0: won).
+    """One way to quantize one model: the figure of its metric, and what was lost of it against float, in
+    points or percent (less than 0: won).
 
-    `error` is the relative RMS of the last outputs. Of onnxruntime's models no step is compiled: 0 bytes.
+    `error` is the relative RMS of the outputs. Of onnxruntime's models no step is compiled: 0 bytes. Where
+    `refused` says why, onnxruntime does not open what its quantizer wrote, and all else is 0.
     """
 
     model: str
     way: str
     bits: str
-    accuracy: float
-    points: float
-    error: float
-    step_bytes: int
-    weight_bytes: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """A float step, its contract, and data."""
-
-    name: str
-    graph: StepGraph
-    spec: ModelSpec
-    initial: tuple[np.ndarray, ...]
-    calibration: Calibration
-    test: Sequences
+    figure: float = 0
+    lost: float = 0
+    error: float = 0
+    step_bytes: int = 0
+    weight_bytes: int = 0
+    refused: str = ""
 
 
 def main() -> None:
@@ -78,70 +62,77 @@ def main() -> None:
     made.add_argument(
         "models", nargs="*", metavar="MODEL", help="names of the catalogue; all that are trained"
     )
-    made.add_argument("--ticks", type=int, default=100_000, help="how long the states are watched")
+    made.add_argument("--ticks", type=int, default=100_000, help="how long the states are watched; 0: not")
     options.add_json(made)
     arguments = made.parse_args()
-    trained = [each.name for each in CATALOGUE if each.weights and each.dataset]
     rows: list[Row] = []
-    for name in arguments.models or trained:
-        step = _step(name)
-        rows += _rows(step)
-        print(_table(rows[-len(ways()) - 1 :]))
-        print(_long_run(step, arguments.ticks))
+    for name in arguments.models or TRAINED:
+        step = step_of(name)
+        found = list(_rows(step))
+        print(_table(step, found), flush=True)
+        if arguments.ticks:
+            print(_long_run(step, arguments.ticks), flush=True)
+        rows += found
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
 
 
-def _step(name: str) -> Step:
-    """A model of the catalogue, folded as `export` does it."""
-    ready = prepare(ExportOptions(model=name), Silent())
-    if ready.labelled is None:
-        raise SystemExit(f"{name} has no labelled data")
-    exported = millstream.export(ready.module, ready.example.data, "onnxruntime").contents
-    graph = StepGraph(onnx.load_from_string(exported.step))
-    fills = {
-        state.name: np.full(state.shape, state.fill or 0, state.dtype) for state in exported.model.states
-    }
-    initial = tuple(exported.initial.get(name, fill) for name, fill in fills.items())
-    calibration = Calibration(spread(ready.example.data.frames), initial)
-    return Step(name, graph, exported.model, initial, calibration, ready.labelled.data)
-
-
 def _rows(step: Step) -> Iterator[Row]:
-    exact = _outputs(step, step.graph.model)
-    right = _accuracy(exact, step.test)
-    yield Row(step.name, "float32", "", right, 0.0, 0.0, len(step.graph.to_bytes()), _compiled(step.graph))
+    metric = step.task.metric
+    exact = outputs(step, step.graph.model)
+    before, whole = metric.figure(exact), np.concatenate(exact)
+    yield Row(step.name, "float32", "", before, 0, 0, len(step.graph.to_bytes()), compiled_bytes(step.graph))
     for way in ways():
         model = way.quantizer(step.graph, step.calibration)
-        found = _outputs(step, model)
-        accuracy = _accuracy(found, step.test)
-        size = 0 if way.name.startswith("onnxruntime") else _compiled(build(model, step.graph.states))
-        error = float(np.sqrt(np.square(found - exact).sum() / np.square(exact).sum()))
-        lost = 100 * (right - accuracy)
-        yield Row(step.name, way.name, way.bits, accuracy, lost, error, len(model.SerializeToString()), size)
+        try:
+            found = outputs(step, model)
+        except BackendRefused as refusal:
+            yield Row(step.name, way.name, way.bits, refused=str(refusal))
+            continue
+        figure = metric.figure(found)
+        gap = np.concatenate(found) - whole
+        error = float(
+            np.sqrt(np.square(gap, dtype=np.float64).sum() / np.square(whole, dtype=np.float64).sum())
+        )
+        size = 0 if way.name.startswith("onnxruntime") else compiled_bytes(build(model, step.graph.states))
+        lost = metric.lost(before, figure)
+        yield Row(step.name, way.name, way.bits, figure, lost, error, len(model.SerializeToString()), size)
 
 
-def _outputs(step: Step, model: onnx.ModelProto) -> np.ndarray:
-    """The outputs after the last frame of every test sequence, as onnxruntime computes them."""
+def outputs(step: Step, model: onnx.ModelProto) -> list[np.ndarray]:
+    """The first output for every frame of each sequence of the task, (T, ...), as onnxruntime computes them.
+
+    The sequences stream side by side where the batch is free.
+    """
     opened = onnxruntime.open({STEP: model.SerializeToString()}, step.spec, _TARGET)
-    return last_outputs(Core(step.spec, opened, step.initial, ""), step.test.frames)
+    core, sequences = Core(step.spec, opened, tuple(step.calibration.initial), ""), step.task.sequences
+    size = step.spec.batch or len(sequences)
+    return [
+        row
+        for start in range(0, len(sequences), size)
+        for row in _streamed(core, sequences[start : start + size])
+    ]
 
 
-def _accuracy(outputs: np.ndarray, test: Sequences) -> float:
-    return float((outputs.argmax(1) == test.labels).mean())
-
-
-def _compiled(graph: StepGraph) -> int:
-    """Bytes of the weights of the step that is compiled from the graph."""
-    lowered = lower.lower(graph)
-    return len(numba.compile_program(lowered.program, lowered.weights).files["weights.bin"])
+def _streamed(core: Core, sequences: Sequence[np.ndarray]) -> list[np.ndarray]:
+    registers, ahead = Registers(core, len(sequences)), core.spec.look_ahead
+    lengths = np.array([len(frames) for frames in sequences])
+    ticks = []
+    for tick in range(lengths.max() + ahead):
+        for row, frames in enumerate(sequences):
+            registers.inputs[0][row] = frames[tick] if tick < len(frames) else 0
+        for flag in registers.inputs[1:]:
+            flag[...] = tick < lengths
+        registers.tick()
+        ticks.append(registers.outputs[0].copy())
+    return [np.stack([each[row] for each in ticks[ahead : ahead + n]]) for row, n in enumerate(lengths)]
 
 
 def _long_run(step: Step, ticks: int) -> str:
     """The largest error of a state of w8a8 with narrow states in each tenth of a long stream, in words."""
     mix = choose(step.graph, step.calibration, MOST_DRIFT).mix
     small = narrowed(quantize(step.graph, FORMATS["w8a8"], step.calibration).graph, mix)
-    starts = step.initial, narrowed_initial(step.graph, step.initial, mix)
+    starts = step.calibration.initial, narrowed_initial(step.graph, step.calibration.initial, mix)
     runs = (_ticks(step, graph, start) for graph, start in zip((step.graph, small), starts, strict=True))
     after = {p.next_name: p for p in step.graph.states}
     floats = [name for name, t in zip(after, step.graph.state_tensors, strict=True) if t.dtype.kind == "f"]
@@ -172,23 +163,31 @@ def _ticks(step: Step, graph: StepGraph, initial: Sequence[np.ndarray]) -> Itera
         states = {pair.name: values[pair.next_name] for pair in graph.states}
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(step: Step, rows: Sequence[Row]) -> str:
     """Sizes in kilobytes, and how many times smaller than float32."""
-    exact = rows[0]
+    exact, metric = rows[0], step.task.metric
     lines = [
-        "| model | way | | accuracy | points lost | error | step.onnx, kB | weights, kB |",
-        "|---|---|---|---:|---:|---:|---:|---:|",
+        f"| `{step.name}` | | {metric.name} | {metric.unit} lost | error | step.onnx, kB | weights, kB |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
-        step = _size(row.step_bytes, exact.step_bytes)
-        weights = _size(row.weight_bytes, exact.weight_bytes)
-        numbers = f"{row.accuracy:.2%}", f"{row.points:.2f}", f"{row.error:.2%}", step, weights
-        lines.append(f"| {' | '.join((row.model, row.way, row.bits, *numbers))} |")
-    return "\n".join(lines)
+        sizes = (
+            _size(row.step_bytes, exact.step_bytes),
+            _size(row.weight_bytes, exact.weight_bytes),
+        )
+        if row.refused:
+            numbers = "refused", "", "", "", ""
+        elif row is exact:
+            numbers = format(row.figure, metric.form), "", "", *sizes
+        else:
+            numbers = format(row.figure, metric.form), f"{row.lost:.2f}", f"{row.error:.2%}", *sizes
+        lines.append(f"| {' | '.join((row.way, row.bits, *numbers))} |")
+    return "\n".join(lines) + "\n"
 
 
 def _size(count: int, exact: int) -> str:
-    return f"{count / 1000:.1f} ({exact / count:.1f}x)" if count else "-"
+    times = f" ({exact / count:.1f}x)" if count and count != exact else ""
+    return f"{count / 1000:.1f}{times}" if count else "-"
 
 
 if __name__ == "__main__":

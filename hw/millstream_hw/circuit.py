@@ -61,7 +61,7 @@ class Rounding:
 
 @dataclass(frozen=True)
 class Product:
-    """x weight + bias for each row of x (..., K): weight (K, N) int16, bias (N,) int64."""
+    """x weight + bias for each row of x (..., K): weight (K, N) int8 or int16, bias (N,) int64."""
 
     x: str
     weight: np.ndarray

@@ -194,6 +194,7 @@ def _planned(plans: list[Plan], part: Part, speed: float) -> list[tuple[str, ...
         "registers": (lambda e: e.registers, part.registers),
         "multipliers": (lambda e: e.multipliers, part.multipliers),
         "block RAMs": (lambda e: e.blocks, part.blocks),
+        **({"SPRAMs": (lambda e: e.sprams, part.sprams)} if part.sprams else {}),
         "cycles a frame": (lambda e: e.cycles, None),
         f"us a frame at {speed:g} MHz": (lambda e: round(e.microseconds(speed), 2), None),
     }

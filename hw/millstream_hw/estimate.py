@@ -22,13 +22,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Estimate:
-    """4-input tables, registers, multipliers, block RAMs, and cycles of a frame."""
+    """4-input tables, registers, multipliers, block RAMs, cycles of a frame, and SPRAMs."""
 
     tables: int
     registers: int
     multipliers: int
     blocks: int
     cycles: int
+    sprams: int = 0
 
     def overflows(self, part: Part) -> list[str]:
         """One line for everything that the part has too little of."""
@@ -37,6 +38,7 @@ class Estimate:
             "registers": (self.registers, part.registers),
             "multipliers": (self.multipliers, part.multipliers),
             "block RAMs": (self.blocks, part.blocks),
+            "SPRAMs": (self.sprams, part.sprams),
         }
         return [
             f"{need:,} {name}, {part.name} has {has:,}" for name, (need, has) in pairs.items() if need > has

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from millstream_hw.errors import UnknownPart
 
+#: Words of 16 bits of one SPRAM.
+SPRAM_WORDS = 16384
 #: (words, bits of a word) that one block RAM can be.
 Shapes = tuple[tuple[int, int], ...]
 
@@ -17,7 +19,8 @@ _BITS_4K: Shapes = ((256, 16), (512, 8), (1024, 4), (2048, 2))
 
 @dataclass(frozen=True)
 class Part:
-    """Logic cells are 4-input (open parts) or 6-input tables; `multipliers` take 16 x 16 bits.
+    """Logic cells are 4-input (open parts) or 6-input tables; `multipliers` take 16 x 16 bits; `sprams` are
+    memories of 16,384 words of 16 bits that wake up empty.
 
     `place` are the arguments of nextpnr; empty for a part that only its vendor's tools serve, which call it
     `device`.
@@ -33,10 +36,15 @@ class Part:
     clock_mhz: float
     place: tuple[str, ...] = ()
     device: str = ""
+    sprams: int = 0
 
     def blocks_of(self, words: int, bits: int) -> int:
         """How many block RAMs hold that memory."""
         return min(math.ceil(words / deep) * math.ceil(bits / wide) for deep, wide in self.block)
+
+    def sprams_of(self, words: int, bits: int) -> int:
+        """How many SPRAMs hold that memory."""
+        return math.ceil(words / SPRAM_WORDS) * math.ceil(bits / 16)
 
 
 def _ecp5(name: str, size: str, tables: int, multipliers: int, blocks: int) -> Part:
@@ -55,7 +63,10 @@ PARTS: Mapping[str, Part] = {
         _ecp5("lfe5u-25f", "25k", 24288, 28, 56),
         _ecp5("lfe5u-45f", "45k", 43848, 72, 108),
         _ecp5("lfe5u-85f", "85k", 83640, 156, 208),
-        Part("ice40up5k", "ice40", 5280, 5280, 8, 30, _BITS_4K, 24.0, ("--up5k", "--package", "sg48")),
+        Part(
+            *("ice40up5k", "ice40", 5280, 5280, 8, 30, _BITS_4K, 24.0, ("--up5k", "--package", "sg48")),
+            sprams=4,
+        ),
         _xilinx("xc7a35t", 20800, 90, 100, 100.0, "xc7a35tcpg236-1"),
         _xilinx("xc7z020", 53200, 220, 280, 100.0, "xc7z020clg400-1"),
         _xilinx("xcku5p", 216960, 1824, 960, 200.0, "xcku5p-ffvb676-2-e"),

@@ -100,7 +100,7 @@ def _engine(found: Circuit, part: Part, lanes: int | None) -> Plan:
 def _engine_of(found: Circuit, part: Part, lanes: int) -> Plan:
     image = engine.compile_circuit(found, lanes)
     needs = estimate(image, part)
-    over, write = tuple(needs.overflows(part)), partial(engine_files.files, image)
+    over, write = tuple(needs.overflows(part)), partial(engine_files.files, image, part.sprams > 0)
     return Plan(ENGINE, lanes, needs, over, (), write, shares(image, found))
 
 

@@ -27,6 +27,7 @@ def rows(build: Build) -> list[Row]:
         _row("registers", guess.registers, None, made.get("registers"), part.registers),
         _row("multipliers", guess.multipliers, None, made.get("multipliers"), part.multipliers),
         _row("block RAMs", guess.blocks, None, made.get("blocks"), part.blocks),
+        *([_row("SPRAMs", guess.sprams, None, made.get("sprams"), part.sprams)] if part.sprams else []),
         _row("clock, MHz", build.clock_mhz, None, fmax, None),
         _row("cycles a frame", guess.cycles, cycles, made.get("cycles"), None),
         _row(

@@ -21,10 +21,10 @@ from millstream_hw.simulation import known_frames
 
 SYNTHESIS = "synthesis.json"
 
-#: What nextpnr calls the resources, by family: tables, registers, multipliers, block RAMs.
+#: What nextpnr calls the resources, by family: tables, registers, multipliers, block RAMs, SPRAMs.
 _NAMES = {
-    "ecp5": ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD"),
-    "ice40": ("ICESTORM_LC", "", "ICESTORM_DSP", "ICESTORM_RAM"),
+    "ecp5": ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD", ""),
+    "ice40": ("ICESTORM_LC", "", "ICESTORM_DSP", "ICESTORM_RAM", "ICESTORM_SPRAM"),
 }
 _FREQUENCY = re.compile(r"Max frequency for clock\s+'[^']*clk[^']*':\s+([\d.]+) MHz")
 
@@ -43,6 +43,7 @@ class Synthesis:
     fmax_mhz: float
     tools: tuple[str, ...]
     cycles: int | None = None
+    sprams: int = 0
 
 
 def synthesize(build: Build, begin: Callable[[str], None]) -> Synthesis:
@@ -116,7 +117,7 @@ def _arguments(part: Part, clock_mhz: float) -> list[str]:
 
 def _read(report: Mapping[str, Any], said: str, part: Part, versions: tuple[str, ...]) -> Synthesis:
     used = {name: entry["used"] for name, entry in report["utilization"].items()}
-    tables, registers, multipliers, blocks = _NAMES[part.family]
+    tables, registers, multipliers, blocks, sprams = _NAMES[part.family]
     found = _FREQUENCY.findall(said)
     if not found:
         raise ToolFailed("nextpnr reported no frequency of clk", why="the design has no register")
@@ -125,6 +126,7 @@ def _read(report: Mapping[str, Any], said: str, part: Part, versions: tuple[str,
         registers=used.get(registers),
         multipliers=used.get(multipliers, 0),
         blocks=used[blocks],
+        sprams=used.get(sprams, 0),
         fmax_mhz=float(found[-1]),
         tools=versions,
     )

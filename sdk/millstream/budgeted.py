@@ -153,7 +153,8 @@ def _written(trial: Trial, formats: Sequence[Format]) -> Format:
 
 def _weighed(product: Product, flat: StepGraph, formats: Sequence[Format]) -> Weighed:
     count = initializers(flat.model)[product.weight].size
-    sizes = {format.name: int(count * format.bits / 8) for format in formats}
+    ways = {format.name: format.of(product) or format for format in formats}
+    sizes = {name: int(count * way.bits / 8) for name, way in ways.items()}
     return Weighed(product.output, {"": count * _FLOAT_BITS // 8, **sizes})
 
 

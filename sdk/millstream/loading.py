@@ -36,13 +36,14 @@ def load(text: str, checkpoint: str = "") -> Loaded:
     """Make the model that `text` names, and load `checkpoint` (.safetensors) into it.
 
     Without a checkpoint a reference model gets its own trained weights, if it has any. A factory is
-    called without arguments and returns an `nn.Module`; a class will do.
+    called without arguments and returns an `nn.Module`; a class will do, and so will a module that is
+    there already.
 
     Raises ModelNotFound, FactoryFailed, CheckpointInvalid.
     """
     entry = next((model for model in CATALOGUE if model.name == text.removeprefix("models:")), None)
-    factory = _factory(entry.factory if entry else text)
-    module = _made(factory, text)
+    found = _found(entry.factory if entry else text)
+    module = found if isinstance(found, nn.Module) else _made(found, text)
     if entry and entry.weights and not checkpoint:
         checkpoint = str(Path(millstream_models.__file__).parent / entry.weights)
     if checkpoint:
@@ -68,7 +69,8 @@ def load_checkpoint(module: nn.Module, path: str) -> None:
         ) from error
 
 
-def _factory(text: str) -> Callable[[], Any]:
+def _found(text: str) -> Callable[[], Any]:
+    """The factory, or the module, of that name."""
     place, colon, name = text.rpartition(":")
     if not colon or not place or not name:
         known = ", ".join(model.name for model in CATALOGUE)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command_line import Command
+from safetensors.torch import save_file
 
+import millstream_runtime
 from millstream.quantize.search import Trial
 from millstream.quantize.trials import TrialFile
 
@@ -53,6 +56,25 @@ def test_the_budget_decides_on_the_formats(
     assert taken["20%"]["bytes"] == (40 * 64 + 64 * 20) // 2
     assert "w8a8" in taken["3%"]["products"]
     assert taken["3%"]["bytes"] > taken["20%"]["bytes"]
+
+
+def test_a_module_for_whole_sequences_takes_the_roads_of_export(millstream: Command, tmp_path: Path) -> None:
+    """A module that stands in the file ready-made, made to step, with a checkpoint of its own."""
+    file, path = tmp_path / "smooth.py", tmp_path / "smooth.mill"
+    file.write_text("from torch import nn\n\nmodel = nn.GRU(12, 40, batch_first=True)\n")
+    x = np.random.default_rng(0).standard_normal((3, 20, 12)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    model = torch.nn.GRU(12, 40, batch_first=True)
+    weights = {name: torch.full_like(value, 0.01) for name, value in model.state_dict().items()}
+    save_file(weights, tmp_path / "w.safetensors")
+    given = ("--example", f"{tmp_path}/x.npz", "--checkpoint", f"{tmp_path}/w.safetensors")
+    wanted = ("--target", "onnxruntime", "--budget", "20%", "-o", path)
+    result = millstream("quantize", f"{file}:model", "--streamify", *given, *wanted)
+    assert result.exit_code == 0, result.output
+    got = np.stack([output for output, hidden in millstream_runtime.load(path).stream().push(x[0])])
+    model.load_state_dict(weights)
+    want = model(torch.from_numpy(x[:1]))[0][0].detach().numpy()
+    assert np.square(got - want).sum() < 0.2**2 * np.square(want).sum()
 
 
 def test_a_search_goes_on_where_it_was_broken_off(

@@ -1,14 +1,16 @@
 """The engine's microprogram against the golden model, on a slow model of the machine."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from fixed_graphs import GRAPHS, circuit_of, delta, fixed, gaussian, gru, zeros
+from fixed_graphs import GRAPHS, circuit_of, delta, fixed, gaussian, gru, reflection, window, zeros
 from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream_hw import circuit as circuits
 from millstream_hw import closed_loop, golden, verilator
-from millstream_hw.circuit import Circuit, Gather, Operation, Port, State
+from millstream_hw.circuit import Circuit, Gather, Operation, Port, Product, State
 from millstream_hw.engine import image as machine
 from millstream_hw.engine.compile import compile_circuit
 from millstream_hw.engine.estimate import frame_cycles
@@ -20,6 +22,18 @@ from millstream_hw.engine.nest import nest, runs
 def _words(circuit, count, seed):
     (port,) = circuit.inputs
     return np.random.default_rng(seed).integers(-32768, 32768, (count, port.size)).astype(np.int16)
+
+
+def _with_narrow_weights(circuit, how_many):
+    """The circuit with the high halves alone as the weights of its first products."""
+    left, operations = how_many, []
+    for operation in circuit.operations:
+        if isinstance(operation.work, Product) and left:
+            left -= 1
+            weight = (operation.work.weight >> 8).astype(np.int8)
+            operation = replace(operation, work=replace(operation.work, weight=weight))
+        operations.append(operation)
+    return replace(circuit, operations=tuple(operations))
 
 
 def _stream_both(circuit, image, frames):
@@ -34,11 +48,28 @@ def _stream_both(circuit, image, frames):
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 8])
-@pytest.mark.parametrize("make", GRAPHS.values(), ids=GRAPHS)
+@pytest.mark.parametrize("make", [*GRAPHS.values(), reflection], ids=[*GRAPHS, "reflection"])
 def test_the_machine_gives_the_golden_bits_and_states(make, lanes):
     circuit = circuit_of(make())
     image = compile_circuit(circuit, lanes)
     for values, states, found, data in _stream_both(circuit, image, _words(circuit, 30, 2)):
+        wanted = np.concatenate([values[port.name].reshape(-1) for port in circuit.outputs])
+        assert np.array_equal(found, wanted)
+        for name, places in image.states.items():
+            assert np.array_equal(data[places], states[name].reshape(-1)), name
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 8])
+@pytest.mark.parametrize("make", [gru, window], ids=["gru", "window"])
+def test_weights_of_8_bits_and_of_16_lie_in_one_memory(make, lanes):
+    """One narrow product makes the words narrow; the others' weights take two."""
+    circuit = _with_narrow_weights(circuit_of(make()), 1)
+    image = compile_circuit(circuit, lanes)
+    assert image.weight_bits == 8
+    assert image.weights.min() >= -128
+    assert image.weights.max() <= 127
+    assert {it.halves for it in image.program if it.lanes} == {False, True}
+    for values, states, found, data in _stream_both(circuit, image, _words(circuit, 20, 2)):
         wanted = np.concatenate([values[port.name].reshape(-1) for port in circuit.outputs])
         assert np.array_equal(found, wanted)
         for name, places in image.states.items():

@@ -22,6 +22,7 @@ from fixed_graphs import (
 )
 
 from millstream.errors import DataInvalid, UnsupportedOperators
+from millstream.graph import initializers
 from millstream.prove_quantized import MOST_OTHERWISE, near_float
 from millstream.quantize import FORMATS, quantize
 from millstream.quantize.calibration import observed, stream
@@ -143,6 +144,34 @@ def test_a_mean_over_two_axes_is_refused():
     graph = step(text, {}, constants, ["state"])
     with pytest.raises(UnsupportedOperators, match="ReduceMean"):
         fixed(graph, gaussian(graph))
+
+
+def test_weights_have_8_bits_but_where_a_state_would_drift():
+    """A rotation that hardly forgets keeps 16; its drive and its read-out, as large, do not."""
+    text = """
+    step (float[B, 32] input, float[B, 32] state) => (float[B, 32] output, float[B, 32] state_next) {
+      kept = MatMul (state, turn)
+      driven = MatMul (input, w)
+      state_next = Add (kept, driven)
+      output = MatMul (state_next, v)
+    }
+    """
+    turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((32, 32)))
+    constants = {"turn": (0.999 * turn).astype(np.float32)}
+    graph = step(text, {"w": (32, 32), "v": (32, 32)}, constants, ["state"])
+    frames = gaussian(graph)
+    form = quantize(graph, FORMATS["fixed16-w8"], calibration(graph, frames)).graph
+    weights = {name: array.dtype for name, array in initializers(form.model).items() if "weight" in name}
+    assert weights == {
+        "kept.fixed.weight": np.int16,
+        "driven.fixed.weight": np.int8,
+        "output.fixed.weight": np.int8,
+    }
+    errors = relative_errors(graph, form, ["output", "state_next"], calibration(graph, frames))
+    # Gaussian weights of up to 4 sigma in at least 64 steps: a step is sigma / 16, its rounding 1 / sqrt(12)
+    # of it, in the drive and again in the read-out.
+    assert max(errors.values()) < 2**0.5 / 16 / 12**0.5
+    assert min(errors.values()) > 1e-3
 
 
 def test_a_relu_behind_a_product_is_its_lower_limit():

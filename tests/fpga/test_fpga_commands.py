@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ import millstream
 from millstream.cli.app import app
 from millstream_hw import build as builds
 from millstream_hw import closed_loop, verilator
+from millstream_hw.engine.compile import compile_circuit
 from millstream_hw.errors import ToolFailed
+from millstream_hw.parts import PARTS, part_named
 from millstream_hw.planning import circuit_of, step_graph
 from millstream_hw.simulation import simulator
 
@@ -33,19 +36,41 @@ def test_a_plan_tells_what_fits_before_anything_is_built(fpga, bundle):
     assert "fits" in fpga("plan", bundle, "--part", "lfe5u-85f").stdout
 
 
-def test_a_model_too_large_is_refused_at_once_and_by_name(fpga, bundle):
+def test_a_model_too_large_is_refused_at_once_and_by_name(fpga, bundle, monkeypatch):
+    """On an iCE40 with less of everything."""
+    tiny = replace(part_named("ice40up5k"), name="tiny", blocks=9, sprams=0)
+    monkeypatch.setitem(PARTS, "tiny", tiny)
     begun = time.monotonic()
-    planned = fpga("plan", bundle, "--part", "ice40up5k")
+    planned = fpga("plan", bundle, "--part", "tiny")
     assert planned.exit_code == 1
-    assert "block RAMs, ice40up5k has 30" in planned.stdout
-    refused = fpga("build", bundle, "--part", "ice40up5k", "-o", bundle.parent / "small")
+    assert "block RAMs, tiny has 9" in planned.stdout
+    refused = fpga("build", bundle, "--part", "tiny", "-o", bundle.parent / "small")
     assert refused.exit_code == 1
-    assert "block RAMs, ice40up5k has 30" in refused.stderr
+    assert "block RAMs, tiny has 9" in refused.stderr
+    lanes = fpga("build", bundle, "--part", "ice40up5k", "--lanes", 16, "-o", bundle.parent / "small")
+    assert "16 multipliers, ice40up5k has 8" in lanes.stderr
+    assert "16 SPRAMs, ice40up5k has 4" in lanes.stderr
     assert not (bundle.parent / "small").exists()
     unrolled = fpga("build", bundle, "--part", "lfe5u-85f", "--road", "da4ml", "-o", bundle.parent / "small")
     assert unrolled.exit_code == 4
     assert "constants would be wired" in unrolled.stderr
     assert time.monotonic() - begun < 20
+
+
+def test_weights_and_tables_of_an_ice40_wait_to_be_loaded(fpga, bundle, tmp_path):
+    """int16 on 4 lanes: 64 bits a word, the weights of every lane side by side, 4 entries of a table."""
+    folder = tmp_path / "ice"
+    assert _document(fpga("build", bundle, "--part", "ice40up5k", "-o", folder, "--json"))["lanes"] == 4
+    made = builds.read(str(folder))
+    assert {"load.bin", "constants_spram.v"} <= set(made.sources)
+    assert not {"weights.hex", "tables.hex", "constants_block.v"} & set(made.sources)
+    image = compile_circuit(circuit_of(made.bundle()), 4)
+    words = np.frombuffer((folder / "load.bin").read_bytes(), "<i2")
+    assert np.array_equal(words[: image.weights.size], image.weights.reshape(-1))
+    assert np.array_equal(words[image.weights.size :], image.tables)
+    assert f".LOAD_WORDS({len(words)})" in (folder / "millstream_top.v").read_text()
+    planned = _document(fpga("plan", bundle, "--part", "ice40up5k", "--json"))["roads"]["engine"]
+    assert (planned["sprams"], planned["blocks"]) == (4, made.estimate.blocks)
 
 
 def test_a_float_bundle_is_refused(fpga, tmp_path):

@@ -15,7 +15,7 @@ RIGHT = 355
 
 @pytest.fixture(scope="module")
 def trained():
-    return trained_circuits.trained("spiking_lmuformer_jv")
+    return trained_circuits.trained("spiking_lmuformer_jv", "fixed16")
 
 
 def test_enough_of_the_test_utterances_are_named_right(trained):

@@ -16,6 +16,7 @@ from millstream.quantize import FORMATS, quantize
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.grouped import groups_of
 from millstream.quantize.layers import layers
+from millstream.quantize.rounding import size_of_groups
 from millstream.reference.interpreter import prepare
 from millstream.targets import numba as numba_half
 from millstream_runtime import plan
@@ -44,10 +45,13 @@ def _graph(turned: bool = False, bias: bool = True) -> StepGraph:
     return build(model, [StatePair("state", "state.next")])
 
 
-@pytest.mark.parametrize(("inputs", "groups"), [(192, 3), (48, 1), (144, 3), (74, 2), (67, 1), (30, 1)])
-def test_inputs_are_cut_into_equal_groups_of_up_to_64(inputs: int, groups: int) -> None:
+@pytest.mark.parametrize(
+    ("inputs", "groups", "size"),
+    [(192, 3, 64), (48, 1, 48), (144, 3, 48), (74, 2, 38), (67, 2, 34), (182, 3, 62), (2561, 41, 64)],
+)
+def test_inputs_are_cut_into_groups_of_up_to_64_of_one_even_size(inputs: int, groups: int, size: int) -> None:
     assert groups_of(inputs) == groups
-    assert inputs % groups == 0
+    assert size_of_groups(inputs, groups) == size
 
 
 def test_small_weights_beside_large_ones_keep_their_digits() -> None:
@@ -88,9 +92,10 @@ def test_weights_are_packed_in_the_kernels_and_in_the_step_graph() -> None:
     lowered = lower.lower(made)
     files = numba_half.compile_program(lowered.program, lowered.weights).files
     constants = plan.load(files["plan.json"]).role("constant")
-    packed = sum(b.size for b in constants if item_size(b.dtype) == 1)
+    small = sum(b.size for b in constants if item_size(b.dtype) == 1)
     scales = sum(b.size for b in constants if item_size(b.dtype) == 4)
-    assert packed == WIDTH * OUTPUTS // 2
-    assert scales == 3 * OUTPUTS + OUTPUTS
+    factors = 3 * OUTPUTS
+    assert small == WIDTH * OUTPUTS // 2 + factors
+    assert scales == OUTPUTS + OUTPUTS
     (stored,) = [i for i in made.model.graph.initializer if i.data_type == onnx.TensorProto.INT4]
     assert len(stored.raw_data) == WIDTH * OUTPUTS // 2

@@ -161,3 +161,28 @@ def test_a_smoothed_step_is_the_same_everywhere(backend: str) -> None:
         lowered = lower.lower(made.graph)
         (got, *_), _ = run(OPENERS[backend], Case(lowered.program, lowered.weights, (x,), (state,)))
     assert (np.abs(got - want) <= 1e-5 * np.abs(want).max(1, keepdims=True)).all()
+
+
+def test_a_smoothed_state_is_still_watched_for_drift() -> None:
+    """The product no longer reads the state but what a factor made of it."""
+    rng = np.random.default_rng(0)
+    slow = np.eye(WIDTH) * 0.999 + rng.standard_normal((WIDTH, WIDTH)) * 1e-5
+    held = [onnx.numpy_helper.from_array(slow.astype(np.float32), "slow")]
+    nodes = [
+        oh.make_node("MatMul", ["state", "slow"], ["kept"]),
+        oh.make_node("Add", ["kept", "input"], ["state.next"]),
+        oh.make_node("Identity", ["state.next"], ["output"]),
+    ]
+    names = ("input", "state", "output", "state.next")
+    infos = [oh.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [BATCH, WIDTH]) for name in names]
+    made = oh.make_graph(nodes, "step", infos[:2], infos[2:], held)
+    model = oh.make_model(made, opset_imports=[oh.make_opsetid("", OPSET)])
+    graph = build(model, [StatePair("state", "state.next")])
+    frames = rng.standard_normal((64, WIDTH)).astype(np.float32)
+    frames[:, 3] *= 200
+    quantized = quantize(graph, FORMATS["w8a8"], Calibration([frames], [np.zeros(WIDTH, np.float32)]))
+    assert "state.smooth" in {node.input[0] for node in quantized.prepared.model.graph.node}
+    (product,) = quantized.products
+    way = quantized.format.of(product)
+    assert way is not None
+    assert way.name == "w16"

@@ -190,6 +190,35 @@ step (float[B, 4] input, float[B, 2, 6] ring, float[B, 6] first, float[B, 3] sec
 """
 
 
+#: A delta rule: keys of length 1, strengths of 2.
+REFLECTION = """
+step (float[B, 6] input, float[B, 8, 8] memory)
+  => (float[B, 8] output, float[B, 8] unit, float[B, 8, 8] memory_next) {
+  key = MatMul (input, w_key)
+  squares = Mul (key, key)
+  total = ReduceSum (squares, last)
+  raised = Add (total, epsilon)
+  length = Sqrt (raised)
+  inverse = Reciprocal (length)
+  unit = Mul (key, inverse)
+  value = MatMul (input, w_value)
+  query = MatMul (input, w_query)
+  column = Unsqueeze (unit, last)
+  found = MatMul (memory, column)
+  wanted = Unsqueeze (value, last)
+  missing = Sub (wanted, found)
+  error = Mul (missing, strength)
+  row = Unsqueeze (unit, one)
+  write = Mul (error, row)
+  memory_next = Add (memory, write)
+  asked = Unsqueeze (query, last)
+  read = MatMul (memory_next, asked)
+  output = Squeeze (read, last)
+}
+"""
+REFLECTION_FRAME, REFLECTION_WIDTH = 6, 8
+
+
 def fixed(graph: StepGraph, frames: np.ndarray) -> StepGraph:
     """The graph in 16 bits, calibrated on frames (T, ...) from states of 0."""
     return quantize(graph, FORMATS["fixed16"], calibration(graph, frames)).graph
@@ -298,6 +327,23 @@ def spiking() -> StepGraph:
 def recurrent() -> StepGraph:
     """Products with and without bias, tanh, and a ReLU."""
     return recurrent_graph(7, 11, 5)
+
+
+def reflection(text: str = REFLECTION) -> StepGraph:
+    """S' = S + 2 (v - S k) k^T with k of length 1, and o = S' q. The last number of a frame drives the values
+    alone, the others keys and queries."""
+    drive = np.zeros((REFLECTION_FRAME, REFLECTION_WIDTH), np.float32)
+    drive[-1] = np.linspace(-1, 1, REFLECTION_WIDTH)
+    asking = (
+        np.random.default_rng(0).standard_normal((REFLECTION_FRAME, REFLECTION_WIDTH)).astype(np.float32) / 2
+    )
+    asking[-1] = 0
+    constants = {
+        **{"w_key": asking, "w_query": asking[:, ::-1].copy(), "w_value": drive},
+        **{"epsilon": np.array(1e-6, np.float32), "strength": np.array(2, np.float32)},
+        **{"last": np.array([-1]), "one": np.array([1])},
+    }
+    return step(text, {}, constants, ["memory"])
 
 
 #: Steps that are smooth, so that a rounding moves them as little as it moves their values; and all.

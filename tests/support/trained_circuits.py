@@ -16,14 +16,14 @@ from millstream_hw import circuit, closed_loop
 from millstream_hw.circuit import Circuit
 
 
-def trained(name: str) -> tuple[StepGraph, Circuit]:
-    """The graph of a model for JapaneseVowels in fixed point, and its circuit."""
+def trained(name: str, format: str) -> tuple[StepGraph, Circuit]:
+    """The graph of a model for JapaneseVowels in a format of fixed point, and its circuit."""
     frames = japanese_vowels.train().frames[::9]
     first = torch.tensor(frames[0][:1])
     source = streamable(load(name).module, first)
     initial = [value[0].numpy() for value in source.initial.values()]
     calibration = Calibration(frames, initial)
-    graph = quantize(trace(source, first).graph, FORMATS["fixed16"], calibration).graph
+    graph = quantize(trace(source, first).graph, FORMATS[format], calibration).graph
     return graph, circuit.read(graph, initial)
 
 

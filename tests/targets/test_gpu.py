@@ -34,7 +34,7 @@ from millstream.targets.gpu.build import opencl_source
 from millstream.targets.gpu.compiling import Choice, kernels
 from millstream.targets.gpu.forms import Tile
 from millstream_runtime.backends.gpu import dlpack, layout
-from millstream_runtime.backends.gpu.step import DeviceStep, way_for
+from millstream_runtime.backends.gpu.step import DeviceStep
 from millstream_runtime.backends.opencl import OpenclDevice
 from millstream_runtime.core import Core
 from millstream_runtime.errors import PlanInvalid, WrongDtype
@@ -172,10 +172,35 @@ def test_a_bound_step_outlives_what_it_was_made_from() -> None:
     assert differences(case, made, want, SUM_BOUND) == []
 
 
+@pytest.mark.parametrize("tiles", [FORMS[0], FORMS[3]])
+@pytest.mark.parametrize("make", [MODELS[0], MODELS[-1]], ids=lambda make: make.__name__)
+def test_frames_together_have_the_bits_of_frames_one_by_one(make: type, tiles: tuple[Tile, ...]) -> None:
+    lowered = lowered_model(make)
+    step, program = opened(lowered.program, lowered.weights, tiles), lowered.program
+    chunks, roles = step.chunks, ("input", "state", "output", "next_state")
+    given, before, made, after = (program.role(role) for role in roles)
+    inputs, states = random_arrays(given, chunks.frames, 0), random_arrays(before, 1, 1)
+    together, last = poisoned(chunks.frames, made), poisoned(1, after)
+    run = chunks.bind(inputs, states, together, last)
+    for _ in range(2):  # nothing is kept from one run to the next
+        for array in (*together, *last):
+            array[...] = np.full((), -1).astype(array.dtype)
+        run()
+        now = [state.copy() for state in states]
+        for frame in range(chunks.frames):
+            outs, behind = poisoned(1, made), poisoned(1, after)
+            step.bind([x[frame : frame + 1] for x in inputs], now, outs, behind)()
+            for one, all_frames in zip(outs, together, strict=True):
+                np.testing.assert_array_equal(one[0], all_frames[frame])
+            now = behind
+        for one, same in zip(now, last, strict=True):
+            np.testing.assert_array_equal(one, same)
+
+
 def test_the_way_follows_the_number_of_streams() -> None:
     ways = tuple(layout.Way(least, ()) for least in (1, 64, 512))
     whole = layout.Layout((), 0, 0, ways)
-    assert [way_for(whole, n).least for n in (1, 63, 64, 511, 512, 9999)] == [1, 1, 64, 64, 512, 512]
+    assert [layout.way_for(whole, n).least for n in (1, 63, 64, 511, 512, 9999)] == [1, 1, 64, 64, 512, 512]
 
 
 def scratch_program(stages: Sequence[tuple[str, str]], offsets: dict[str, int]) -> Program:

@@ -1,7 +1,8 @@
 """From a circuit to the engine's memories: one instruction for one operation, and moves.
 
 Everything is a sum of products. A * b has one term; an addition has two, with the alignments as constants; a
-move and a table have the constant 1 as second factor. A matrix product fills the lanes.
+move and a table have the constant 1 as second factor. A matrix product fills the lanes. Once a product has
+weights of 8 bits, so have the words of the weight memory, and weights of 16 take two.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _AS_IT_IS = Rounding(0, -(1 << 15), (1 << 15) - 1)
 #: An addition aligns by constants of 16 bits.
 _MOST_ALIGN = 1 << 14
 _LARGEST_INPUT = 1 << 15
+_NARROW, _WIDE = 8, 16
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class _Compiler:
         self._circuit = circuit
         self._lanes = lanes
         self._memory = Memory(circuit)
+        self._weight_bits = _weight_bits(circuit)
         self._weights: list[np.ndarray] = []
         self._biases: list[int] = []
         self._bias_places: dict[tuple[int, ...], int] = {}
@@ -103,6 +106,7 @@ class _Compiler:
         frame = self._finished()
         return Image(
             lanes=self._lanes,
+            weight_bits=self._weight_bits,
             sum_bits=max(33, self._largest_sum.bit_length() + 1),
             data=np.array(memory.contents, np.int64).astype(np.int16),
             weights=np.concatenate(self._weights or [np.zeros((1, self._lanes), np.int16)]),
@@ -215,8 +219,13 @@ class _Compiler:
         tiles = -(-outputs // self._lanes)
         weight = np.zeros((padded, tiles * self._lanes), np.int16)
         weight[:length, :outputs] = product.weight
+        words = weight.reshape(padded, tiles, -1).swapaxes(0, 1)
+        halves = product.weight.dtype != np.int8 and self._weight_bits == _NARROW
+        if halves:
+            words = np.stack([words >> _NARROW, words.astype(np.int8)], 1)
+            tiles *= 2
         start = sum(len(words) for words in self._weights)
-        self._weights.append(weight.reshape(padded, tiles, -1).swapaxes(0, 1).reshape(-1, self._lanes))
+        self._weights.append(words.reshape(-1, self._lanes))
         rounding = _rounding(operation)
         self._note_sums(
             np.abs(product.weight.astype(np.int64)).sum(0) * _LARGEST_INPUT, product.bias, rounding
@@ -241,6 +250,7 @@ class _Compiler:
                     low=rounding.low,
                     high=rounding.high,
                     lanes=True,
+                    halves=halves,
                 )
             )
 
@@ -435,6 +445,12 @@ class _Compiler:
         """Remember the largest |sum| that can be: it decides how many bits a sum has."""
         worst = int(np.max(products + np.abs(bias))) + _half(rounding)
         self._largest_sum = max(self._largest_sum, worst)
+
+
+def _weight_bits(circuit: Circuit) -> int:
+    """Bits of a weight in memory: 8 when there is a product that needs no more."""
+    products = [op.work for op in circuit.operations if isinstance(op.work, Product)]
+    return _NARROW if any(product.weight.dtype == np.int8 for product in products) else _WIDE
 
 
 def _rounding(operation: Operation) -> Rounding:

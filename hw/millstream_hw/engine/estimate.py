@@ -18,8 +18,8 @@ from millstream_hw.parts import Part
 _BETWEEN = 18
 #: And more, when the machine finds the leading one of its sums.
 _INVERSE = 7
-#: Synthesis makes logic of a program that is no longer.
-_SHORT_PROGRAM = 128
+#: Synthesis makes logic of a program that is no longer, by family.
+_SHORT_PROGRAM = {"ecp5": 128, "xilinx": 128, "ice40": 64}
 #: Cycles from a sum to its place in the data memory.
 _PIPELINE = 10
 #: Cycles from the last word in to the first instruction, and for each word out.
@@ -32,8 +32,9 @@ def estimate(image: Image, part: Part) -> Estimate:
         tables=_tables(image),
         registers=_registers(image),
         multipliers=image.lanes,
-        blocks=sum(part.blocks_of(words, bits) for words, bits in memories(image)),
+        blocks=sum(part.blocks_of(words, bits) for words, bits in memories(image, part)),
         cycles=frame_cycles(image),
+        sprams=part.sprams_of(image.load_words, 16 * image.parts) if part.sprams else 0,
     )
 
 
@@ -70,13 +71,17 @@ def _constants(operation: Operation) -> int:
             return 0
 
 
-def memories(image: Image) -> Iterator[tuple[int, int]]:
-    """Words and bits of each memory in block RAM. Data lies there twice: two operands are read at once."""
-    yield from 2 * [(depth(len(image.data)), 16)]
-    yield depth(len(image.weights)), 16 * image.lanes
-    yield depth(len(image.biases)), image.sum_bits
-    yield depth(len(image.tables)), 16
-    if depth(len(image.program)) > _SHORT_PROGRAM:
+def memories(image: Image, part: Part) -> Iterator[tuple[int, int]]:
+    """Words and bits of each memory in block RAM. Data lies there twice: two operands are read at once.
+    Weights and tables lie in SPRAM where the part has it; its block RAMs are small: nothing is rounded up.
+    """
+    yield from 2 * [(len(image.data) if part.sprams else depth(len(image.data)), 16)]
+    if not part.sprams:
+        count, bits = image.weight_words
+        yield depth(count), bits
+        yield depth(len(image.tables)), 16
+    yield image.bias_words
+    if depth(len(image.program)) > _SHORT_PROGRAM[part.family]:
         yield depth(len(image.program)), BITS
 
 
@@ -95,7 +100,8 @@ def _cycles(it: Instruction, image: Image) -> int:
 def _leaving(it: Instruction, lanes: int, pipeline: int) -> int:
     """Cycles that the last tile takes longer to leave than a single result: one for each further result, or,
     when few lanes hold one, until the empty ones have passed."""
-    results = it.m_j - (it.n_j - 1) * lanes
+    tiles = it.n_j // 2 if it.halves else it.n_j
+    results = it.m_j - (tiles - 1) * lanes
     return max(results - 1, lanes - 1 - pipeline)
 
 

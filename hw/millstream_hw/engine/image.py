@@ -14,13 +14,14 @@ from millstream_hw.engine.instruction import Instruction
 class Image:
     """The contents of the memories before the first reset, and the places that ports and programs have.
 
-    `data` int16; `weights` (words, lanes) int16; `biases` int64, within `sum_bits`; `tables` int16. The reset
-    program starts at 0, the frame program at `frame_start`. `states` holds the address of each element of
-    each state, by the name of its port. `owners` says for each instruction of the frame program which value
-    of the circuit it computes; empty for what carries states and results.
+    `data` int16; `weights` (words, lanes) int16, within `weight_bits`; `biases` int64, within `sum_bits`;
+    `tables` int16. The reset program starts at 0, the frame program at `frame_start`. `states` holds the
+    address of each element of each state, by the name of its port. `owners` says for each instruction of the
+    frame program which value of the circuit it computes; empty for what carries states and results.
     """
 
     lanes: int
+    weight_bits: int
     sum_bits: int
     data: np.ndarray
     weights: np.ndarray
@@ -39,6 +40,31 @@ class Image:
     def inverts(self) -> bool:
         """Whether the machine has to find the leading one of its sums."""
         return any(instruction.inverse for instruction in self.program)
+
+    @property
+    def weight_words(self) -> tuple[int, int]:
+        """How many words the weight memory has, and the bits of one."""
+        return len(self.weights), self.lanes * self.weight_bits
+
+    @property
+    def parts(self) -> int:
+        """Words of 16 bits that hold one word of weights."""
+        return -(-self.weight_words[1] // 16)
+
+    @property
+    def fold(self) -> int:
+        """Entries of a table that lie in the place of a word of weights: a power of two."""
+        return 1 << (self.parts.bit_length() - 1)
+
+    @property
+    def load_words(self) -> int:
+        """Words of weights and tables together, where they lie in one memory."""
+        return len(self.weights) + -(-len(self.tables) // self.fold)
+
+    @property
+    def bias_words(self) -> tuple[int, int]:
+        """How many words the bias memory has, two at least, and the bits of one."""
+        return max(2, len(self.biases)), int(np.abs(self.biases).max()).bit_length() + 1
 
 
 def reset(image: Image) -> np.ndarray:
@@ -88,10 +114,13 @@ def _sums(it: Instruction, data: np.ndarray) -> np.ndarray:
 
 
 def _lane_sums(image: Image, it: Instruction, data: np.ndarray) -> np.ndarray:
-    tiles, length = it.n_j, it.n_k
-    words = image.weights[it.weight : it.weight + tiles * length].astype(np.int64)
-    x = data[_places((length,), it.a, it.a_k) % len(data)].astype(np.int64)
-    sums = np.einsum("k,tkl->tl", x, words.reshape(tiles, length, image.lanes))
+    words = image.weights[it.weight : it.weight + it.n_j * it.n_k].astype(np.int64)
+    words = words.reshape(it.n_j, it.n_k, image.lanes)
+    if it.halves:
+        bits = image.weight_bits
+        words = (words[0::2] << bits) + (words[1::2] & ((1 << bits) - 1))
+    x = data[_places((it.n_k,), it.a, it.a_k) % len(data)].astype(np.int64)
+    sums = np.einsum("k,tkl->tl", x, words)
     return sums.reshape(1, -1)[:, : it.m_j]
 
 

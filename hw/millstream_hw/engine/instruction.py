@@ -2,9 +2,10 @@
 
 For i < n_i, j < n_j: the sum over k < n_k of data[a + i a_i + j a_j + k a_k] * data[b + ...] is rounded and
 stored at out + i out_i + j out_j. With `lanes`, j counts tiles of results, the second factors come from the
-weight memory, word after word from `weight`, and the results are counted by m_i and m_j. With `inverse`, the
-shift grows by 2 and the result shrinks by a bit, or by two if `twice`, for each power of four that a sum
-reaches.
+weight memory, word after word from `weight`, and the results are counted by m_i and m_j. With `halves` too,
+the weights have twice the bits of a word: each tile comes twice, first the high halves, then the low ones.
+With `inverse`, the shift grows by 2 and the result shrinks by a bit, or by two if `twice`, for each power of
+four that a sum reaches.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, fields
 ADDRESS = 16
 
 #: Bits of the fields that are no addresses.
-_WIDTHS = {"shift": 6, "lookup": 1, "inverse": 1, "twice": 1, "lanes": 1, "last": 1}
+_WIDTHS = {"shift": 6, "lookup": 1, "inverse": 1, "twice": 1, "lanes": 1, "halves": 1, "last": 1}
 #: Counts are stored less one.
 _COUNTS = ("n_i", "n_j", "n_k", "m_i", "m_j")
 
@@ -51,6 +52,7 @@ class Instruction:
     inverse: bool = False
     twice: bool = False
     lanes: bool = False
+    halves: bool = False
     last: bool = False
 
 

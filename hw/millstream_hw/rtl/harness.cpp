@@ -5,7 +5,8 @@
 //
 // schedule.bin: for each frame one int16 flag (1: reset before it, part of it already sent) and its words.
 // results.bin: for each frame its words, then the cycles as two int16, low first, from its first word in to its
-// last word out. P_IN and P_OUT are the chances in 100 that a word is offered, or taken, in a cycle.
+// last word out. P_IN and P_OUT are the chances in 100 that a word is offered, or taken, in a cycle. A file
+// load.bin beside it goes in first: half of it, a reset, and then the whole, which no later reset may lose.
 
 #include <cstdint>
 #include <cstdio>
@@ -77,6 +78,14 @@ int main(int count, char **texts) {
     };
 
     reset();
+    if (FILE *file = fopen("load.bin", "rb")) {
+        std::vector<int16_t> load;
+        for (int16_t word; fread(&word, 2, 1, file) == 1;) load.push_back(word);
+        fclose(file);
+        if (!send(load.data(), load.size() / 2)) return 4;
+        reset();
+        if (!send(load.data(), load.size())) return 4;
+    }
     std::vector<int16_t> frame(in_words + 1), result(out_words + 2);
     for (int t = 0; t < frames; t++) {
         if (fread(frame.data(), 2, frame.size(), stdin) != frame.size()) return 3;

@@ -11,7 +11,7 @@ import io
 import subprocess
 import tempfile
 import wave
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,18 +70,27 @@ FLITE = {"kal": 105, "kal16": 105, "awb": 130, "rms": 100, "slt": 180}
 FESTIVAL = ("kal_diphone", "ked_diphone", "cmu_us_slt_arctic_hts")
 
 
-def speak(words: Iterable[str], random: np.random.Generator, voices: int) -> Iterator[Utterance]:
-    """Every word in so many random voices of espeak-ng, a third of that of flite, and some of festival."""
+def speak(
+    words: Iterable[str],
+    random: np.random.Generator,
+    voices: int,
+    wanted: Callable[[Voice], bool] = lambda voice: True,
+) -> Iterator[Utterance]:
+    """Every word in so many random voices of espeak-ng, a third of that of flite, and some of festival.
+
+    Voices that are not wanted are drawn and stay silent, so that the others are the same.
+    """
     words = list(words)
     for word in words:
-        for _ in range(voices):
-            yield _espeak(word, _random_espeak(random))
-        for _ in range(max(voices // 3, 2)):
-            yield _flite(word, _random_flite(random))
+        drawn = [_random_espeak(random) for _ in range(voices)]
+        yield from (_espeak(word, voice) for voice in drawn if wanted(voice))
+        drawn = [_random_flite(random) for _ in range(max(voices // 3, 2))]
+        yield from (_flite(word, voice) for voice in drawn if wanted(voice))
     for name in FESTIVAL:
         stretches = (1.0,) if name.endswith("hts") else (0.8, 1.0, 1.3)
-        for stretch in stretches:
-            yield from _festival(words, Voice("festival", name, stretch))
+        for voice in (Voice("festival", name, stretch) for stretch in stretches):
+            if wanted(voice):
+                yield from _festival(words, voice)
 
 
 def _random_espeak(random: np.random.Generator) -> Voice:

@@ -16,7 +16,7 @@ from millstream_runtime.errors import BackendUnknown
 from millstream_runtime.spec import ModelSpec, TargetSpec
 
 if TYPE_CHECKING:
-    from millstream_runtime.backends.gpu.device import Device, Memory
+    from millstream_runtime.backends.gpu.device import Call, Device, Memory
     from millstream_runtime.backends.gpu.layout import Layout, Way
 
 
@@ -56,7 +56,7 @@ class Resident(Protocol):
         """New memory for so many streams, by name."""
         ...
 
-    def prepared(self, way: Way, streams: int, memory: Mapping[str, Memory]) -> Callable[[], None]:
+    def calls(self, way: Way, streams: int, memory: Mapping[str, Memory]) -> list[Call]:
         """One step of so many streams on that memory."""
         ...
 

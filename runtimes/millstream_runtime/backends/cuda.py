@@ -10,6 +10,7 @@ import ctypes
 import importlib.util
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,9 @@ class CudaDevice:
         self._enter()
         self._ask(self._driver.cuMemFree(address), "memory cannot be given back")
 
+    def part(self, memory: CudaMemory, begin: int, size: int) -> CudaPart:
+        return CudaPart(memory, memory.address + begin)
+
     def write(self, memory: CudaMemory, array: np.ndarray, begin: int = 0) -> None:
         self._enter()
         place, target = array.ctypes.data, memory.address + begin
@@ -196,6 +200,14 @@ class CudaMemory:
 
     def __del__(self) -> None:
         self._device.free(self.address)
+
+
+@dataclass(frozen=True)
+class CudaPart:
+    """Bytes within those of `whole`."""
+
+    whole: CudaMemory
+    address: int
 
 
 class _Recorded:

@@ -56,6 +56,9 @@ class OpenclDevice:
         self._cl.enqueue_fill_buffer(self._queue, memory, _POISON, 0, max(size, 1))
         return memory
 
+    def part(self, memory: Any, begin: int, size: int) -> Any:
+        return memory.get_sub_region(begin, size)
+
     def write(self, memory: Any, array: np.ndarray, begin: int = 0) -> None:
         if array.nbytes:
             self._cl.enqueue_copy(self._queue, memory, array, dst_offset=begin, is_blocking=True)

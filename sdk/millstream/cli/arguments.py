@@ -17,8 +17,24 @@ Model = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL",
-        help="package.module:factory, file.py:factory, hf:FOLDER, hf:file.py:factory, or a reference model.",
+        help="package.module:NAME or file.py:NAME of a factory or module, hf:FOLDER, hf:file.py:NAME, or a "
+        "reference model.",
     ),
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(metavar="T", help="A target; repeat it for more. Without: cpu and numba."),
+]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="PATH", help="Without: NAME.mill. A folder if it ends with /."),
+]
+Labelled = Annotated[
+    str | None, typer.Option(metavar="DATA", help="An .npz with x and labels y (N,), for the metric.")
+]
+Config = Annotated[
+    str | None,
+    typer.Option(metavar="TOML", help=r"Options under \[export], named as the flags of export are."),
 ]
 Checkpoint = Annotated[
     str | None, typer.Option(metavar="FILE", help="Weights, .safetensors with every name of the module.")

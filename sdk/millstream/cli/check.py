@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from millstream.cli.arguments import Checkpoint, Example, Json, Model, Streamify, TimeAxis, Window
+from millstream.cli.arguments import Checkpoint, Example, Json, Model, Streamify, Targets, TimeAxis, Window
 from millstream.cli.output import console, facts, print_json
 
 if TYPE_CHECKING:
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 def check(
     model: Model = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(metavar="T", help="A target; repeat it for more. Without: cpu and numba."),
-    ] = None,
+    target: Targets = None,
     checkpoint: Checkpoint = None,
     example: Example = None,
     streamify: Streamify = False,

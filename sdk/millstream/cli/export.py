@@ -12,7 +12,20 @@ import typer
 
 import millstream_runtime
 from millstream.budget import flash, ram
-from millstream.cli.arguments import Checkpoint, Example, Json, Model, States, Streamify, TimeAxis, Window
+from millstream.cli.arguments import (
+    Checkpoint,
+    Config,
+    Example,
+    Json,
+    Labelled,
+    Model,
+    Output,
+    States,
+    Streamify,
+    Targets,
+    TimeAxis,
+    Window,
+)
 from millstream.cli.device_memory import device_memory
 from millstream.cli.output import console, facts, print_json
 from millstream.cli.quantized import front, left_in_float, quantized
@@ -32,24 +45,14 @@ if TYPE_CHECKING:
 
 def export(
     model: Model = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(metavar="T", help="A target; repeat it for more. Without: cpu and numba."),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", metavar="PATH", help="Without: NAME.mill. A folder if it ends with /."
-        ),
-    ] = None,
+    target: Targets = None,
+    output: Output = None,
     checkpoint: Checkpoint = None,
     example: Example = None,
     streamify: Streamify = False,
     time_axis: TimeAxis = None,
     window: Window = None,
-    labelled: Annotated[
-        str | None, typer.Option(metavar="DATA", help="An .npz with x and labels y (N,), for the metric.")
-    ] = None,
+    labelled: Labelled = None,
     name: Annotated[str | None, typer.Option(help="The name in the bundle.")] = None,
     sample_rate: Annotated[
         float | None, typer.Option(metavar="HZ", help="Samples per second; frames, without --hop.")
@@ -77,8 +80,8 @@ def export(
         str | None,
         typer.Option(
             metavar="FORMAT",
-            help="w16, w8, w4, w4-groups, w8a8, w8a8-static, w4a8, ternary, fixed16: see docs/quantize.md. "
-            "Without: float.",
+            help="w16, w8, w4, w4-groups, w8a8, w8a8-static, w4a8, ternary, fixed16, fixed16-w8: see "
+            "docs/quantize.md. Without: float.",
         ),
     ] = None,
     states: States = None,
@@ -99,9 +102,7 @@ def export(
             help="Fold norms and branches into the layers around them, with proof. Without: yes.",
         ),
     ] = None,
-    config: Annotated[
-        str | None, typer.Option(metavar="TOML", help=r"Options under \[export], named as the flags are.")
-    ] = None,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Export MODEL to a bundle, after proving that all its forms give the same numbers.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from millstream.cli.arguments import Json
+from millstream.cli.arguments import Json, Targets
 from millstream.cli.export import document, show
 from millstream.cli.output import console, print_json
 from millstream.errors import UsageError
@@ -41,10 +41,7 @@ def import_(
         bool,
         typer.Option("--expose-rnn-state", help="Open GRU and LSTM nodes that begin inside the graph."),
     ] = False,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(metavar="T", help="A target; repeat it for more. Without: cpu and numba."),
-    ] = None,
+    target: Targets = None,
     example: Annotated[
         str | None,
         typer.Option(metavar="DATA", help="Real frames: an .npz with x (N, T, *frame). Without: noise."),

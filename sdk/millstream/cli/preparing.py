@@ -70,7 +70,8 @@ def _streamed(options: ExportOptions, ready: Ready, watcher: Watcher) -> Ready:
     watcher.begin("making the module step")
     streamed = streamify(ready.module, ready.example.data, time_axis=options.time_axis, window=options.window)
     facts = streamed.facts()
-    watcher.noted("made to step: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
+    told = ", ".join(f"{name} {value}" for name, value in facts.items())
+    watcher.noted(f"made to step: {told or 'frame by frame'}")
 
     def cut(source: Source) -> Source:
         return replace(source, data=frames_of(streamed, source.data))

@@ -6,19 +6,27 @@ from typing import Annotated
 
 import typer
 
-from millstream.cli.arguments import Json, States
+from millstream.cli.arguments import (
+    Checkpoint,
+    Config,
+    Example,
+    Json,
+    Labelled,
+    Model,
+    Output,
+    States,
+    Streamify,
+    Targets,
+    TimeAxis,
+    Window,
+)
 
 #: Where neither the flag nor the file says what may be lost: half a point.
 _DEFAULT = {"most_lost": 0.005}
 
 
 def quantize(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL", help="package.module:factory, file.py:factory, or a reference model's name."
-        ),
-    ] = None,
+    model: Model = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -37,20 +45,15 @@ def quantize(
             metavar="FILE", help="Keep what was measured there; a search that was broken off goes on."
         ),
     ] = None,
-    example: Annotated[str | None, typer.Option(metavar="DATA", help="Real frames, as for export.")] = None,
-    labelled: Annotated[
-        str | None, typer.Option(metavar="DATA", help="An .npz with x and labels y (N,).")
-    ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(metavar="T", help="A target; repeat it for more. Without: cpu and numba."),
-    ] = None,
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="PATH", help="Without: NAME.mill.")
-    ] = None,
-    config: Annotated[
-        str | None, typer.Option(metavar="TOML", help=r"Further options under \[export], as for export.")
-    ] = None,
+    checkpoint: Checkpoint = None,
+    example: Example = None,
+    streamify: Streamify = False,
+    time_axis: TimeAxis = None,
+    window: Window = None,
+    labelled: Labelled = None,
+    target: Targets = None,
+    output: Output = None,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Export MODEL with each product in the smallest format that a loss allows.
@@ -63,7 +66,8 @@ def quantize(
 
     flags = {
         **{"model": model, "most_lost": budget, "formats": format, "states": states, "trials": trials},
-        **{"example": example, "labelled": labelled, "target": target, "output": output},
+        **{"checkpoint": checkpoint, "example": example, "labelled": labelled, "target": target},
+        **{"streamify": streamify or None, "time_axis": time_axis, "window": window, "output": output},
     }
     options = resolve(config, flags)
     make(options if options.most_lost is not None else options.model_copy(update=_DEFAULT), as_json)

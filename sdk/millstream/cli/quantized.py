@@ -17,8 +17,9 @@ def quantized(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
     taken, left = _weights(found["quantized"]), _weights(found["left in float"])
-    products = len(found["quantized"])
-    return f"{found['format']}: {products} products, {taken:,} of {taken + left:,} weights"
+    count = len(found["quantized"])
+    products = "1 product" if count == 1 else f"{count} products"
+    return f"{found['format']}: {products}, {taken:,} of {taken + left:,} weights"
 
 
 def left_in_float(found: Mapping[str, Any]) -> RenderableType:

@@ -6,7 +6,7 @@ rewrites the products that are worth it and leaves states, gates and everything 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,12 +16,17 @@ from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.formats import FORMATS, Format, format_named
 from millstream.quantize.mixed import mixed
+from millstream.quantize.online_rotation import rotated_online
 from millstream.quantize.product import Product, Weight, find, left_in_float
-from millstream.quantize.recurrence import drifting
+from millstream.quantize.recurrence import drifting, states_read
+from millstream.quantize.rotation import rotated
+from millstream.quantize.sensitivity import sensitive
 from millstream.quantize.smoothing import smoothed
 
-#: What a product gets whose rounding in a format lets a state drift.
-_WIDE = FORMATS["w16"]
+#: What a product gets, the first of them that serves, whose rounding in a format does not.
+_WIDER = (FORMATS["w8"], FORMATS["w16"])
+#: Float steps with less noise once they are rounded, each made of the one before where it helps.
+_PREPARING = (smoothed, rotated, rotated_online)
 #: Why a product that a format leaves stays in float.
 _COSTLY = "in no format does it stay within the budget"
 
@@ -33,7 +38,8 @@ class Quantized:
     """A quantized step graph, the products in it that are, and the weights that stay in float.
 
     `format` says of each product which one it got.
-    `original` is the flat float graph that it was made from, `prepared` the same with smoothed activations.
+    `original` is the flat float graph that it was made from, `prepared` the same with smoothed or rotated
+    activations.
     """
 
     format: Format
@@ -68,41 +74,61 @@ def flattened(graph: StepGraph) -> StepGraph:
 
 
 def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quantized:
-    """Quantize every product of the graph that is worth it and whose states bear it.
+    """Quantize every product of the graph that is worth it and whose states and outputs bear it.
 
-    A product whose rounding lets a state drift gets weights in int16, where these are fine enough.
+    A product whose rounding lets a state drift, or alone moves an output beyond the bound of the format, gets
+    float activations and weights in int8, or in int16, where these are fine enough.
     Raises NothingToQuantize when there is none; a format of the whole step UnsupportedOperators.
     """
     flat = flattened(graph)
     found, left = find(flat)
     if format.whole:
-        return Quantized(format, format.rewrite(flat, found, calibration), flat, flat, tuple(found), ())
+        products = tuple(product for product in found if not product.is_lookup)
+        return Quantized(format, format.rewrite(flat, products, calibration), flat, flat, products, ())
     products = [product for product in found if format.of(product)]
     constants = initializers(flat.model)
     left += [left_in_float(p, constants, _COSTLY) for p in found if not format.of(p)]
-    prepared = smoothed(flat, format, products, calibration)
-    products = _again(products, prepared)
-    drifts = drifting(
-        prepared, products, lambda some: format.rewrite(prepared, some, calibration), calibration
-    )
-    wide = [product for product in products if product.output in drifts]
-    kept = drifting(prepared, wide, lambda some: _WIDE.rewrite(prepared, some, calibration), calibration)
-    left += [left_in_float(p, constants, drifts[p.output]) for p in wide if p.output in kept]
-    chosen = tuple(product for product in products if product.output not in kept)
+    read, prepared = states_read(flat, products), flat
+    for method in _PREPARING:
+        prepared = method(prepared, format, products, calibration)
+        products = _again(products, prepared)
+    ways, unborne = _ways(prepared, format, products, read, calibration)
+    constants = initializers(prepared.model)
+    left += [left_in_float(p, constants, unborne[p.output]) for p in products if p.output in unborne]
+    chosen = tuple(product for product in products if product.output in ways)
     if not chosen:
         raise NothingToQuantize(
             f"no product of the model can be {format.name}",
             why="; ".join(map(str, left)) or "it has no weights",
             fix="export it without quantization",
         )
-    ways = {p.output: _WIDE if p.output in drifts else format.of(p) for p in chosen}
-    taken = replace(
-        mixed({output: way for output, way in ways.items() if way}),
-        name=format.name,
-        max_error=format.max_error,
-    )
+    taken = replace(mixed(ways), name=format.name, max_error=format.max_error)
     made = taken.rewrite(prepared, chosen, calibration)
     return Quantized(taken, made, flat, prepared, chosen, tuple(left))
+
+
+def _ways(
+    graph: StepGraph,
+    format: Format,
+    products: Sequence[Product],
+    read: Mapping[str, str],
+    calibration: Calibration,
+) -> tuple[dict[str, Format], dict[str, str]]:
+    """By the result of a product, its own way in the format or the first wider one that its states and the
+    outputs bear; and why the others bear none. `read` are the states that products read (`states_read`)."""
+    ways: dict[str, Format] = {}
+    refused: dict[str, str] = {}
+    rest = list(products)
+    for stage in (format, *(wider for wider in _WIDER if wider.bits > format.bits or format.rounds)):
+        trial = mixed({product.output: way for product in rest if (way := stage.of(product))})
+        refused = drifting(
+            graph, rest, read, lambda some, t=trial: t.rewrite(graph, some, calibration), calibration
+        )
+        if not format.restores:
+            refused |= sensitive(graph, rest, trial, calibration, format.max_error)
+        ways |= {p.output: way for p in rest if p.output not in refused and (way := trial.of(p))}
+        rest = [product for product in rest if product.output in refused]
+    return ways, refused
 
 
 def _again(products: Sequence[Product], graph: StepGraph) -> list[Product]:

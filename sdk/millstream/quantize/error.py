@@ -20,7 +20,8 @@ def relative_errors(
 ) -> dict[str, float]:
     """The RMS of the difference over the RMS of the value, over all ticks, for each named graph output.
 
-    Infinite where the exact value is 0 throughout and the other is not.
+    Infinite where the exact value is 0 throughout and the other is not, and where only one of them is NaN or
+    infinite.
     """
     gap = Gap()
     pairs = zip(stream(exact, calibration, ticks), stream(quantized, calibration, ticks), strict=True)
@@ -40,8 +41,12 @@ class Gap:
     def add(self, name: str, got: np.ndarray, want: np.ndarray) -> None:
         """What one tick gave, and what it should have given."""
         wide = want.astype(np.float64)
-        self._gaps[name] = self._gaps.get(name, 0.0) + float(np.square(got - wide).sum())
-        self._sizes[name] = self._sizes.get(name, 0.0) + float(np.square(wide).sum())
+        # What is infinite or NaN in both is no difference.
+        differs = ~((got == wide) | (np.isnan(got) & np.isnan(wide)))
+        gap = np.subtract(got, wide, out=np.zeros_like(wide), where=differs)
+        squares = np.square(wide, out=np.zeros_like(wide), where=np.isfinite(wide))
+        self._gaps[name] = self._gaps.get(name, 0.0) + float(np.square(gap).sum())
+        self._sizes[name] = self._sizes.get(name, 0.0) + float(squares.sum())
 
     def relative(self) -> dict[str, float]:
         """As `relative_errors` says."""
@@ -49,6 +54,8 @@ class Gap:
 
 
 def _ratio(gap: float, size: float) -> float:
+    if math.isnan(gap):
+        return math.inf
     if size:
         return math.sqrt(gap / size)
     return math.inf if gap else 0.0

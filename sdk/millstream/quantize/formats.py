@@ -13,7 +13,7 @@ from millstream.quantize.activations import Activations, unrounded
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.dynamic import quantize_dynamically, rounded_dynamically
 from millstream.quantize.feedback import second_moments, to_int4_with_feedback
-from millstream.quantize.fixed_point import fixed16
+from millstream.quantize.fixed_point import fixed16, fixed16_w8
 from millstream.quantize.grouped import groups_of, quantize_in_groups
 from millstream.quantize.product import Product
 from millstream.quantize.rewriting import Rounding
@@ -35,8 +35,11 @@ class Format:
     that makes of an activation. A weight takes `bits`.
 
     `max_error` is the largest relative RMS error, of any output or state against float, that an export
-    accepts. With `choices`, by the output of a product, each has a format of its own, and those without one
-    stay in float. A format of the `whole` step chooses no products: it rewrites every node, or refuses.
+    accepts. Small products and tables get the format `otherwise`, None being this one: the first are not
+    worth integer sums, and the noise of a table's row is averaged by no sum. With `choices`, by the output of
+    a product, each has a format of its own, and those without one stay in float. A format of the `whole` step
+    chooses no products: it rewrites every node, or refuses. One that `restores` is for weights that have its
+    values already: others are refused by their error, not given another format.
     """
 
     name: str
@@ -46,12 +49,22 @@ class Format:
     max_error: float
     bits: float
     activations: Activations = unrounded
+    otherwise: Format | None = None
     choices: Mapping[str, Format] | None = None
     whole: bool = False
+    restores: bool = False
 
     def of(self, product: Product) -> Format | None:
         """The format of one product; None when it stays in float."""
-        return self if self.choices is None else self.choices.get(product.output)
+        if self.choices is not None:
+            chosen = self.choices.get(product.output)
+            return chosen and chosen.of(product)
+        return self.otherwise if self.otherwise and (product.small or product.is_lookup) else self
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it may round activations."""
+        return self.activations is not unrounded
 
     def rewrite(self, graph: StepGraph, products: Sequence[Product], calibration: Calibration) -> StepGraph:
         """The flat graph with these products quantized."""
@@ -63,7 +76,8 @@ def rounded_once(
 ) -> Format:
     """The format for a search over these products of a float graph: each weight is rounded once, however
     often it is written."""
-    rounding = format.weights(graph, products, calibration)
+    own = [product for product in products if format.of(product) is format]
+    rounding = format.weights(graph, own, calibration)
     known: dict[tuple[str, int], Rounded] = {}
 
     def once(product: Product, weight: np.ndarray) -> Rounded:
@@ -72,7 +86,8 @@ def rounded_once(
             known[key] = rounding(product, weight)
         return known[key]
 
-    return replace(format, weights=lambda graph, products, calibration: once)
+    otherwise = format.otherwise and rounded_once(format.otherwise, graph, products, calibration)
+    return replace(format, weights=lambda graph, products, calibration: once, otherwise=otherwise)
 
 
 def format_named(name: str) -> Format:
@@ -116,41 +131,56 @@ def _fed_back(
     return rounding
 
 
-def _whole(
-    graph: StepGraph, products: Sequence[Product], calibration: Calibration, rounding: Rounding
-) -> StepGraph:
-    return fixed16(graph, products, calibration)
+def _whole(rewrite: Rewrite) -> Write:
+    """A rewrite of the whole step, which rounds weights in its own way."""
+    return lambda graph, products, calibration, rounding: rewrite(graph, products, calibration)
 
 
 #: What 4 bits cost depends on the model; a model that was not trained for ternary weights loses everything.
+_W8 = Format("w8", "weights in int8, sums in float", _alone(to_int8), quantize_weights, 0.02, 8)
 _ALL = (
-    Format("w8", "weights in int8, sums in float", _alone(to_int8), quantize_weights, 0.02, 8),
+    _W8,
     Format("w16", "weights in int16, sums in float", _alone(to_int16), quantize_weights, 0.01, 16),
-    Format("w4", "weights in int4, sums in float", _with_feedback, quantize_weights, 0.25, 4),
+    Format(
+        *("w4", "weights in int4, sums in float"),
+        *(_with_feedback, quantize_weights, 0.25, 4),
+        otherwise=_W8,
+    ),
     Format(
         *("w4-groups", "weights in int4 with scales for groups of inputs, sums in float"),
-        *(_in_groups, quantize_in_groups, 0.25, 4.5),
+        *(_in_groups, quantize_in_groups, 0.25, 4.25),
+        otherwise=_W8,
     ),
     Format(
         *("w8a8", "weights and activations in int8, scaled at every step"),
         *(_alone(to_int8), quantize_dynamically, 0.05, 8, rounded_dynamically),
+        otherwise=_W8,
     ),
     Format(
         *("w8a8-static", "weights and activations in int8, scales from the example"),
         *(_alone(to_int8), quantize_statically, 0.1, 8, rounded_statically),
+        otherwise=_W8,
     ),
     Format(
         *("w4a8", "weights in int4, activations in int8, scaled at every step"),
         *(_with_feedback, quantize_dynamically, 0.25, 4, rounded_dynamically),
+        otherwise=_W8,
     ),
     Format(
         *("fixed16", "the whole step on integers of 16 bits, for FPGA"),
-        *(_alone(to_int8), _whole, 0.02, 16),
+        *(_alone(to_int8), _whole(fixed16), 0.02, 16),
+        whole=True,
+    ),
+    Format(
+        *("fixed16-w8", "the same, weights in int8 where no state drifts"),
+        *(_alone(to_int8), _whole(fixed16_w8), 0.05, 8),
         whole=True,
     ),
     Format(
         *("ternary", "weights -1, 0, 1 (trained so), activations in int8"),
         *(_alone(to_ternary), quantize_dynamically, 0.05, 2, rounded_dynamically),
+        otherwise=_W8,
+        restores=True,
     ),
 )
 FORMATS: Mapping[str, Format] = {each.name: each for each in _ALL}

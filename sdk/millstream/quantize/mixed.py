@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from millstream.graph import StepGraph
-from millstream.quantize.activations import RoundedActivation
+from millstream.quantize.activations import RoundedActivation, unrounded
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.formats import Format
 from millstream.quantize.product import Product
@@ -20,17 +20,21 @@ def mixed(choices: Mapping[str, Format]) -> Format:
     Its error may be as large as the largest that one of its formats may have, and so may its bits.
     """
 
-    formats = {choice.name: choice for choice in choices.values()}
+    def of(product: Product) -> Format | None:
+        choice = choices.get(product.output)
+        return choice and choice.of(product)
 
     def shared(some: Sequence[Product]) -> Iterator[tuple[Format, list[Product]]]:
-        for format in formats.values():
-            own = [p for p in some if p.output in choices and choices[p.output].name == format.name]
-            if own:
-                yield format, own
+        ways = {product.output: way for product in some if (way := of(product))}
+        for format in {way.name: way for way in ways.values()}.values():
+            yield format, [p for p in some if p.output in ways and ways[p.output].name == format.name]
 
     def weights(graph: StepGraph, some: Sequence[Product], calibration: Calibration) -> Rounding:
-        roundings = {f.name: f.weights(graph, own, calibration) for f, own in shared(some)}
-        return lambda product, weight: roundings[choices[product.output].name](product, weight)
+        roundings: dict[str, Rounding] = {}
+        for format, own in shared(some):
+            rounding = format.weights(graph, own, calibration)
+            roundings.update((product.output, rounding) for product in own)
+        return lambda product, weight: roundings[product.output](product, weight)
 
     def write(
         graph: StepGraph, some: Sequence[Product], calibration: Calibration, rounding: Rounding
@@ -42,9 +46,10 @@ def mixed(choices: Mapping[str, Format]) -> Format:
     def activations(
         constants: Mapping[str, np.ndarray], product: Product, x: np.ndarray
     ) -> RoundedActivation:
-        return choices[product.output].activations(constants, product, x)
+        way = of(product)
+        return (way.activations if way else unrounded)(constants, product, x)
 
-    names = sorted(formats)
+    names = sorted({choice.name for choice in choices.values()})
     return Format(
         name="+".join(names) or "float",
         summary="each product in the format that a search chose for it",

@@ -1,13 +1,14 @@
 """The products with constant weights in a step graph: what quantization is about.
 
-A product is y = x W + bias (MatMul, Gemm) or a convolution. Whatever else holds weights is found too, so that
-nothing stays in float without a reason being told.
+A product is y = x W + bias (MatMul, Gemm), a convolution, or a row that is looked up in a table (Gather),
+which is the product of a one at the row's place with the table. Whatever else holds weights is found too, so
+that nothing stays in float without a reason being told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,21 @@ import onnx.helper
 
 from millstream.graph import StepGraph, initializers, origin
 
-#: Shorter sums, fewer outputs or fewer weights cost more to quantize than they save.
+#: Integer sums that are shorter, with fewer outputs or with fewer weights, cost more than they save.
 SHORTEST = 16
 FEWEST_WEIGHTS = 1024
+#: Below this the nodes of a weight take more bytes than its integers save.
+FEWEST_INTEGERS = 256
+_SCALE_BYTES, _FLOAT_BYTES = 4, 4
 
 
 @dataclass(frozen=True)
 class Product:
     """One node that multiplies an activation by a constant weight.
 
-    `channel` is the axis of the weight that counts the outputs; the scale of a weight is one per channel.
-    `bias` is empty when there is none.
+    `channel` is the axis of the weight that counts the outputs, and the rows of a table; the scale of a
+    weight is one per channel. `bias` is empty when there is none. A `small` one is worth integer weights, but
+    no integer sums.
     """
 
     node: onnx.NodeProto
@@ -34,6 +39,7 @@ class Product:
     weight: str
     channel: int
     bias: str
+    small: bool = False
 
     @property
     def output(self) -> str:
@@ -44,6 +50,11 @@ class Product:
     def is_convolution(self) -> bool:
         """Whether the weight is (outputs, inputs of a group, *kernel) and slides."""
         return self.node.op_type == "Conv"
+
+    @property
+    def is_lookup(self) -> bool:
+        """Whether the weight is a table (rows, width) and the activation counts its rows, in integers."""
+        return self.node.op_type == "Gather"
 
 
 @dataclass(frozen=True)
@@ -70,11 +81,12 @@ def find(graph: StepGraph) -> tuple[list[Product], list[Weight]]:
         if product is None:
             left += _unknown(node, constants)
             continue
-        why = _obstacle(product, constants[product.weight])
+        weight = constants[product.weight]
+        why = _obstacle(product, weight)
         if why:
             left.append(left_in_float(product, constants, why))
         else:
-            products.append(product)
+            products.append(replace(product, small=_is_small(product, weight)))
     return products, left
 
 
@@ -90,7 +102,9 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def _product(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Product | None:
-    """The node as a product, or None when it is none with a constant weight on the right."""
+    """The node as a product, or None when it is none with a constant weight."""
+    if node.op_type == "Gather" and node.domain in ("", "ai.onnx"):
+        return _lookup(node, constants)
     if node.op_type not in ("MatMul", "Gemm", "Conv") or node.domain not in ("", "ai.onnx"):
         return None
     activation, weight, *rest = node.input
@@ -99,6 +113,15 @@ def _product(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Produ
     from_end = 2 if attributes(node).get("transB", 0) else 1
     channel = 0 if node.op_type == "Conv" else constants[weight].ndim - from_end
     return Product(node, activation, weight, channel, rest[0] if rest else "")
+
+
+def _lookup(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Product | None:
+    """The node as rows of a float table that are looked up, or None."""
+    table, place = node.input
+    array = constants.get(table)
+    if array is None or array.dtype.kind != "f" or array.ndim != 2 or attributes(node).get("axis", 0):
+        return None
+    return None if place in constants else Product(node, place, table, 0, "")
 
 
 def _obstacle(product: Product, weight: np.ndarray) -> str:
@@ -110,7 +133,7 @@ def _obstacle(product: Product, weight: np.ndarray) -> str:
         return f"its weight is {weight.dtype}"
     if not np.isfinite(weight).all():
         return "its weight holds NaN or infinity"
-    if min(inputs, outputs) < SHORTEST or weight.size < FEWEST_WEIGHTS:
+    if weight.size < FEWEST_INTEGERS or 2 * (inputs + _SCALE_BYTES) > inputs * _FLOAT_BYTES:
         return f"too small: {weight.size} weights, sums of {inputs}, {outputs} outputs"
     if not product.is_convolution and weight.ndim != 2:
         return "a stack of matrices"
@@ -118,6 +141,11 @@ def _obstacle(product: Product, weight: np.ndarray) -> str:
     if scaled or given.get("transA", 0):
         return "a Gemm with a factor, or whose activation is transposed"
     return ""
+
+
+def _is_small(product: Product, weight: np.ndarray) -> bool:
+    outputs = weight.shape[product.channel]
+    return min(outputs, weight.size // outputs) < SHORTEST or weight.size < FEWEST_WEIGHTS
 
 
 def _unknown(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Iterator[Weight]:

@@ -6,7 +6,7 @@ quickly it dies away; in a Legendre memory or with a slow decay it adds up. It i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -33,15 +33,16 @@ def without_reset(calibration: Calibration) -> Calibration:
 def drifting(
     graph: StepGraph,
     products: Sequence[Product],
+    read: Mapping[str, str],
     quantized: Callable[[Sequence[Product]], StepGraph],
     calibration: Calibration,
 ) -> dict[str, str]:
     """The products that must stay in float, by output, and why.
 
-    Those that read a state are quantized alone and streamed without reset; one of them drifts when the state
-    that it reads moves by more than `MOST_DRIFT`.
+    Those that read a state, as `states_read` found, are quantized alone and streamed without reset; one of
+    them drifts when the state that it reads moves by more than `MOST_DRIFT`.
     """
-    states = _states_read(graph, products)
+    states = {product.output: read[product.output] for product in products if product.output in read}
     if not states:
         return {}
     tried = quantized([product for product in products if product.output in states])
@@ -56,8 +57,9 @@ def drifting(
     }
 
 
-def _states_read(graph: StepGraph, products: Sequence[Product]) -> dict[str, str]:
-    """Output of a product -> the state that is its activation, moved at most."""
+def states_read(graph: StepGraph, products: Sequence[Product]) -> dict[str, str]:
+    """Output of a product -> the state that is its activation, moved at most. To be asked of the graph before
+    it is prepared: a smoothed state is one no longer."""
     states = {pair.name for pair in graph.states}
     source = {n.output[0]: n.input[0] for n in graph.model.graph.node if n.op_type in _MOVES}
     found = {}

@@ -14,6 +14,7 @@ import onnx.numpy_helper
 from millstream.graph import StepGraph, build, initializers, origin, set_origin
 from millstream.quantize.product import Product
 from millstream.quantize.rounding import Rounded
+from millstream.quantize.table import write_lookup
 
 _INT4 = ml_dtypes.iinfo(ml_dtypes.int4)
 #: The integers of a product's weight.
@@ -23,7 +24,8 @@ Rewrite = Callable[["Rewriting", Product], None]
 
 
 def rewrite(graph: StepGraph, products: Sequence[Product], replace: Rewrite, rounding: Rounding) -> StepGraph:
-    """The graph with each of the products written anew by `replace`; all else stays as it is."""
+    """The graph with each of the products written anew, by `replace` where it is not a lookup; all else stays
+    as it is."""
     state = Rewriting(graph, rounding)
     by_output = {product.output: product for product in products}
     for node in graph.model.graph.node:
@@ -32,7 +34,7 @@ def rewrite(graph: StepGraph, products: Sequence[Product], replace: Rewrite, rou
             state.nodes.append(node)
         else:
             state.origin = origin(node)
-            replace(state, product)
+            (write_lookup if product.is_lookup else replace)(state, product)
     return state.finished()
 
 

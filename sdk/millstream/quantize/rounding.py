@@ -1,4 +1,8 @@
-"""Weights as small integers with one symmetric scale per output channel."""
+"""Weights as small integers with one symmetric scale per output channel.
+
+A channel that holds nothing but 0 and one magnitude is ternary already: that magnitude is its scale, so that
+it is exact, and takes 2 bits in whatever holds integers as narrow as they are.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +22,25 @@ _CLIPPED = np.linspace(0.4, 1.0, 31)
 @dataclass(frozen=True)
 class Rounded:
     """weight = values * scale: values int8 or int16, the scale (channels,) float32 laid along the axis of the
-    channels; that of a matrix in groups of inputs is (groups, channels)."""
+    channels; a matrix in groups of inputs has a factor (groups, channels) uint8 beside it for each."""
 
     values: np.ndarray
     scale: np.ndarray
+    factors: np.ndarray | None = None
 
     def steps(self, channel: int) -> np.ndarray:
         """The scale in a shape that broadcasts with the values, whose channels lie along that axis."""
-        if self.scale.ndim == 1:
+        if self.factors is None:
             return self.scale.reshape([-1 if axis == channel else 1 for axis in range(self.values.ndim)])
-        repeated = np.repeat(self.scale, self.values.shape[1 - channel] // len(self.scale), 0)
+        inputs, groups = self.values.shape[1 - channel], len(self.factors)
+        repeated = np.repeat(self.factors * self.scale, size_of_groups(inputs, groups), 0)[:inputs]
         return repeated if channel else repeated.T
+
+
+def size_of_groups(inputs: int, groups: int) -> int:
+    """How many inputs a group has: an even number, as two weights of int4 share a byte. The last group may
+    have fewer."""
+    return -(-inputs // (2 * groups)) * 2
 
 
 def to_int8(weight: np.ndarray, channel: int) -> Rounded:
@@ -36,12 +48,12 @@ def to_int8(weight: np.ndarray, channel: int) -> Rounded:
 
     The scale of a channel is its largest magnitude over 127, and 1 where all its weights are 0.
     """
-    return nearest(weight, _scale_of(largest_magnitude(weight, channel), LARGEST), LARGEST)
+    return nearest(weight, _holding(weight, channel, LARGEST), LARGEST)
 
 
 def to_int16(weight: np.ndarray, channel: int) -> Rounded:
     """As `to_int8`, with values of int16 from -32767 to 32767."""
-    return nearest(weight, _scale_of(largest_magnitude(weight, channel), LARGEST_INT16), LARGEST_INT16)
+    return nearest(weight, _holding(weight, channel, LARGEST_INT16), LARGEST_INT16)
 
 
 def to_int4(weight: np.ndarray, channel: int) -> Rounded:
@@ -56,7 +68,8 @@ def int4_scale(weight: np.ndarray, channel: int) -> np.ndarray:
     """The scale of each channel that `to_int4` takes, shaped to broadcast with the weight."""
     others = _others(weight, channel)
     largest = largest_magnitude(weight, channel)
-    best, least = _scale_of(largest, LARGEST_INT4), np.full(largest.shape, np.inf)
+    best = _holding(weight, channel, LARGEST_INT4)
+    least = np.where(_ternary(weight, channel), 0, np.inf)
     for part in _CLIPPED:
         scale = _scale_of(largest * np.float32(part), LARGEST_INT4)
         rounded = np.clip(np.rint(weight / scale), -LARGEST_INT4, LARGEST_INT4) * scale
@@ -87,6 +100,20 @@ def nearest(weight: np.ndarray, scale: np.ndarray, largest: int) -> Rounded:
 def largest_magnitude(weight: np.ndarray, channel: int) -> np.ndarray:
     """Of each channel, shaped to broadcast with the weight."""
     return np.abs(weight).max(axis=_others(weight, channel), keepdims=True)
+
+
+def _holding(weight: np.ndarray, channel: int, steps: int) -> np.ndarray:
+    """The scale of each channel with which so many steps hold its largest magnitude, or one where it is
+    ternary."""
+    largest = largest_magnitude(weight, channel)
+    return np.where(_ternary(weight, channel), _scale_of(largest, 1), _scale_of(largest, steps))
+
+
+def _ternary(weight: np.ndarray, channel: int) -> np.ndarray:
+    """Whether each channel holds nothing but 0 and one magnitude, shaped to broadcast with the weight."""
+    magnitudes = np.abs(weight)
+    held = (magnitudes == 0) | (magnitudes == largest_magnitude(weight, channel))
+    return held.all(axis=_others(weight, channel), keepdims=True)
 
 
 def _others(weight: np.ndarray, channel: int) -> tuple[int, ...]:

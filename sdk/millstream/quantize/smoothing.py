@@ -18,7 +18,6 @@ import onnx.helper
 import onnx.numpy_helper
 
 from millstream.graph import StepGraph, build, initializers, set_origin
-from millstream.quantize.activations import unrounded
 from millstream.quantize.calibration import Calibration, samples
 from millstream.quantize.formats import Format
 from millstream.quantize.layers import noise_alone
@@ -76,8 +75,9 @@ def _shared(graph: StepGraph, format: Format, products: Sequence[Product]) -> di
 
     def takes(product: Product) -> bool:
         way = format.of(product)
-        rounds = way is not None and way.activations is not unrounded
-        return rounds and not product.is_convolution and reads[product.weight] == 1
+        rounds = way is not None and way.rounds
+        movable = not (product.is_convolution or product.is_lookup)
+        return rounds and movable and reads[product.weight] == 1
 
     return {name: own for name, own in found.items() if all(map(takes, own))}
 

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 
 from millstream.graph import StepGraph
 from millstream.quantize.calibration import Calibration
+from millstream.quantize.filling import filled
 from millstream.quantize.product import Product, attributes
 from millstream.quantize.rewriting import Rewriting, Rounding, rewrite
+from millstream_runtime.packing import bits_for, parts_of
 
 
 def quantize_weights(
@@ -26,9 +28,14 @@ def quantize_weights(
 def write_weights(writing: Rewriting, product: Product) -> None:
     """Write one product with an integer weight."""
     rounded = writing.rounded(product)
-    values = writing.integers(product.weight, rounded.values)
+    activation, values = product.activation, rounded.values
+    if not product.is_convolution:
+        rows = values if product.channel else values.T
+        shared = parts_of(bits_for(rows))
+        activation, rows = filled(writing, product, rows, -(-len(rows) // shared) * shared)
+        values = rows if product.channel else rows.T
+    integers = writing.integers(product.weight, values)
     scale = writing.constant(f"{product.weight}.scale", rounded.scale)
-    weight = writing.node("DequantizeLinear", [values, scale], axis=product.channel)
+    weight = writing.node("DequantizeLinear", [integers, scale], axis=product.channel)
     node = product.node
-    inputs = [product.activation, weight, *node.input[2:]]
-    writing.node(node.op_type, inputs, product.output, **attributes(node))
+    writing.node(node.op_type, [activation, weight, *node.input[2:]], product.output, **attributes(node))

@@ -84,11 +84,11 @@ def _split(stage: Stage, axis: int, lanes: int, packer: Packer) -> list[Stage]:
         group = dot_axis(part, packer.constants)
         if group is not None:
             part, inside = _grouped(part, group), 1
-        stages.append(packer.pack(part, _lanes_behind(part, inside)))
+        stages.append(packer.pack(part, lanes_behind(part, inside)))
     return stages
 
 
-def _lanes_behind(stage: Stage, inside: int) -> list[int]:
+def lanes_behind(stage: Stage, inside: int = 0) -> list[int]:
     """The order of a stage's axes with its own last one behind those of the sum but `inside` many."""
     lanes = len(stage.extents) - 1
     order = [axis for axis in range(len(stage.all_extents)) if axis != lanes]
@@ -110,7 +110,7 @@ def _grouped(stage: Stage, axis: int) -> Stage:
 
     extents = list(reduction.extents)
     extents[axis - len(stage.extents)] //= DOT
-    operand = moved(reduction.operand, place, lambda index: index)
+    operand = _moved(reduction.operand, place, lambda index: index)
     return replace(stage, reduction=replace(reduction, extents=(*extents, DOT), operand=operand))
 
 
@@ -130,19 +130,25 @@ def _part(stage: Stage, axis: int, start: int, count: int, width: int) -> Stage:
         return AxisIndex(old.axis - (axis < old.axis < outer) + (old.axis >= outer))
 
     extents = [extent for other, extent in enumerate(stage.extents) if other != axis]
+    return with_axes(stage, (*extents, count, width), place, index)
+
+
+def with_axes(
+    stage: Stage,
+    extents: tuple[int, ...],
+    place: Callable[[Access], Access],
+    index: Callable[[AxisIndex], Expression],
+) -> Stage:
+    """A stage that keeps nothing of its sum, with other axes of its own: every address and every axis index
+    in it as `place` and `index` say it on them."""
     reduction = stage.reduction and replace(
-        stage.reduction, operand=moved(stage.reduction.operand, place, index)
+        stage.reduction, operand=_moved(stage.reduction.operand, place, index)
     )
-    return replace(
-        stage,
-        extents=(*extents, count, width),
-        reduction=reduction,
-        value=moved(stage.value, place, index),
-        target=place(stage.target),
-    )
+    value = _moved(stage.value, place, index)
+    return replace(stage, extents=extents, reduction=reduction, value=value, target=place(stage.target))
 
 
-def moved(
+def _moved(
     expression: Expression, place: Callable[[Access], Access], index: Callable[[AxisIndex], Expression]
 ) -> Expression:
     """Rewrite every address and every axis index."""

@@ -2,19 +2,23 @@
 //
 // For each point (i, j) of an instruction:
 //     sum = bias + sum over k of data[a] * data[b]              one multiplier, or
-//     sum = bias + sum over k of data[a] * weights[k][lane]     LANES of them, LANES results at a time
+//     sum = bias + sum over k of data[a] * weights[k][lane]     LANES of them, LANES results at a time; weights
+//                                                               of two words: high halves first, then low ones
 //     y = clip(sum >>> shift, low, high), then table[y] when it looks up
 //         an inverse first finds how many powers of four the sum reaches, shifts by twice as much, and shifts
 //         what the table gives
 //     data[out] = y
 // A frame comes in word by word, the program runs, the results go out word by word. Synchronous reset at any
-// time: the reset program writes the initial states, and the next word in is the first of a frame.
+// time: the reset program writes the initial states, and the next word in is the first of a frame. Constants whose
+// memory wakes up empty are loaded first, once, through the same port; a reset before the last begins it again.
 
 `default_nettype none
 
 module millstream_engine #(
     parameter LANES = 8,
+    parameter WEIGHT = 16,          // bits of a weight in memory, 16 or 8
     parameter SUM = 48,             // bits of a sum
+    parameter BIAS = 48,            // bits of a bias
     parameter DATA = 4096,          // words of each memory
     parameter WEIGHTS = 1024,
     parameter BIASES = 256,
@@ -24,6 +28,7 @@ module millstream_engine #(
     parameter IN_WORDS = 1,
     parameter OUT_BASE = 3,
     parameter OUT_WORDS = 1,
+    parameter LOAD_WORDS = 0,       // words that weights and tables are loaded with; 0 where they are there
     parameter INVERSE = 0,          // whether any instruction is an inverse
     parameter FRAME_START = 1       // place of the frame program; the reset program starts at 0
 ) (
@@ -44,17 +49,13 @@ module millstream_engine #(
 
 reg [15:0] data_a [0:DATA-1];
 reg [15:0] data_b [0:DATA-1];
-reg [LANES*16-1:0] weights [0:WEIGHTS-1];
-reg signed [SUM-1:0] biases [0:BIASES-1];
-reg signed [15:0] tables [0:TABLES-1];
+reg signed [BIAS-1:0] biases [0:BIASES-1];
 reg [INSTRUCTION_BITS-1:0] code [0:PROGRAM-1];
 
 initial begin
     $readmemh("data.hex", data_a);
     $readmemh("data.hex", data_b);
-    $readmemh("weights.hex", weights);
     $readmemh("biases.hex", biases);
-    $readmemh("tables.hex", tables);
     $readmemh("program.hex", code);
 end
 
@@ -79,9 +80,13 @@ end
 // --- control ---
 
 localparam RESET = 3'd0, FETCH = 3'd1, BEGIN = 3'd2, RUN = 3'd3, FLUSH = 3'd4, LOAD = 3'd5, SEND = 3'd6;
+localparam FILL = 3'd7;
 
 reg [2:0] state;
 reg [1:0] wait_left;
+localparam PARTS = (LANES * WEIGHT + 15) / 16;
+reg loaded = LOAD_WORDS == 0;
+reg [7:0] load_part;                // which 16 bits of a word of constants come next
 reg in_frame;                       // the frame program runs, not the reset program
 reg [15:0] counter;                 // places in the program
 reg [15:0] port_left;               // words of the port still to come or to go, less one
@@ -94,7 +99,7 @@ always @(posedge clk) begin
 end
 
 // Fields that outlive BEGIN, because the next word is fetched meanwhile.
-reg uses_lanes, looks_up, inverts, twice, is_last;
+reg uses_lanes, looks_up, halves, inverts, twice, is_last;
 reg [5:0] shift;
 reg signed [15:0] low, high;
 reg [15:0] table_base;
@@ -103,7 +108,7 @@ reg [15:0] table_base;
 reg [15:0] a_now, a_row, a_plane, b_now, b_row, b_plane, weight_now;
 reg [15:0] a_i, a_j, a_k, b_i, b_j, b_k;
 reg [15:0] i_left, j_left, k_left, n_j, n_k;
-reg first;
+reg first, half;                    // the first term of a sum; the second tile of two, of low halves
 
 // Result side: the same for the output and the bias.
 reg [15:0] out_now, out_plane, bias_now, bias_plane;
@@ -113,6 +118,7 @@ reg results_left;
 
 wire issue = state == RUN;
 wire k_ends = k_left == 0;
+wire sum_ends = k_ends && (half || !halves);
 wire j_ends = j_left == 0;
 wire i_ends = i_left == 0;
 assign place_a = (state == SEND) ? port_place : a_now;
@@ -121,29 +127,48 @@ assign place_b = b_now;
 // --- multiply and accumulate ---
 
 reg valid_1, valid_2, valid_3, valid_4, sums_ready;
-reg done_1, done_2, done_3, done_4, first_1, first_2, first_3, first_4;
+reg done_1, done_2, done_3, done_4, first_1, first_2, first_3, first_4, half_1, half_2, half_3, half_4;
 // What block RAM gives is held beside it, then once more beside the multipliers, which are far apart.
 reg signed [15:0] held_a, factor_a;
-reg [LANES*16-1:0] weight_1, held_b, factor_b;
+wire [LANES*WEIGHT-1:0] weight_1;
+reg [LANES*WEIGHT-1:0] held_b, factor_b;
 reg [15:0] held_single, single_b;
+// A low half is a number of its own without a sign; its high half was summed up before it.
+wire [LANES*16-1:0] lane_b;
+generate
+    genvar at;
+    for (at = 0; at < LANES; at = at + 1) begin : extended
+        wire [WEIGHT-1:0] weight = factor_b[at*WEIGHT +: WEIGHT];
+        if (WEIGHT == 16) assign lane_b[at*16 +: 16] = weight;
+        else assign lane_b[at*16 +: 16] = {{16 - WEIGHT{weight[WEIGHT-1] && !half_3}}, weight};
+    end
+endgenerate
 // Chosen behind the registers: block RAM is slow, and nothing may stand between it and them.
-wire [15:0] first_b = uses_lanes ? factor_b[15:0] : single_b;
+wire [15:0] first_b = uses_lanes ? lane_b[15:0] : single_b;
 reg signed [31:0] products [0:LANES-1];
 reg signed [SUM-1:0] sums [0:LANES-1];
 reg signed [SUM-1:0] waiting [0:LANES-1];
 reg [7:0] waiting_left;
 
-always @(posedge clk) weight_1 <= weights[weight_now[$clog2(WEIGHTS)-1:0]];
+wire signed [15:0] found_8;
+wire [15:0] table_place;
+millstream_constants #(.BITS(LANES * WEIGHT), .WEIGHTS(WEIGHTS), .TABLES(TABLES)) constants (
+    .clk(clk), .weight_place(weight_now), .weight(weight_1),
+    .looks_up(looks_up), .table_place(table_place), .entry(found_8),
+    .load(state == FILL && in_valid), .load_place(port_place), .load_part(load_part), .load_word(in_data)
+);
 
 wire signed [SUM-1:0] nothing = 0;
+wire shifts = WEIGHT < 16 && half_4;
 integer lane;
 always @(posedge clk) begin
     {held_a, factor_a} <= {read_a, held_a};
     {held_b, factor_b} <= {weight_1, held_b};
     {held_single, single_b} <= {read_b, held_single};
     for (lane = 0; lane < LANES; lane = lane + 1) begin
-        products[lane] <= factor_a * $signed(lane == 0 ? first_b : factor_b[lane*16 +: 16]);
-        if (valid_4) sums[lane] <= (first_4 ? nothing : sums[lane]) + products[lane];
+        products[lane] <= factor_a * $signed(lane == 0 ? first_b : lane_b[lane*16 +: 16]);
+        if (valid_4)
+            sums[lane] <= (!first_4 ? sums[lane] : shifts ? sums[lane] <<< WEIGHT : nothing) + products[lane];
     end
     if (sums_ready) for (lane = 0; lane < LANES; lane = lane + 1) waiting[lane] <= sums[lane];
     else for (lane = 0; lane < LANES - 1; lane = lane + 1) waiting[lane] <= waiting[lane + 1];
@@ -155,13 +180,14 @@ wire emit = waiting_left != 0 && results_left;
 localparam STAGES = INVERSE ? 16 : 9;
 reg [STAGES:1] emits;
 reg [16*STAGES-1:0] places;         // where the result of each stage goes, the first lowest
-reg signed [SUM-1:0] sum_1, sum_2, biased, coarse, fine, bias_1, bias_2;
+reg signed [SUM-1:0] sum_1, sum_2, biased, coarse, fine;
+reg signed [BIAS-1:0] bias_1, bias_2;
 wire signed [SUM-1:0] to_shift;
 wire [2:0] by_eights, by_ones;
 wire [15:0] result;
 reg is_below, is_above;
-reg signed [15:0] middle, kept, kept_8, kept_9, found_8, found_9;
-wire [15:0] table_place = table_base + kept;
+reg signed [15:0] middle, kept, kept_8, kept_9, found_9;
+assign table_place = table_base + kept;
 
 always @(posedge clk) begin
     bias_1 <= biases[bias_now[$clog2(BIASES)-1:0]];
@@ -173,7 +199,6 @@ always @(posedge clk) begin
     fine <= coarse >>> by_ones;
     {is_below, is_above, middle} <= {fine < low, fine > high, fine[15:0]};
     kept <= is_below ? low : is_above ? high : middle;
-    found_8 <= tables[table_place[$clog2(TABLES)-1:0]];
     kept_8 <= kept;
     found_9 <= found_8;
     kept_9 <= kept_8;
@@ -243,7 +268,8 @@ always @(posedge clk) begin
         waiting_left <= 0;
     end else begin
         {valid_4, valid_3, valid_2, valid_1} <= {valid_3, valid_2, valid_1, issue};
-        {done_4, done_3, done_2, done_1} <= {done_3, done_2, done_1, issue && k_ends};
+        {done_4, done_3, done_2, done_1} <= {done_3, done_2, done_1, issue && sum_ends};
+        {half_4, half_3, half_2, half_1} <= {half_3, half_2, half_1, half};
         {first_4, first_3, first_2, first_1} <= {first_3, first_2, first_1, first};
         sums_ready <= valid_4 && done_4;
         if (sums_ready) waiting_left <= uses_lanes ? LANES[7:0] : 8'd1;
@@ -262,12 +288,12 @@ always @(posedge clk) begin
         {a_i, a_j, a_k, b_i, b_j, b_k} <=
             {`FIELD_A_I, `FIELD_A_J, `FIELD_A_K, `FIELD_B_I, `FIELD_B_J, `FIELD_B_K};
         {i_left, j_left, k_left, n_j, n_k} <= {`FIELD_N_I, `FIELD_N_J, `FIELD_N_K, `FIELD_N_J, `FIELD_N_K};
-        first <= 1;
+        {first, half} <= 2'b10;
         {out_now, out_plane, bias_now, bias_plane} <= {{2{`FIELD_OUT}}, {2{`FIELD_BIAS}}};
         {out_i, out_j, bias_i, bias_j} <= {`FIELD_OUT_I, `FIELD_OUT_J, `FIELD_BIAS_I, `FIELD_BIAS_J};
         {m_left, l_left, m_j} <= {`FIELD_M_I, `FIELD_M_J, `FIELD_M_J};
         results_left <= 1;
-        {uses_lanes, looks_up, is_last} <= {`FIELD_LANES, `FIELD_LOOKUP, `FIELD_LAST};
+        {uses_lanes, looks_up, is_last, halves} <= {`FIELD_LANES, `FIELD_LOOKUP, `FIELD_LAST, `FIELD_HALVES};
         {inverts, twice} <= {`FIELD_INVERSE, `FIELD_TWICE};
         {shift, low, high, table_base} <= {`FIELD_SHIFT, `FIELD_LOW, `FIELD_HIGH, `FIELD_TABLE};
     end else begin
@@ -280,6 +306,7 @@ always @(posedge clk) begin
                 b_now <= b_now + b_k;
             end else begin
                 k_left <= n_k;
+                half <= halves && !half;
                 if (!j_ends) begin
                     j_left <= j_left - 16'd1;
                     {a_now, a_row} <= {2{a_row + a_j}};
@@ -311,7 +338,7 @@ end
 // --- the order of things ---
 
 reg sending;
-assign in_ready = state == LOAD;
+assign in_ready = state == LOAD || state == FILL;
 assign out_valid = state == SEND && sending;
 assign out_data = factor_a;
 assign out_last = port_left == 0;
@@ -325,7 +352,19 @@ always @(posedge clk) begin
             in_frame <= 0;
             counter <= 0;
             wait_left <= 2;
-            state <= FETCH;
+            port_left <= LOAD_WORDS - 1;
+            port_place <= 0;
+            load_part <= 0;
+            state <= loaded ? FETCH : FILL;
+        end
+        FILL: if (in_valid) begin
+            port_left <= port_left - 16'd1;
+            load_part <= load_part == PARTS - 1 ? 8'd0 : load_part + 8'd1;
+            if (load_part == PARTS - 1) port_place <= port_place + 16'd1;
+            if (port_left == 0) begin
+                loaded <= 1;
+                state <= RESET;
+            end
         end
         FETCH: begin
             wait_left <= wait_left - 2'd1;

@@ -39,6 +39,10 @@ class Device(Protocol):
         """`size` bytes, filled with poison: NaN as any float. They live as long as the object."""
         ...
 
+    def part(self, memory: Memory, begin: int, size: int) -> Memory:
+        """`size` bytes of memory, from byte `begin` on, a multiple of 512; they keep the whole alive."""
+        ...
+
     def write(self, memory: Memory, array: np.ndarray, begin: int = 0) -> None:
         """Copy a C-contiguous array to memory, from byte `begin` on. The array may change afterwards."""
         ...

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from millstream_runtime.backends.callers import dump_callers, is_size, layout_invalid, read_callers
+from millstream_runtime.backends.gpu.device import Memory
 from millstream_runtime.program import Buffer
 
 #: What a kernel may take beside the buffers of the caller.
@@ -52,6 +53,25 @@ class Layout:
     def role(self, role: str) -> tuple[Buffer, ...]:
         """The caller's buffers of one role, in order."""
         return tuple(buffer for buffer in self.callers if buffer.role == role)
+
+    def turned(self, memory: Mapping[str, Memory]) -> dict[str, Memory]:
+        """Memory by name, the states before a step and those behind it in each other's place."""
+        turned = dict(memory)
+        for before, behind in zip(self.role("state"), self.role("next_state"), strict=True):
+            turned[before.name], turned[behind.name] = memory[behind.name], memory[before.name]
+        return turned
+
+
+def rows_of(way: Way, streams: int) -> int:
+    """Streams that there is memory for: whole tiles."""
+    tile = max(launch.streams for launch in way.launches)
+    return -(-streams // tile) * tile
+
+
+def way_for(layout: Layout, streams: int) -> Way:
+    """The way to step so many streams: of those for no more the one for most."""
+    fits = [way for way in layout.ways if way.least <= streams]
+    return max(fits, key=lambda way: way.least)
 
 
 def dump(layout: Layout) -> bytes:

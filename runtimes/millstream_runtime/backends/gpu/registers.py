@@ -11,7 +11,7 @@ from millstream_runtime.backends import Resident
 from millstream_runtime.backends.gpu.array import DeviceArray
 from millstream_runtime.backends.gpu.choosing import THREADS, kernel_for
 from millstream_runtime.backends.gpu.device import Call, Memory
-from millstream_runtime.backends.gpu.step import way_for
+from millstream_runtime.backends.gpu.layout import way_for
 from millstream_runtime.core import Core
 from millstream_runtime.program import Buffer, item_size
 from millstream_runtime.registers import aligned
@@ -34,13 +34,11 @@ class DeviceRegisters:
         self._states, after = step.layout.role("state"), step.layout.role("next_state")
         way = way_for(step.layout, batch)
         memory = step.memory(way, batch)
-        swapped = dict(memory)
-        for before, behind in zip(self._states, after, strict=True):
-            swapped[before.name], swapped[behind.name] = memory[behind.name], memory[before.name]
         self._memory = memory
         self._now = [memory[buffer.name] for buffer in self._states]
         self._before = [memory[buffer.name] for buffer in after]
-        self._forth, self._back = (step.prepared(way, batch, each) for each in (memory, swapped))
+        turns = (memory, step.layout.turned(memory))
+        self._forth, self._back = (step.device.prepared(step.calls(way, batch, each)) for each in turns)
         self._initial = [self._uploaded(np.ascontiguousarray(value)) for value in core.initial]
         self._zeros = self._uploaded(np.zeros(max((map(_bytes, self._made)), default=0), np.uint8))
         self._mask = step.device.allocate(batch)

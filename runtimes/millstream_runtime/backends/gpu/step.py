@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from millstream_runtime.backends.arrays import check_arrays, check_weights
+from millstream_runtime.backends.gpu.chunks import DeviceChunks
 from millstream_runtime.backends.gpu.device import Call, Device, Memory
-from millstream_runtime.backends.gpu.layout import SCRATCH, WEIGHTS, Layout, Way
+from millstream_runtime.backends.gpu.layout import SCRATCH, WEIGHTS, Layout, Way, rows_of, way_for
 from millstream_runtime.program import Buffer, item_size
 
 
 class DeviceStep:
     """An opened step; see `backends.Step`. Raises PlanInvalid when weights and layout do not fit."""
-
-    chunks = None
 
     def __init__(self, device: Device, layout: Layout, weights: bytes) -> None:
         check_weights(weights, layout.weight_bytes)
@@ -23,6 +22,11 @@ class DeviceStep:
         self.layout = layout
         self._weights = device.allocate(len(weights))
         device.write(self._weights, np.frombuffer(weights, np.uint8))
+
+    @property
+    def chunks(self) -> DeviceChunks:
+        """Frames of one stream, which go to the device together."""
+        return DeviceChunks(self)
 
     def bind(
         self,
@@ -39,7 +43,7 @@ class DeviceStep:
         device, streams = self.device, check_arrays(self.layout.callers, arrays)
         way = way_for(self.layout, streams)
         memory = self.memory(way, streams)
-        step = self.prepared(way, streams, memory)
+        step = device.prepared(self.calls(way, streams, memory))
         pairs = [(memory[b.name], array) for b, array in zip(self.layout.callers, arrays, strict=True)]
         given, made = pairs[: len(inputs) + len(states)], pairs[len(inputs) + len(states) :]
 
@@ -61,35 +65,21 @@ class DeviceStep:
             sizes[SCRATCH] = self.layout.scratch_bytes
         return {name: self.device.allocate(rows * size) for name, size in sizes.items()}
 
-    def prepared(self, way: Way, streams: int, memory: Mapping[str, Memory]) -> Callable[[], None]:
+    def calls(self, way: Way, streams: int, memory: Mapping[str, Memory]) -> list[Call]:
         """One step of so many streams on that memory."""
         held, rows = {**memory, WEIGHTS: self._weights}, rows_of(way, streams)
-        return self.device.prepared(
-            [
-                Call(
-                    launch.kernel,
-                    rows // launch.streams,
-                    launch.columns,
-                    launch.threads,
-                    launch.shared_bytes,
-                    tuple(held[name] for name in launch.arrays),
-                    launch.numbers,
-                )
-                for launch in way.launches
-            ]
-        )
-
-
-def rows_of(way: Way, streams: int) -> int:
-    """Streams that there is memory for: whole tiles."""
-    tile = max(launch.streams for launch in way.launches)
-    return -(-streams // tile) * tile
-
-
-def way_for(layout: Layout, streams: int) -> Way:
-    """The way to step so many streams: of those for no more the one for most."""
-    fits = [way for way in layout.ways if way.least <= streams]
-    return max(fits, key=lambda way: way.least)
+        return [
+            Call(
+                launch.kernel,
+                rows // launch.streams,
+                launch.columns,
+                launch.threads,
+                launch.shared_bytes,
+                tuple(held[name] for name in launch.arrays),
+                launch.numbers,
+            )
+            for launch in way.launches
+        ]
 
 
 def _bytes(buffer: Buffer) -> int:

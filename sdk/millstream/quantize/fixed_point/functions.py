@@ -63,7 +63,7 @@ _INVERTED = """
 """
 
 _BODIES = (
-    #: x (B, K) int16, weight (K, N) int16, bias (N,) int64.
+    #: x (B, K) int16, weight (K, N) int8 or int16, bias (N,) int64.
     """
 FixedProduct (x, weight, bias, scale, low, high) => (y) {
   wide = Cast <to = 7> (x)

@@ -7,7 +7,8 @@ value (a GELU written as erf, x * sigmoid(x)) one table. A ReLU behind a roundin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -18,11 +19,13 @@ from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.fixed_point import functions
 from millstream.quantize.fixed_point.canonical import canonical
-from millstream.quantize.fixed_point.ranges import MOVES, fractions
+from millstream.quantize.fixed_point.keys import short_keys
+from millstream.quantize.fixed_point.ranges import MOVES, Points, fractions
 from millstream.quantize.fixed_point.region import COMPARISONS, Region, gap, read_by, split
 from millstream.quantize.fixed_point.writer import (
     ACTIVATION_BITS,
     LOWEST,
+    NARROW_BITS,
     Affine,
     Power,
     Square,
@@ -31,7 +34,8 @@ from millstream.quantize.fixed_point.writer import (
     Unary,
     Writer,
 )
-from millstream.quantize.product import Product, attributes
+from millstream.quantize.product import Product, attributes, find
+from millstream.quantize.recurrence import drifting, states_read
 from millstream.reference.operators import OPERATORS
 
 #: Functions of one value that a table can hold.
@@ -41,34 +45,71 @@ BINARY = ("Add", "Sub", "Mul", "Div")
 
 
 def fixed16(graph: StepGraph, products: Sequence[Product], calibration: Calibration) -> StepGraph:
-    """The step with weights, activations and states of 16 bits; `products` says nothing here."""
-    return fixed_point(graph, calibration, weight_bits=16)
+    """The step with weights, activations and states of 16 bits; `products` says nothing here.
 
-
-def fixed_point(graph: StepGraph, calibration: Calibration, weight_bits: int) -> StepGraph:
-    """The fixed-point form of a flat, folded graph.
-
-    Raises UnsupportedOperators naming every node that has none.
+    Raises UnsupportedOperators naming every node that has no fixed-point form.
     """
-    graph = canonical(graph)
+    return _prepared(graph, calibration).written()
+
+
+def fixed16_w8(graph: StepGraph, products: Sequence[Product], calibration: Calibration) -> StepGraph:
+    """The same with weights of 8 bits in every product that is worth it and whose states bear it.
+
+    Those that multiply a state are tried alone, as `drifting` says. Raises as `fixed16`.
+    """
+    prepared = _prepared(graph, calibration)
+    found = [product for product in find(prepared.graph)[0] if not (product.small or product.is_lookup)]
+    drifts = drifting(
+        prepared.graph,
+        found,
+        states_read(prepared.graph, found),
+        lambda some: prepared.written(p.output for p in some),
+        calibration,
+    )
+    return prepared.written(p.output for p in found if p.output not in drifts)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A canonical graph whose binary points are known: what is left is to write it."""
+
+    graph: StepGraph
+    region: Region
+    points: Points
+
+    def written(self, narrow: Iterable[str] = ()) -> StepGraph:
+        """The fixed-point form; products whose result is in `narrow` have weights of 8 bits."""
+        graph, region = self.graph, self.region
+        writer = Writer(initializers(graph.model), self.points)
+        entering = {*_reals(graph), *region.states}
+        for name in self.points.fraction:
+            if name in entering:
+                writer.enter(name)
+        core = _Core(writer, _rectified(region.core, graph), frozenset(narrow))
+        for node in region.core:
+            core.write(node)
+        left = {value.name for value in graph.model.graph.output} | read_by(region.around)
+        for name in self.points.fraction:
+            if name in left and name not in entering:
+                writer.leave(name)
+        return _finished(graph, region, writer)
+
+
+def _prepared(graph: StepGraph, calibration: Calibration) -> _Prepared:
+    """A flat, folded graph, ready to be written.
+
+    Raises UnsupportedOperators naming every node that has no fixed-point form.
+    """
+    graph = canonical(short_keys(graph))
     region, gaps = split(graph)
-    found = [*gaps, *_gaps(region, graph)]
-    refuse({"fixed point": found})
-    inputs = [t.name for t in graph.inputs if t.dtype == np.float32]
-    names = [*inputs, *region.states, *(name for node in region.core for name in node.output)]
-    constants = initializers(graph.model)
-    points = fractions(graph, region.core, names, calibration, ACTIVATION_BITS)
-    writer = Writer(constants, points, weight_bits)
-    for name in (*inputs, *region.states):
-        writer.enter(name)
-    core = _Core(writer, _rectified(region.core, graph))
-    for node in region.core:
-        core.write(node)
-    left = {value.name for value in graph.model.graph.output} | read_by(region.around)
-    for name in names:
-        if name in left and name not in inputs and name not in region.states:
-            writer.leave(name)
-    return _finished(graph, region, writer)
+    refuse({"fixed point": [*gaps, *_gaps(region, graph)]})
+    names = [*_reals(graph), *region.states, *(name for node in region.core for name in node.output)]
+    return _Prepared(graph, region, fractions(graph, region.core, names, calibration, ACTIVATION_BITS))
+
+
+def _reals(graph: StepGraph) -> list[str]:
+    """The inputs that are real numbers."""
+    return [t.name for t in graph.inputs if t.dtype == np.float32]
 
 
 def _finished(graph: StepGraph, region: Region, writer: Writer) -> StepGraph:
@@ -101,9 +142,10 @@ def _rectified(nodes: Sequence[onnx.NodeProto], graph: StepGraph) -> dict[str, s
 class _Core:
     """Writes the nodes of a core one after the other."""
 
-    def __init__(self, writer: Writer, rectified: dict[str, str]) -> None:
+    def __init__(self, writer: Writer, rectified: dict[str, str], narrow: Set[str]) -> None:
         self._writer = writer
         self._rectified = rectified
+        self._narrow = narrow
 
     def write(self, node: onnx.NodeProto) -> None:
         """Write one node, or put it off as a formula."""
@@ -141,8 +183,9 @@ class _Core:
         bias = np.zeros(weight.shape[1])
         if len(node.input) > 2 and node.input[2]:
             bias = bias + constants[node.input[2]].astype(np.float64) * given.get("beta", 1.0)
+        bits = NARROW_BITS if node.output[0] in self._narrow else ACTIVATION_BITS
         output, low = self._target(node)
-        self._writer.product(node.input[0], weight, bias, output, low)
+        self._writer.product(node.input[0], weight, bits, bias, output, low)
 
     def _squares(self, node: onnx.NodeProto, weight: np.ndarray) -> bool:
         """Put off a sum or mean of squares: the inverse of its root is wanted, most often."""

@@ -20,6 +20,8 @@ from millstream.quantize.fixed_point.ranges import Points, fraction_bits
 #: Entries of a table; a finer one costs block RAM, a coarser one accuracy.
 TABLE_BITS = 11
 ACTIVATION_BITS = 16
+#: Bits of a weight where 16 are not needed.
+NARROW_BITS = 8
 
 LOWEST, HIGHEST = -(1 << (ACTIVATION_BITS - 1)), (1 << (ACTIVATION_BITS - 1)) - 1
 
@@ -94,7 +96,7 @@ class Writer:
     `fraction` holds the fraction bits of each float value, and `pending` those that are formulas so far.
     """
 
-    def __init__(self, constants: Mapping[str, np.ndarray], points: Points, weight_bits: int):
+    def __init__(self, constants: Mapping[str, np.ndarray], points: Points):
         self.constants = constants
         self.fraction = dict(points.fraction)
         self.pending: dict[str, Affine | Unary | Squares | Power | Threshold] = {}
@@ -102,7 +104,6 @@ class Writer:
         self.nodes: list[onnx.NodeProto] = []
         self.added: dict[str, np.ndarray] = {}
         self.origin = ""
-        self._weight_bits = weight_bits
         self._integers: dict[str, str] = {}
 
     # --- boundaries -------------------------------------------------------------------------
@@ -135,7 +136,7 @@ class Writer:
                 self._table(formula, name)
             case Squares():
                 column = np.full((formula.length, 1), formula.factor)
-                self.product(formula.squares, column, np.array([formula.offset]), name)
+                self.product(formula.squares, column, ACTIVATION_BITS, np.array([formula.offset]), name)
             case Power():
                 self._power(formula, name)
             case Threshold():
@@ -162,14 +163,15 @@ class Writer:
 
     # --- operations -------------------------------------------------------------------------
 
-    def product(self, x: str, weight: np.ndarray, bias: np.ndarray, output: str, low: int = LOWEST) -> None:
-        """output = x weight + bias; weight (K, N), bias (N,) in real numbers."""
-        source, fraction = self.integer(x), self._fraction(weight, self._weight_bits)
+    def product(
+        self, x: str, weight: np.ndarray, bits: int, bias: np.ndarray, output: str, low: int = LOWEST
+    ) -> None:
+        """output = x weight + bias; weight (K, N), bias (N,) in real numbers, a weight of 8 or 16 bits."""
+        source, fraction = self.integer(x), self._fraction(weight, bits)
         exact = self.fraction[x] + fraction
+        integers = _rounded(weight, fraction, bits).astype(np.int8 if bits == NARROW_BITS else np.int16)
         constants = [
-            self._constant(
-                f"{output}.fixed.weight", _rounded(weight, fraction, self._weight_bits).astype(np.int16)
-            ),
+            self._constant(f"{output}.fixed.weight", integers),
             self._constant(f"{output}.fixed.bias", _wide(bias, exact)),
         ]
         self._fixed(functions.PRODUCT, [source, *constants], exact, output, low)

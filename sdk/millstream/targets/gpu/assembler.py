@@ -10,6 +10,7 @@ from millstream.targets.gpu.forms import VECTOR
 from millstream.targets.tvm.assembler import TextAssembler
 from millstream.targets.tvm.dots import PLAIN
 from millstream.targets.tvm.levels import Level
+from millstream.targets.tvm.literal import index_text, ramp
 from millstream_runtime.kernels.assembler import Address, Index
 from millstream_runtime.program import item_size
 from millstream_runtime.spec import Machine
@@ -62,8 +63,7 @@ class ThreadAssembler(TextAssembler):
 
     def least(self, index: Index, most: int) -> Index:
         """An index, but no more than `most`."""
-        terms = [name if factor == 1 else f"{name} * {factor}" for name, factor in index.terms]
-        text = " + ".join([*terms, str(index.offset)])
+        text = index_text(index)
         # In whole vectors, which TVM must see.
         number = self.bind(f"T.shift_right(T.min({text}, {most}), {VECTOR.bit_length() - 1})", "int32")
         return Index(0, ((number, VECTOR),))
@@ -144,14 +144,11 @@ class ThreadAssembler(TextAssembler):
         return f"{address.operand}[{self._index(address, 1)}]"
 
     def _index(self, address: Address, width: int) -> str:
-        terms = [name if factor == 1 else f"{name} * {factor}" for name, factor in address.index.terms]
-        terms += [f"T.Cast('int32', {value}) * {factor}" for value, factor in address.lookups]
-        if address.index.offset or not terms:
-            terms.append(str(address.index.offset))
-        within = " + ".join(terms)
+        lookups = [f"T.Cast('int32', {value}) * {factor}" for value, factor in address.lookups]
+        within = index_text(address.index, lookups)
         base = self._bases.get(address.operand)
         index = f"{base} + T.Cast('int64', {within})" if base else within
-        return index if width == 1 else f"T.ramp({index}, 1, {width})"
+        return ramp(index, width)
 
 
 def is_holdable(address: Address) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from millstream.targets.blocks import Packer, moved
+from millstream.targets.blocks import Packer, lanes_behind, with_axes
 from millstream.targets.constants import with_constants
 from millstream_runtime.lanes import dot_factors, loads, vector_operand
 from millstream_runtime.program import Access, AxisIndex, Expression, Filled, Load, Program, Stage
@@ -27,15 +27,15 @@ def columns(program: Program, weights: bytes) -> Filled:
             stages.append(packer.pack_map(stage))
             continue
         stage = _moved_last(stage, axis)
-        lanes = len(stage.extents) - 1
-        order = [other for other in range(len(stage.all_extents)) if other != lanes]
-        stages.append(packer.pack(stage, [*order, lanes]))
+        stages.append(packer.pack(stage, lanes_behind(stage)))
     return with_constants(replace(program, stages=tuple(stages)), packer.read_by(stages))
 
 
 def _axis(stage: Stage, constants: Collection[str]) -> int | None:
     """The longest axis of a sum on which weights can be repacked and all else stands still or is
     contiguous."""
+    if stage.reduction and stage.reduction.kept:
+        return None
     terms = _terms(stage)
 
     def fits(axis: int) -> bool:
@@ -67,13 +67,4 @@ def _moved_last(stage: Stage, axis: int) -> Stage:
     def index(old: AxisIndex) -> Expression:
         return AxisIndex(renamed.get(old.axis, old.axis))
 
-    reduction = stage.reduction and replace(
-        stage.reduction, operand=moved(stage.reduction.operand, place, index)
-    )
-    return replace(
-        stage,
-        extents=tuple(stage.extents[old] for old in order),
-        reduction=reduction,
-        value=moved(stage.value, place, index),
-        target=place(stage.target),
-    )
+    return with_axes(stage, tuple(stage.extents[old] for old in order), place, index)

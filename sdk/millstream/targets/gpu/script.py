@@ -21,6 +21,7 @@ from millstream.targets.gpu.forms import Tile, form_of
 from millstream.targets.gpu.items import Items
 from millstream.targets.gpu.placing import array_of, begin_of, of_streams, on_arrays, scratch_bytes
 from millstream.targets.gpu.stage import write_stage
+from millstream.targets.tvm.literal import stored_dtype
 from millstream_runtime.backends.gpu.layout import SCRATCH, WEIGHTS, Launch
 from millstream_runtime.lanes import loads
 from millstream_runtime.occurrence import Shape, accesses, occurrence
@@ -208,7 +209,7 @@ def _memory(stages: Iterable[Items], size: int, views: Sequence[str]) -> Iterato
 
 def _view(name: str, size: int, dtype: str) -> str:
     count = size // item_size(dtype)
-    return f'{name} = T.decl_buffer(({count},), "{_kept(dtype)}", data=shared.data, scope="{DYNAMIC}")'
+    return f'{name} = T.decl_buffer(({count},), "{stored_dtype(dtype)}", data=shared.data, scope="{DYNAMIC}")'
 
 
 def _function(
@@ -224,7 +225,7 @@ def _function(
     The arrays of a stage that is `alone` share no memory. Over several stages they may: scratch is used
     again.
     """
-    takes = [f'at_{array}: T.handle("{_kept(dtype)}", "global")' for array, dtype in arrays]
+    takes = [f'at_{array}: T.handle("{stored_dtype(dtype)}", "global")' for array, dtype in arrays]
     takes += [f"{number}: T.int32" for number in numbers]
     attributes = f'"global_symbol": "{name}", "calling_conv": 2, "tirx.noalias": {alone}'
     return "\n".join(
@@ -232,7 +233,7 @@ def _function(
             "@T.prim_func(s_tir=True)",
             f"def {name}({', '.join(takes)}):",
             f"    T.func_attr({{{attributes}}})",
-            *(f'    {a} = T.decl_buffer((1,), "{_kept(dtype)}", data=at_{a})' for a, dtype in arrays),
+            *(f'    {a} = T.decl_buffer((1,), "{stored_dtype(dtype)}", data=at_{a})' for a, dtype in arrays),
             '    with T.launch_thread("blockIdx.x", 1) as block:',
             '        with T.launch_thread("blockIdx.y", 1) as column:',
             f'            with T.launch_thread("threadIdx.x", {tile.threads}) as thread:',
@@ -241,8 +242,3 @@ def _function(
             *(f"                {line}" for line in body),
         ]
     )
-
-
-def _kept(dtype: str) -> str:
-    """A bool lies in memory as a byte."""
-    return "uint8" if dtype == "bool" else dtype

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from millstream.targets.gpu.assembler import ThreadAssembler
 from millstream.targets.gpu.items import Items
-from millstream.targets.gpu.sums import Sums, loaded, stored
+from millstream.targets.gpu.sums import Sums
 from millstream.targets.gpu.values import bound, put, store_item
+from millstream.targets.tvm.literal import loaded, stored
 from millstream_runtime.kernels.assembler import Index, Value
 from millstream_runtime.kernels.reductions import COMBINE
 from millstream_runtime.program import Reduction

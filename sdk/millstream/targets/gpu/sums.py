@@ -9,6 +9,7 @@ from millstream.targets.gpu.assembler import ThreadAssembler, is_holdable
 from millstream.targets.gpu.forms import VECTOR, vectors
 from millstream.targets.gpu.items import Items
 from millstream.targets.gpu.values import bound, hold, hold_lanes, put
+from millstream.targets.tvm.literal import loaded, stored, stored_dtype
 from millstream_runtime.kernels.assembler import Address, Index, Value
 from millstream_runtime.kernels.point import Point
 from millstream_runtime.kernels.reductions import COMBINE
@@ -52,8 +53,7 @@ class Sums:
     def _array(self) -> str:
         """New variables for the sums."""
         name = self._write.name()
-        stored = "uint8" if self._dtype == "bool" else self._dtype
-        self._write.line(f"{name} = T.alloc_buffer(({self._items.sums},), '{stored}')")
+        self._write.line(f"{name} = T.alloc_buffer(({self._items.sums},), '{stored_dtype(self._dtype)}')")
         return name
 
     def _part(self, point: Point, part: Index, chunks: _Chunks | None) -> list[Value]:
@@ -217,13 +217,3 @@ class Sums:
                 steps = [row.at(form.axis, place.plus(step)) for step in range(width)]
                 for step, kept in zip(steps, self._keep(steps), strict=True):
                     self._add(step, kept, f"{sums}[{number}]")
-
-
-def stored(value: Value, dtype: str) -> str:
-    """A value as it lies in memory: a bool as a byte."""
-    return f"T.Cast('uint8', {value})" if dtype == "bool" else value
-
-
-def loaded(place: str, dtype: str) -> Value:
-    """What lies at a place."""
-    return f"({place} != T.uint8(0))" if dtype == "bool" else place

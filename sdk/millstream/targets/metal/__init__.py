@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from millstream import lower
-from millstream.errors import ToolMissing
 from millstream.gap import Gap
 from millstream.graph import StepGraph
 from millstream.targets import Compiled, Contract, Target
@@ -48,9 +47,7 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
 
 
 def compile_program(program: Program, weights: bytes) -> Compiled:
-    """The files of a lowered program."""
-    if missing_tvm():
-        raise ToolMissing("the step cannot be compiled here", fix="; ".join(missing_tvm()))
+    """The files of a lowered program. Raises ToolMissing."""
     made = portable(program, weights)
     sources = {
         "step.metal": metal_source(made.functions).encode(),

@@ -7,7 +7,6 @@ Three files: `step.cl`, which the device's driver compiles; `weights.bin`, packe
 from __future__ import annotations
 
 from millstream import lower
-from millstream.errors import ToolMissing
 from millstream.gap import Gap
 from millstream.graph import StepGraph
 from millstream.targets import Compiled, Contract, Target
@@ -35,8 +34,6 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
 
 
 def compile_program(program: Program, weights: bytes) -> Compiled:
-    """The files of a lowered program."""
-    if missing_tvm():
-        raise ToolMissing("the step cannot be compiled here", fix="; ".join(missing_tvm()))
+    """The files of a lowered program. Raises ToolMissing."""
     made = portable(program, weights)
     return packaged(made, program, {"step.cl": opencl_source(made.functions).encode()})

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from millstream.targets.tvm.formulas import Formulas
 from millstream.targets.tvm.fusing import Products
 from millstream.targets.tvm.levels import Level
-from millstream.targets.tvm.literal import literal, ramp, splat
+from millstream.targets.tvm.literal import index_text, literal, loaded, ramp, splat, stored, stored_dtype
 from millstream.targets.tvm.rounding import ROUNDING
 from millstream_runtime.kernels.assembler import AVX512_LANES, Address, Index, Machine
 from millstream_runtime.lanes import DOT
@@ -63,15 +63,13 @@ class TextAssembler:
         self._depth -= 1
 
     def load(self, address: Address, width: int = 1) -> str:
-        place = self._place(address, width)
-        return f"({place} != T.uint8(0))" if address.dtype == "bool" else place
+        return loaded(self._place(address, width), address.dtype)
 
     def store(self, address: Address, value: str, width: int = 1) -> None:
-        stored = f"T.Cast('uint8', {value})" if address.dtype == "bool" else value
-        self.line(f"{self._place(address, width)} = {stored}")
+        self.line(f"{self._place(address, width)} = {stored(value, address.dtype)}")
 
     def _place(self, address: Address, width: int) -> str:
-        index = _text(address.index, [f"{value} * {factor}" for value, factor in address.lookups])
+        index = index_text(address.index, [f"{value} * {factor}" for value, factor in address.lookups])
         if width > 1 and address.stride:
             return f"{address.operand}[{ramp(index, width, address.stride)}]"
         return splat(f"{address.operand}[{index}]", width)
@@ -79,14 +77,14 @@ class TextAssembler:
     def prefetch(self, address: Address, size: int) -> None:
         per_line = _CACHE_LINE * (address.stride or 1) // item_size(address.dtype)
         for number in range(-(-size // _CACHE_LINE)):
-            element = f"{address.operand}[{_text(address.index.plus(number * per_line))}]"
+            element = f"{address.operand}[{index_text(address.index.plus(number * per_line))}]"
             self.line(f"T.evaluate({_PREFETCH.format(element)})")
 
     def number(self, value: float | int | bool, dtype: str, width: int = 1) -> str:
         return splat(literal(value, dtype), width)
 
     def position(self, index: Index) -> str:
-        return f"T.Cast('int64', {_text(index)})"
+        return f"T.Cast('int64', {index_text(index)})"
 
     def held(self, index: str, last: int) -> str:
         return f"T.max(T.int64(0), T.min({self.bind(index, 'int64')}, T.int64({last})))"
@@ -134,7 +132,7 @@ class TextAssembler:
         return f"{name}[{ramp('0', whole)}]"
 
     def four(self, address: Address, offset: int) -> str:
-        four = f"T.reinterpret('int32', {address.operand}[{ramp(_text(address.index), DOT)}])"
+        four = f"T.reinterpret('int32', {address.operand}[{ramp(index_text(address.index), DOT)}])"
         four = self.bind(four, "int32")
         return f"T.bitwise_xor({four}, T.int32({_TURN}))" if offset else four
 
@@ -175,32 +173,19 @@ class _Buffer:
     """A buffer on the stack that begins with a value: a variable, or an array."""
 
     def __init__(self, write: TextAssembler, value: str, dtype: str, width: int) -> None:
-        self._write, self._name, self._width = write, write.name(), width
-        # A bool lies in memory as a byte.
-        self._stored, self._is_bool = ("uint8" if dtype == "bool" else dtype), dtype == "bool"
-        write.line(f"{self._name} = T.alloc_buffer(({width},), '{self._stored}')")
+        self._write, self._name, self._dtype, self._width = write, write.name(), dtype, width
+        write.line(f"{self._name} = T.alloc_buffer(({width},), '{stored_dtype(dtype)}')")
         self.set(value)
 
     def get(self, lanes: int = 0) -> str:
-        return self._loaded(f"{self._name}[{ramp('0', lanes or self._width)}]")
+        return loaded(f"{self._name}[{ramp('0', lanes or self._width)}]", self._dtype)
 
     def set(self, value: str, lanes: int = 0) -> None:
-        stored = f"T.Cast('uint8', {value})" if self._is_bool else value
-        self._write.line(f"{self._name}[{ramp('0', lanes or self._width)}] = {stored}")
+        place = f"{self._name}[{ramp('0', lanes or self._width)}]"
+        self._write.line(f"{place} = {stored(value, self._dtype)}")
 
     def at(self, index: Index, width: int = 1) -> str:
-        return self._loaded(f"{self._name}[{ramp(_text(index), width)}]")
-
-    def _loaded(self, place: str) -> str:
-        return f"({place} != T.uint8(0))" if self._is_bool else place
-
-
-def _text(index: Index, further: Sequence[str] = ()) -> str:
-    terms = [name if factor == 1 else f"{name} * {factor}" for name, factor in index.terms]
-    terms += further
-    if index.offset or not terms:
-        terms.append(str(index.offset))
-    return " + ".join(terms)
+        return loaded(f"{self._name}[{ramp(index_text(index), width)}]", self._dtype)
 
 
 def _of(dtype: str, width: int) -> str:

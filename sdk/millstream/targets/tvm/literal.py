@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+from millstream_runtime.kernels.assembler import Index
 from millstream_runtime.program import limits
 
 
@@ -34,3 +36,27 @@ def ramp(start: str, width: int, stride: int = 1) -> str:
 def splat(text: str, width: int) -> str:
     """The same element `width` times."""
     return text if width == 1 else f"T.Broadcast({text}, {width})"
+
+
+def index_text(index: Index, further: Sequence[str] = ()) -> str:
+    """An index, and `further` terms of its sum."""
+    terms = [name if factor == 1 else f"{name} * {factor}" for name, factor in index.terms]
+    terms += further
+    if index.offset or not terms:
+        terms.append(str(index.offset))
+    return " + ".join(terms)
+
+
+def stored_dtype(dtype: str) -> str:
+    """What elements of a dtype are in memory: a bool lies there as a byte."""
+    return "uint8" if dtype == "bool" else dtype
+
+
+def stored(value: str, dtype: str) -> str:
+    """A value as it lies in memory."""
+    return f"T.Cast('uint8', {value})" if dtype == "bool" else value
+
+
+def loaded(place: str, dtype: str) -> str:
+    """The value that lies at a place in memory."""
+    return f"({place} != T.uint8(0))" if dtype == "bool" else place

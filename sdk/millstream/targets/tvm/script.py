@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from millstream.targets.tvm.assembler import TextAssembler
 from millstream.targets.tvm.levels import Level
+from millstream.targets.tvm.literal import stored_dtype
 from millstream_runtime.kernels.stage import write_stage
 from millstream_runtime.occurrence import Occurrence, Place, Shape, occurrence
 from millstream_runtime.program import Buffer, Program, item_size
@@ -82,6 +83,6 @@ def _address(place: Place, buffer: Buffer, words: Mapping[str, int]) -> str:
 def _declared(size: int, dtype: str, address: str) -> str:
     """Memory of `size` elements at an address. Addresses come without promises that they differ, since
     buffers of scratch share theirs."""
-    stored = "uint8" if dtype == "bool" else dtype
-    pointer = f'T.reinterpret(T.handle("{stored}", "global").ty, {address})'
-    return f'T.decl_buffer(({size},), "{stored}", data={pointer})'
+    kept = stored_dtype(dtype)
+    pointer = f'T.reinterpret(T.handle("{kept}", "global").ty, {address})'
+    return f'T.decl_buffer(({size},), "{kept}", data={pointer})'
