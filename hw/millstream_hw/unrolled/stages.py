@@ -1,7 +1,7 @@
 """Logic cut into stages with registers between them, so that a clock can be faster than a whole step.
 
-A step waits for its states, so one frame is under way at a time: more stages raise the clock, not the rate of
-frames.
+A step waits for its states, so one frame is under way at a time: more stages raise the clock, and with it the
+rate of words, but bring no step sooner.
 """
 
 from __future__ import annotations
