@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx.helper as oh
@@ -63,7 +65,8 @@ def test_small_weights_beside_large_ones_keep_their_digits() -> None:
     seen = Calibration([frames], seen.initial)
     noise = {}
     for name in ("w4", "w4-groups"):
-        made = quantize(graph, FORMATS[name], seen)
+        # With the bound of the format `w4` would give way to weights in int8.
+        made = quantize(graph, replace(FORMATS[name], max_error=10), seen)
         (layer,) = layers(made.prepared, made.graph, made.format, made.products, seen)
         noise[name] = layer.together or 0.0
     assert noise["w4-groups"] > noise["w4"] + 10
