@@ -64,6 +64,8 @@ FLOORS = (
         "prove",
         "prove_quantized",
         "budgeted",
+        "losses",
+        "narrowed",
         "step_time",
         "loading",
         "opening",

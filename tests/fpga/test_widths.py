@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from fixed_graphs import GRAPHS, calibration, gaussian, memory, narrow, shuffle, zeros
+from fixed_graphs import GRAPHS, calibration, delta, gaussian, memory, narrow, shuffle, spiking, zeros
 
 from millstream.quantize.aware import PowerOfTwoWeight
 from millstream.quantize.calibration import observed, stream
 from millstream.quantize.fixed_point import saturation
+from millstream.quantize.fixed_point.narrowing import narrowables
 from millstream.quantize.fixed_point.rewrite import ready, written
 from millstream.quantize.fixed_point.widths import Widths
 from millstream.quantize.fixed_point.writer import narrowed
@@ -49,6 +50,8 @@ def test_a_narrowed_step_keeps_to_its_bits_and_is_the_reference_bit_for_bit(make
     found = circuit.read(made, zeros(graph))
     (port,) = found.inputs
     names = [o.output for o in found.operations]
+    limited = _limited(graph)
+    assert limited.intersection(names)
     states = golden.initial(found)
     frames = gaussian(graph, 40, seed=5, spread=3.0)
     for x, wanted in zip(frames, stream(observed(made, names), calibration(graph, frames)), strict=True):
@@ -57,8 +60,22 @@ def test_a_narrowed_step_keeps_to_its_bits_and_is_the_reference_bit_for_bit(make
         states = golden.following(found, values)
         for name in names:
             assert np.array_equal(values[name], wanted[name][0]), name
+        for name in limited.intersection(names):
             assert -(1 << (bits - 1)) <= values[name].min()
             assert values[name].max() < 1 << (bits - 1)
+
+
+def _limited(graph):
+    """The integers whose bits can be chosen."""
+    form = _form(graph)
+    groups = {each.name for each in narrowables(form) if not each.constant}
+    return {f"{name}.fixed" for name in form.names if form.ranges.group(name) in groups}
+
+
+def test_inverses_spikes_and_factors_of_contractions_keep_their_bits():
+    for make, kept in ((delta, "key"), (delta, "inverse"), (spiking, "spike")):
+        assert f"{kept}.fixed" not in _limited(make()), kept
+    assert "frame.fixed" in _limited(delta())
 
 
 def test_sixteen_bits_are_what_an_unnarrowed_step_has():

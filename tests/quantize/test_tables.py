@@ -20,7 +20,7 @@ from millstream_runtime.backends.onnxruntime import session
 
 ROWS, WIDTH, OUTPUTS = 50, 40, 36
 SEEN = Calibration([np.arange(ROWS)], [np.zeros(1, np.float32)])
-FLOATS = [name for name in FORMATS if name != "fixed16"]
+FLOATS = [name for name, format in FORMATS.items() if not format.whole]
 
 
 def _graph(axis: int = 0) -> StepGraph:

@@ -14,7 +14,6 @@ import onnx.numpy_helper
 from millstream.graph import StepGraph, build, initializers, origin, set_origin
 from millstream.quantize.product import Product
 from millstream.quantize.rounding import Rounded
-from millstream.quantize.table import write_lookup
 
 _INT4 = ml_dtypes.iinfo(ml_dtypes.int4)
 #: The integers of a product's weight.
@@ -34,8 +33,23 @@ def rewrite(graph: StepGraph, products: Sequence[Product], replace: Rewrite, rou
             state.nodes.append(node)
         else:
             state.origin = origin(node)
-            (write_lookup if product.is_lookup else replace)(state, product)
+            (_write_lookup if product.is_lookup else replace)(state, product)
     return state.finished()
+
+
+def _write_lookup(writing: Rewriting, product: Product) -> None:
+    """Rows of a table of integers, scaled back: y = float(table[i]) * scale[i].
+
+    Every row has a scale of its own, that of its largest value. A row is read alone: no sum averages its
+    noise, and all that follows sees it, so a table has no fewer than 8 bits in any format.
+    """
+    rounded = writing.rounded(product)
+    values = writing.integers(product.weight, rounded.values)
+    scales = writing.constant(f"{product.weight}.row scales", rounded.scale[:, None])
+    row = writing.node("Gather", [values, product.activation])
+    scale = writing.node("Gather", [scales, product.activation])
+    wide = writing.node("Cast", [row], to=onnx.TensorProto.FLOAT)
+    writing.node("Mul", [wide, scale], product.output)
 
 
 class Rewriting:
