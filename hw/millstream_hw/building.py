@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from millstream_hw import board_files, planning
 from millstream_hw import build as builds
-from millstream_hw.boards import Board
+from millstream_hw import planning
+from millstream_hw.board import files as board_files
+from millstream_hw.board.boards import Board
 from millstream_hw.build import Build
 from millstream_hw.packing import identity
 from millstream_hw.parts import Part

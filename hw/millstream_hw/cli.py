@@ -83,7 +83,7 @@ def plan(bundle: BundlePath, part: PartName, clock: Clock = None, as_json: Json 
 
 def boards(as_json: Json = False) -> None:
     """List the boards that are known, and where their pins are published."""
-    from millstream_hw.boards import BOARDS
+    from millstream_hw.board.boards import BOARDS
 
     if as_json:
         print_json(BOARDS)
@@ -112,7 +112,7 @@ def build(
 ) -> None:
     """Write the circuit's sources, for a part or for a board. The same model and options are built once."""
     from millstream_hw import building
-    from millstream_hw.boards import board_named
+    from millstream_hw.board.boards import board_named
     from millstream_hw.parts import part_named
     from millstream_hw.planning import ENGINE
 
@@ -204,7 +204,7 @@ def pack(
     serial."""
     from millstream import package
     from millstream_hw import packing
-    from millstream_hw.boards import board_named
+    from millstream_hw.board.boards import board_named
 
     read = millstream_runtime.read(bundle)
     if board is None:

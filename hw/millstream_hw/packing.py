@@ -14,8 +14,9 @@ from pathlib import Path
 
 from millstream import package
 from millstream.package import Contents
-from millstream_hw import simulated_board, verilator
-from millstream_hw.boards import Board
+from millstream_hw import verilator
+from millstream_hw.board import simulated as simulated_board
+from millstream_hw.board.boards import Board
 from millstream_hw.circuit import Circuit
 from millstream_hw.engine.compile import compile_circuit
 from millstream_hw.engine.files import files

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from millstream.errors import ToolMissing
-from millstream_hw import board_files, closed_loop, tools
+from millstream_hw import closed_loop, tools
+from millstream_hw.board import files as board_files
 from millstream_hw.build import Build
 from millstream_hw.errors import ClockMissed, ToolFailed
 from millstream_hw.parts import Part

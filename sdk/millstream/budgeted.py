@@ -13,6 +13,7 @@ from millstream.quantize import FORMATS, Format, flattened
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.formats import rounded_once
 from millstream.quantize.mixed import mixed
+from millstream.quantize.moving import moving
 from millstream.quantize.product import Product, find
 from millstream.quantize.search import Found, Loss, Trial, Weighed, search
 from millstream.quantize.trials import TrialFile, identity
@@ -104,7 +105,7 @@ def choose(
             fix="search it alone, or search other formats",
         )
     flat = flattened(graph)
-    products, _ = find(flat)
+    products, _ = moving(flat, find(flat)[0], calibration)
     losses = Losses(flat, core_of, calibration, labelled)
 
     def measure(choices: Mapping[str, Format]) -> Loss:

@@ -14,7 +14,7 @@ import pytest
 
 import millstream_runtime
 from millstream.verify import verify
-from millstream_hw import simulated_board
+from millstream_hw.board import simulated
 from millstream_runtime.backends import serial
 from millstream_runtime.backends.circuit.ports import read_ports
 from millstream_runtime.backends.serial import link, wire
@@ -27,14 +27,14 @@ from millstream_runtime.errors import BackendRefused, PlanInvalid
 def packed(fpga, bundle):
     """The gated recurrence for a board, and the simulated board that proved it: bundle and folder."""
     path, kept = bundle.parent / "board.mill", bundle.parent / "board"
-    compile_board = simulated_board.compile_board
+    compile_board = simulated.compile_board
 
     def keeping(folder, *rest):
         compile_board(folder, *rest)
         shutil.copytree(folder, kept)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(simulated_board, "compile_board", keeping)
+        patched.setattr(simulated, "compile_board", keeping)
         done = fpga("pack", bundle, "--board", "ulx3s", "--lanes", 4, "-o", path)
     assert done.exit_code == 0, done.stderr
     assert f"{serial.PORT_VARIABLE}=PORT" in done.stdout
@@ -45,7 +45,7 @@ def packed(fpga, bundle):
 @pytest.fixture
 def board(packed, monkeypatch):
     """The bundle, with a board at the port that the environment names."""
-    with simulated_board.running(packed[1]) as port:
+    with simulated.running(packed[1]) as port:
         monkeypatch.setenv(serial.PORT_VARIABLE, port)
         yield packed[0]
 
@@ -76,8 +76,8 @@ def test_ends_of_the_line_may_differ_by_a_few_percent(packed, monkeypatch, clock
     path, folder = packed
     x = np.random.default_rng(1).standard_normal((10, 5)).astype(np.float32)
     wanted = millstream_runtime.load(path, backend="onnxruntime").stream()
-    with simulated_board.terminal() as (line, port):
-        process = simulated_board.start(folder, line, clocks_per_bit)
+    with simulated.terminal() as (line, port):
+        process = simulated.start(folder, line, clocks_per_bit)
         try:
             monkeypatch.setenv(serial.PORT_VARIABLE, port)
             monkeypatch.setattr(link, "_ATTEMPTS", 1)
@@ -120,8 +120,8 @@ class FaultyLine(threading.Thread):
 def faulty(packed, monkeypatch):
     """A line to the simulated board that can be told to break."""
     near, far = socket.socketpair()
-    with near, far, simulated_board.terminal() as (host, port):
-        process = simulated_board.start(packed[1], far.fileno())
+    with near, far, simulated.terminal() as (host, port):
+        process = simulated.start(packed[1], far.fileno())
         line = FaultyLine(host, near.fileno())
         line.start()
         monkeypatch.setenv(serial.PORT_VARIABLE, port)
@@ -229,7 +229,7 @@ def test_no_port_and_a_port_without_a_board_are_refused(packed, monkeypatch):
     with pytest.raises(BackendRefused, match="does not open"):
         millstream_runtime.load(path, backend="serial")
     monkeypatch.setattr(link, "_PATIENCE", 0.1)
-    with simulated_board.terminal() as (_, port):
+    with simulated.terminal() as (_, port):
         monkeypatch.setenv(serial.PORT_VARIABLE, port)
         with pytest.raises(BackendRefused, match="no board answers"):
             millstream_runtime.load(path, backend="serial")
@@ -238,7 +238,7 @@ def test_no_port_and_a_port_without_a_board_are_refused(packed, monkeypatch):
 @pytest.mark.slow
 def test_a_board_that_goes_away_is_told(packed, monkeypatch):
     monkeypatch.setattr(link, "_PATIENCE", 0.05)
-    with simulated_board.running(packed[1]) as port:
+    with simulated.running(packed[1]) as port:
         monkeypatch.setenv(serial.PORT_VARIABLE, port)
         stream = millstream_runtime.load(packed[0], backend="serial").stream()
         frame = np.ones(5, np.float32)

@@ -16,6 +16,7 @@ from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.formats import FORMATS, Format, format_named
 from millstream.quantize.mixed import mixed
+from millstream.quantize.moving import moving
 from millstream.quantize.online_rotation import rotated_online
 from millstream.quantize.product import Product, Weight, find, left_in_float
 from millstream.quantize.recurrence import drifting, states_read
@@ -85,6 +86,8 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
     if format.whole:
         products = tuple(product for product in found if not product.is_lookup)
         return Quantized(format, format.rewrite(flat, products, calibration), flat, flat, products, ())
+    found, still = moving(flat, found, calibration)
+    left += still
     products = [product for product in found if format.of(product)]
     constants = initializers(flat.model)
     left += [left_in_float(p, constants, _COSTLY) for p in found if not format.of(p)]

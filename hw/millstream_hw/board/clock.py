@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from millstream_hw.boards import Board
+from millstream_hw.board.boards import Board
 from millstream_hw.errors import ClockUnreachable
 
 #: MHz that the PLL compares, and that its oscillator makes; the middle is the safest.

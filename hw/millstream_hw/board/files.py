@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib import resources
 
-from millstream_hw.board_clock import clocks_per_bit, source
-from millstream_hw.boards import Board
+from millstream_hw.board.boards import Board
+from millstream_hw.board.clock import clocks_per_bit, source
 from millstream_hw.circuit import Circuit
 from millstream_runtime.backends.serial import wire
 
@@ -16,7 +16,7 @@ CONSTRAINTS = "constraints.txt"
 def serial_files(circuit: Circuit, identity: bytes, cycles: int) -> dict[str, bytes]:
     """The circuit behind a serial line, by file name: everything but the circuit itself. `cycles` of the
     clock are a bit."""
-    rtl = resources.files("millstream_hw").joinpath("rtl")
+    rtl = resources.files("millstream_hw.board").joinpath("rtl")
     texts = {
         "uart.v": rtl.joinpath("uart.v").read_text(),
         "link.v": rtl.joinpath("link.v").read_text(),

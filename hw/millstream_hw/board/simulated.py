@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from millstream_hw import verilator
-from millstream_hw.board_files import SERIAL, serial_files
+from millstream_hw.board.files import SERIAL, serial_files
 from millstream_hw.circuit import Circuit
 
 #: A bit is short, so that the line is not most of what is simulated.
