@@ -15,6 +15,7 @@ _BYTE_LANGUAGE = {
     "gated_deltanet_bytes": "Gated DeltaNet",
     "mlgru_bytes": "MLGRU between ternary layers",
 }
+_SPEAKERS = tuple(f"speaker {number}" for number in range(1, 10))
 
 
 def _byte_language(name: str, mixer: str) -> ReferenceModel:
@@ -38,7 +39,7 @@ CATALOGUE: tuple[ReferenceModel, ...] = (
         weights="lmuformer/japanese_vowels.safetensors",
         dataset="japanese_vowels",
         sample_rate=156.25,
-        labels=tuple(f"speaker {i}" for i in range(1, 10)),
+        labels=_SPEAKERS,
     ),
     ReferenceModel(
         name="spiking_lmuformer_jv",
@@ -48,7 +49,7 @@ CATALOGUE: tuple[ReferenceModel, ...] = (
         weights="spiking_lmuformer/japanese_vowels.safetensors",
         dataset="japanese_vowels",
         sample_rate=156.25,
-        labels=tuple(f"speaker {i}" for i in range(1, 10)),
+        labels=_SPEAKERS,
     ),
     ReferenceModel(
         name="leaky_jv",
@@ -58,7 +59,7 @@ CATALOGUE: tuple[ReferenceModel, ...] = (
         weights="leaky/japanese_vowels.safetensors",
         dataset="japanese_vowels",
         sample_rate=156.25,
-        labels=tuple(f"speaker {i}" for i in range(1, 10)),
+        labels=_SPEAKERS,
     ),
     ReferenceModel(
         name="lmuformer_kws",
