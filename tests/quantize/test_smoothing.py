@@ -103,6 +103,20 @@ def test_formats_that_do_not_round_activations_are_left_alone(name: str) -> None
     assert smoothed(graph, FORMATS[name], find(graph)[0], seen) is graph
 
 
+def test_what_only_one_half_of_the_example_shows_is_not_counted_on() -> None:
+    """A channel that is small in every other sequence, and large in the rest: no range holds it."""
+    graph = recurrent_graph()
+    (frame,), initial = graph.inputs, calibration(graph).initial
+    rng = np.random.default_rng(0)
+    small = [rng.standard_normal((40, *frame.shape[1:])).astype(np.float32) for _ in range(8)]
+    for number, sequence in enumerate(small):
+        sequence[:, 3:] *= 0.01 if number % 2 == 0 else 1
+    products = find(graph)[0]
+    alike = Calibration([small[0], small[2]], initial)
+    assert smoothed(graph, FORMATS["w8a8-static"], products, alike) is not graph
+    assert smoothed(graph, FORMATS["w8a8-static"], products, Calibration(small, initial)) is graph
+
+
 def test_even_channels_are_left_alone() -> None:
     graph = recurrent_graph()
     seen = calibration(graph)
@@ -113,7 +127,8 @@ def test_even_channels_are_left_alone() -> None:
 def test_what_computes_the_activation_takes_the_division(middle: tuple[onnx.NodeProto, ...]) -> None:
     graph = _chain(*middle)
     seen = calibration(graph)
-    made = smoothed(graph, FORMATS["w8a8"], find(graph)[0], seen)
+    products = [product for product in find(graph)[0] if product.activation == "inner"]
+    made = smoothed(graph, FORMATS["w8a8"], products, seen)
     assert made is not graph
     assert _operators(made) == _operators(graph)
     _assert_same_numbers(graph, made, seen)

@@ -35,6 +35,16 @@ def spread(sequences: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     return tuple(sequences[place] for place in order)
 
 
+def halves(calibration: Calibration) -> tuple[Calibration, Calibration]:
+    """Every other sequence, and the rest; a single one is cut in the middle, and a single frame is both."""
+    first, second = calibration.sequences[::2], calibration.sequences[1::2]
+    if not second:
+        (only,) = first
+        middle = (len(only) + 1) // 2
+        first, second = [only[:middle]], [only[middle:] if len(only) > 1 else only]
+    return Calibration(first, calibration.initial), Calibration(second, calibration.initial)
+
+
 def samples(graph: StepGraph, names: Sequence[str], calibration: Calibration) -> dict[str, np.ndarray]:
     """The values (rows, ...) of each named tensor while the sequences stream through the graph: of every
     tick, or of ticks that lie evenly where all would be more than `MOST_VALUES`."""

@@ -15,7 +15,7 @@ import onnx
 
 from millstream.graph import StepGraph, build, initializers, origin
 from millstream.quantize.activations import RoundedActivation
-from millstream.quantize.calibration import Calibration, observed, stream
+from millstream.quantize.calibration import Calibration, halves, observed, stream
 from millstream.quantize.error import Gap
 from millstream.quantize.formats import Format
 from millstream.quantize.mixed import mixed
@@ -94,10 +94,15 @@ def layers(
 def noise_alone(
     original: StepGraph, format: Format, products: Sequence[Product], calibration: Calibration
 ) -> dict[str, float]:
-    """The relative RMS by which the format moves each result when it takes the float activation, by name."""
-    beside, twins = _beside(original, format, products, calibration)
+    """The relative RMS by which the format moves each result when it takes the float activation, by name.
+
+    Ranges are taken from one half of the example and the noise from the other: what just holds all that was
+    seen looks better there than it is.
+    """
+    ranged, judged = halves(calibration)
+    beside, twins = _beside(original, format, products, ranged)
     results, gap = [product.output for product in products], Gap()
-    for values in stream(observed(beside, [*results, *(t.output for t in twins)]), calibration):
+    for values in stream(observed(beside, [*results, *(t.output for t in twins)]), judged):
         for result, twin in zip(results, twins, strict=True):
             gap.add(result, values[twin.output], values[result])
     return gap.relative()

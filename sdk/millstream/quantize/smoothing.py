@@ -18,7 +18,7 @@ import onnx.helper
 import onnx.numpy_helper
 
 from millstream.graph import StepGraph, build, initializers, set_origin
-from millstream.quantize.calibration import Calibration, samples
+from millstream.quantize.calibration import Calibration, halves, samples
 from millstream.quantize.formats import Format
 from millstream.quantize.layers import noise_alone
 from millstream.quantize.product import Product, find
@@ -42,19 +42,24 @@ def smoothed(
     shared = _shared(graph, format, products)
     if not shared:
         return graph
-    seen, constants = samples(graph, sorted(shared), calibration), initializers(graph.model)
+    constants = initializers(graph.model)
+
+    def scales(powers: Mapping[str, float], example: Calibration) -> Scales:
+        seen = samples(graph, sorted(powers), example)
+        return {name: _scales(seen[name], shared[name], constants, power) for name, power in powers.items()}
+
     tried = [p for own in shared.values() for p in own]
     noise = _noise(noise_alone(graph, format, tried, calibration), shared)
-    best: dict[str, np.ndarray] = {}
+    best: dict[str, float] = {}
     least = {name: (1 - LEAST_GAIN) * value for name, value in noise.items()}
+    ranged, _ = halves(calibration)
     for power in _POWERS:
-        scales = {name: _scales(seen[name], own, constants, power) for name, own in shared.items()}
-        trial = divided(graph, scales, products)
+        trial = divided(graph, scales(dict.fromkeys(shared, power), ranged), products)
         again = [p for p in find(trial)[0] if p.output in {q.output for q in tried}]
         for name, value in _noise(noise_alone(trial, format, again, calibration), shared).items():
             if value < least[name]:
-                least[name], best[name] = value, scales[name]
-    return divided(graph, best, products) if best else graph
+                least[name], best[name] = value, power
+    return divided(graph, scales(best, calibration), products) if best else graph
 
 
 def divided(graph: StepGraph, scales: Scales, products: Sequence[Product]) -> StepGraph:
