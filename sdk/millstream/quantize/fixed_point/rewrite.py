@@ -58,9 +58,11 @@ def fixed16_w8(graph: StepGraph, products: Sequence[Product], calibration: Calib
     """
     form = ready(graph, calibration)
     found = [product for product in find(form.graph)[0] if not (product.small or product.is_lookup)]
+    rectified = _rectified(form.region.core, form.graph)
 
     def narrow(some: Sequence[Product]) -> StepGraph:
-        return written(form, Widths(bytes=frozenset(product.output for product in some)))
+        names = (product.output for product in some)
+        return written(form, Widths(bytes=frozenset(rectified.get(name, name) for name in names)))
 
     drifts = drifting(form.graph, found, states_read(form.graph, found), narrow, calibration)
     return narrow([product for product in found if product.output not in drifts])
