@@ -58,7 +58,7 @@ def ways() -> tuple[Way, ...]:
             "W8A8",
             partial(entropy, op_types_to_quantize=_PRODUCTS),
         ),
-        Way("plain min-max", "W8A8", _plain(LARGEST, partial(quantize_statically, find_range=_seen))),
+        Way("plain min-max", "W8A8", _plain(LARGEST, partial(quantize_statically, fit=_seen))),
         Way("Millstream w8", "W8A16", ours["w8"]),
         Way("Millstream w4a8", "W4A8", ours["w4a8"]),
         Way("Millstream w4", "W4A16", ours["w4"]),
@@ -86,8 +86,10 @@ def _plain(largest: int, write: Callable[..., StepGraph]) -> Quantizer:
     return quantizer
 
 
-def _seen(x: np.ndarray, products: Sequence[Product], constants: Mapping[str, np.ndarray]) -> float:
-    return min_max(np.abs(x)) or 1.0
+def _seen(
+    x: np.ndarray, products: Sequence[Product], constants: Mapping[str, np.ndarray]
+) -> tuple[float, None]:
+    return min_max(np.abs(x)) or 1.0, None
 
 
 def _onnxruntime(graph: StepGraph, calibration: Calibration, **options: Any) -> onnx.ModelProto:

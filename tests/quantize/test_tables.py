@@ -11,10 +11,12 @@ from backend_programs import OPENERS, Case, run
 
 from millstream import lower
 from millstream.graph import BATCH, OPSET, StatePair, StepGraph, build, initializers
-from millstream.quantize import FORMATS, Quantized, quantize
+from millstream.quantize import FORMATS, Quantized, flattened, quantize
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.layers import layers
 from millstream.quantize.product import find
+from millstream.quantize.rounding import to_int8
+from millstream.quantize.static import quantize_statically
 from millstream.reference.interpreter import prepare
 from millstream_runtime.backends.onnxruntime import session
 
@@ -106,3 +108,12 @@ def test_columns_are_not_rows() -> None:
     products, left = find(_graph(axis=1))
     assert [product.node.op_type for product in products] == ["MatMul"]
     assert [(weight.operator, weight.shape) for weight in left] == [("Gather", (WIDTH, ROWS))]
+
+
+def test_a_static_range_is_that_of_what_is_multiplied() -> None:
+    """A baseline that rounds every product alike reads the rows' numbers too, which are no activation."""
+    flat = flattened(_graph())
+    products = find(flat)[0]
+    assert any(product.is_lookup for product in products)
+    made = quantize_statically(flat, products, SEEN, lambda product, weight: to_int8(weight, product.channel))
+    assert {node.op_type for node in made.model.graph.node} >= {"Gather", "QuantizeLinear", "MatMulInteger"}

@@ -24,8 +24,17 @@ from millstream.quantize.ranges.choosing import best_range
 from millstream.quantize.rewriting import Rewriting, Rounding, rewrite
 from millstream.quantize.rounding import LARGEST
 
-#: The range of an activation, from its values (rows, ...), the products that read it, and all constants.
-FindRange = Callable[[np.ndarray, Sequence[Product], Mapping[str, np.ndarray]], float]
+#: The range of an activation and what is added to its channels before the rounding, if anything is; from its
+#: values (rows, ...), the products that read it, and all constants.
+Fit = Callable[[np.ndarray, Sequence[Product], Mapping[str, np.ndarray]], tuple[float, np.ndarray | None]]
+
+
+def best_fit(
+    x: np.ndarray, products: Sequence[Product], constants: Mapping[str, np.ndarray]
+) -> tuple[float, np.ndarray | None]:
+    """The range and the noise with which the results of the products move least. See `Fit`."""
+    largest = best_range(x, products, constants)
+    return largest, best_noise(x, products, constants, largest)
 
 
 def quantize_statically(
@@ -33,16 +42,16 @@ def quantize_statically(
     products: Sequence[Product],
     calibration: Calibration,
     rounding: Rounding,
-    find_range: FindRange = best_range,
+    fit: Fit = best_fit,
 ) -> StepGraph:
-    """Compute `products` on integers; each activation has the range that is found for it."""
-    names, constants = sorted({p.activation for p in products}), initializers(graph.model)
+    """Compute `products` on integers; each activation has the range that fits it."""
+    multiplied = [product for product in products if not product.is_lookup]
+    names, constants = sorted({p.activation for p in multiplied}), initializers(graph.model)
     ranges: dict[str, float] = {}
     noises: dict[str, np.ndarray | None] = {}
     for name, x in samples(graph, names, calibration).items():
-        own = [p for p in products if p.activation == name]
-        ranges[name] = find_range(x, own, constants)
-        noises[name] = best_noise(x, own, constants, ranges[name])
+        own = [product for product in multiplied if product.activation == name]
+        ranges[name], noises[name] = fit(x, own, constants)
     ready: dict[str, str] = {}
 
     def write(writing: Rewriting, product: Product) -> None:
