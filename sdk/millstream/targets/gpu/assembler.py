@@ -44,6 +44,14 @@ class ThreadAssembler(TextAssembler):
         x = self.bind(x, "float32")
         return f"T.Select({x} < {low}, {low}, T.Select({x} > {high}, {high}, {x}))"
 
+    def bind(self, value: str, dtype: str, width: int = 1) -> str:
+        # Compilers of devices read names, not what stands behind them; and it may be a whole vector.
+        if width > 1 or value.isidentifier() or value in self._vectors:
+            return super().bind(value, dtype, width)
+        name = self.name()
+        self.line(f"{name}: T.let = {value}")
+        return name
+
     @contextmanager
     def inside(self, text: str) -> Iterator[None]:
         """What is written within stands in a block that begins with `text`."""

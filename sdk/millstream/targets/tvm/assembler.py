@@ -18,6 +18,8 @@ from millstream_runtime.kernels.assembler import AVX512_LANES, Address, Index, M
 from millstream_runtime.lanes import DOT
 from millstream_runtime.program import item_size
 
+#: Characters of a scalar's text from which on it is kept in memory.
+_LONG = 160
 #: In bytes.
 _CACHE_LINE = 64
 # The numbers say: to read, into every cache, data.
@@ -105,11 +107,12 @@ class TextAssembler:
     def bind(self, value: str, dtype: str, width: int = 1) -> str:
         if value.isidentifier() or value in self._vectors:
             return value
-        if width == 1:
+        if width == 1 and len(value) < _LONG:
             name = self.name()
             self.line(f"{name}: T.let = {value}")
             return name
-        # TVM's analysis of vectors bound by T.let takes seconds.
+        # TVM's analysis of vectors bound by T.let takes seconds; scalars it puts into all that read them, and
+        # two exponentials in a row grow until LLVM takes minutes.
         place = self.variable(value, dtype, width).get()
         self._vectors.add(place)
         return place
