@@ -190,6 +190,14 @@ def test_saturation_is_counted_and_none_happens_on_the_calibration():
     assert all(0 < count.limited <= count.values for count in met.values())
 
 
+def test_a_spike_is_at_no_limit_of_its_width():
+    graph = spiking()
+    frames = calibration(graph, gaussian(graph))
+    form = quantize(graph, FORMATS["fixed16"], frames).graph
+    assert any(values["spike.fixed"].any() for values in stream(observed(form, ["spike.fixed"]), frames))
+    assert saturation(form, frames) == {}
+
+
 def test_every_node_that_fixed_point_lacks_is_told_at_once():
     text = """
     step (float[B, 4] input, float[B, 4] state) => (float[B, 4] output, float[B, 4] state_next) {

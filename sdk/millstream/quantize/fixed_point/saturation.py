@@ -44,8 +44,9 @@ def saturation(graph: StepGraph, calibration: Calibration, ticks: int = 512) -> 
 
 
 def _limits(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> tuple[int, int]:
-    """The ends of the width of what a node computes; those of a word where it does not round."""
+    """The ends of the width of what a node computes; those of a word where it does not round or is a spike,
+    which is at its end whenever it is not at 0."""
     if node.domain != DOMAIN or node.op_type in (TABLE, INVERSE, INVERSE_NORM):
         return lowest(WORD), highest(WORD)
-    high = int(constants[node.input[-1]])
-    return -high - 1, high
+    low, high = (int(constants[name]) for name in node.input[-2:])
+    return (lowest(WORD), highest(WORD)) if (low, high) == (0, 1) else (-high - 1, high)
