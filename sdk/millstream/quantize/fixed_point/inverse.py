@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Of 16 bits.
-HIGHEST = (1 << 15) - 1
+from millstream.quantize.fixed_point.widths import WORD, highest
+
+HIGHEST = highest(WORD)
 #: Bins from one power of two of m to the next are 2^9 or twice as many: 1,536 from 1 to 4, of 2,048 in all.
 MANTISSA_BITS = 9
 TABLE = 4 << MANTISSA_BITS

@@ -21,10 +21,10 @@ import onnx
 import onnx.helper
 
 from millstream.graph import StepGraph, origin, set_origin
+from millstream.quantize.fixed_point.ranges import MOVES
 from millstream.quantize.fixed_point.widths import WORD
 from millstream.reparameterize.graph.editing import View, edited, renamed
 
-_MOVES = ("Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 #: Half a step of a value that is 1 at most, with the room above that every range has.
 _HALF_STEP = 2.0 ** (1 - WORD)
 
@@ -105,7 +105,7 @@ def _is_length(view: View, name: str, x: str, inverse: bool) -> bool:
 
 def _corrects(view: View, key: str) -> bool:
     """Whether what a state holds under the key is found by a product and written back under the same key."""
-    moved = _reached(view, [key], _MOVES)
+    moved = _reached(view, [key], MOVES)
     held = _reached(view, [pair.name for pair in view.graph.states])
     found = [
         node.output[0]

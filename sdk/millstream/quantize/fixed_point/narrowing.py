@@ -24,8 +24,7 @@ from millstream.quantize.fixed_point.functions import (
 )
 from millstream.quantize.fixed_point.rewrite import Ready, written
 from millstream.quantize.fixed_point.widths import Widths
-
-_SUFFIX = ".fixed"
+from millstream.quantize.fixed_point.writer import real_name
 
 
 @dataclass(frozen=True)
@@ -58,15 +57,15 @@ def narrowables(form: Ready) -> tuple[Narrowable, ...]:
                 # A factor for all is wired to each.
                 each = sizes[output] // factor.size if node.op_type == SCALE else 1
                 count = max(int(np.count_nonzero(factor)) * each, 1)
-                factors[output.removesuffix(_SUFFIX)] = count
+                factors[real_name(output)] = count
             if node.op_type == CONTRACT:
                 kept.update(_groups(form, node))
             if node.op_type in (INVERSE, INVERSE_NORM):
-                kept.add(form.ranges.group(output.removesuffix(_SUFFIX)))
+                kept.add(form.ranges.group(real_name(output)))
             for group in set(_groups(form, node)):
                 reads[group] = reads.get(group, 0) + count
         if node.domain == DOMAIN or node.op_type == "QuantizeLinear":
-            group = form.ranges.group(output.removesuffix(_SUFFIX))
+            group = form.ranges.group(real_name(output))
             reads.setdefault(group, 0)
     return (
         *(Narrowable(name, True, count) for name, count in factors.items()),
@@ -90,8 +89,8 @@ def _groups(form: Ready, node: onnx.NodeProto) -> Iterator[str]:
     """The groups of the values that an operation reads."""
     known = set(form.names)
     for name in node.input:
-        real = name.removesuffix(_SUFFIX)
-        if name.endswith(_SUFFIX) and real in known:
+        real = real_name(name)
+        if real != name and real in known:
             yield form.ranges.group(real)
 
 

@@ -96,11 +96,16 @@ def binary(
         elif node.op_type not in (*MOVES, "Cast"):
             others.update(node.output)
     known = {name for node in nodes for name in node.output} | {pair.name for pair in graph.states}
-    found = {groups.get(name, name) for name in known} - {groups.get(name, name) for name in others}
-    while mixed := [node for node in joins if groups.get(node.output[0], node.output[0]) in found
-                    and any(groups.get(name, name) not in found for name in node.input)]:  # fmt: skip
-        found -= {groups.get(node.output[0], node.output[0]) for node in mixed}
+    found = {group(groups, name) for name in known} - {group(groups, name) for name in others}
+    while mixed := [node for node in joins if group(groups, node.output[0]) in found
+                    and any(group(groups, name) not in found for name in node.input)]:  # fmt: skip
+        found -= {group(groups, node.output[0]) for node in mixed}
     return found
+
+
+def group(groups: Mapping[str, str], name: str) -> str:
+    """The representative of a value's group; the value itself when it stands alone."""
+    return groups.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -118,12 +123,12 @@ class Ranges:
 
     def group(self, name: str) -> str:
         """The representative of a value's group; the value itself when it stands alone."""
-        return self.groups.get(name, name)
+        return group(self.groups, name)
 
     def fraction(self, name: str, bits: int) -> int:
         """The fraction bits of a value that has so many bits, headroom left: none for what is 0 or 1."""
-        group = self.group(name)
-        return 0 if group in self.whole else fraction_bits(HEADROOM * self.largest[group], bits)
+        own = self.group(name)
+        return 0 if own in self.whole else fraction_bits(HEADROOM * self.largest[own], bits)
 
 
 def ranges(
@@ -135,7 +140,7 @@ def ranges(
     whole = binary(graph, nodes, groups, calibration)
     most: dict[str, float] = {}
     for name in names:
-        group = groups.get(name, name)
-        most[group] = max(most.get(group, 0.0), *map(abs, found[name]))
+        own = group(groups, name)
+        most[own] = max(most.get(own, 0.0), *map(abs, found[name]))
     positive = frozenset(name for name in names if found[name][0] > 0)
     return Ranges(most, groups, frozenset(whole), positive)

@@ -22,6 +22,7 @@ from millstream.quantize.fixed_point.widths import BYTE, WORD, Widths, highest, 
 TABLE_BITS = 11
 #: The limits of a rounding that is no ReLU and no spike: what the width of the result allows.
 LOWEST, HIGHEST = lowest(WORD), highest(WORD)
+_ENDING = ".fixed"
 
 
 @dataclass(frozen=True)
@@ -295,13 +296,7 @@ class Writer:
         self, function: str, operands: list[str], formula: Power, unit: float, largest: int, output: str
     ) -> None:
         curve = inverse.curve(formula.exponent, formula.factor, unit, self.fraction[output], largest)
-        arrays = {
-            "table": curve.table,
-            "levels": curve.levels,
-            "narrowings": curve.narrowings,
-            "shares": curve.shares,
-        }
-        operands += [self._constant(f"{output}.fixed.{name}", array) for name, array in arrays.items()]
+        operands += [self._constant(f"{output}.fixed.{name}", array) for name, array in vars(curve).items()]
         self._node(DOMAIN, function, operands, self._named(output))
 
     def _spike(self, formula: Threshold, output: str) -> None:
@@ -356,7 +351,7 @@ class Writer:
 
     def _quantized_constant(self, name: str) -> None:
         values = _rounded(self.constants[name], self.fraction_of(name), WORD)
-        self._integers[name] = self._constant(f"{name}.fixed", values.astype(np.int16))
+        self._integers[name] = self._constant(integer_name(name), values.astype(np.int16))
 
     def _weights(self, weight: np.ndarray, output: str) -> tuple[np.ndarray, int]:
         """The weights of a product as int8 or int16, and their fraction bits."""
@@ -392,7 +387,12 @@ class Writer:
 
 def integer_name(name: str) -> str:
     """The integer tensor that stands for a float value."""
-    return f"{name}.fixed"
+    return name + _ENDING
+
+
+def real_name(name: str) -> str:
+    """The float value that an integer tensor stands for; the name itself of a tensor that stands for none."""
+    return name.removesuffix(_ENDING)
 
 
 def narrowed(values: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
@@ -407,16 +407,17 @@ def narrowed(values: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
     # The largest column may end in as many zeros as its bits leave free in a word.
     fraction = min(int(own.max()), int(own.min()) + WORD - bits)
     own = np.minimum(own, fraction).reshape(columns.shape)
-    most = 1 << (bits - 1)
-    steps = np.clip(np.floor(values * 2.0**own + 0.5), -most, most - 1)
-    return (steps * 2.0 ** (fraction - own)).astype(np.int16), fraction
+    return (_rounded(values, own, bits) * 2.0 ** (fraction - own)).astype(np.int16), fraction
 
 
-def _rounded(values: np.ndarray, fraction: int, bits: int) -> np.ndarray:
-    most = 1 << (bits - 1)
-    steps = np.floor(np.asarray(values, np.float64) * 2.0**fraction + 0.5)
-    return np.clip(steps, -most, most - 1).astype(np.int64)
+def _rounded(values: np.ndarray, fraction: int | np.ndarray, bits: int) -> np.ndarray:
+    # Limited before it is an integer: what a table holds at its ends may be larger than any.
+    return np.clip(_steps(values, fraction), lowest(bits), highest(bits)).astype(np.int64)
 
 
 def _wide(values: np.ndarray, fraction: int) -> np.ndarray:
-    return np.floor(np.asarray(values, np.float64) * 2.0**fraction + 0.5).astype(np.int64)
+    return _steps(values, fraction).astype(np.int64)
+
+
+def _steps(values: np.ndarray, fraction: int | np.ndarray) -> np.ndarray:
+    return np.floor(np.asarray(values, np.float64) * 2.0**fraction + 0.5)
