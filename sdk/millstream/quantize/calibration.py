@@ -76,17 +76,28 @@ def stream(
     run = prepare(graph.model, operators)
     frame, *flags = graph.inputs
     batch = graph.batch or 1
+    states: dict[str, np.ndarray] = {}
+    for x, begins in frames(calibration, ticks):
+        if begins:
+            states = initial_states(graph, calibration)
+        always = {flag.name: np.ones(batch, bool) for flag in flags}
+        values = run({frame.name: np.repeat(x[None], batch, 0), **always, **states})
+        states = {pair.name: values[pair.next_name] for pair in graph.states}
+        yield values
+
+
+def frames(calibration: Calibration, ticks: int) -> Iterator[tuple[np.ndarray, bool]]:
+    """The first so many frames of the sequences, and whether each begins one."""
     left = ticks
     for sequence in calibration.sequences:
-        states = {
-            pair.name: np.repeat(value[None], batch, 0)
-            for pair, value in zip(graph.states, calibration.initial, strict=True)
-        }
-        for x in sequence[:left]:
-            always = {flag.name: np.ones(batch, bool) for flag in flags}
-            values = run({frame.name: np.repeat(x[None], batch, 0), **always, **states})
-            states = {pair.name: values[pair.next_name] for pair in graph.states}
-            yield values
+        for place, x in enumerate(sequence[:left]):
+            yield x, place == 0
         left -= len(sequence)
         if left <= 0:
             return
+
+
+def initial_states(graph: StepGraph, calibration: Calibration) -> dict[str, np.ndarray]:
+    """The states that a sequence begins with, by the names of the graph and for its whole batch."""
+    pairs = zip(graph.states, calibration.initial, strict=True)
+    return {pair.name: np.repeat(value[None], graph.batch or 1, 0) for pair, value in pairs}

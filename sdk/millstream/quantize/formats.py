@@ -136,8 +136,8 @@ def _whole(rewrite: Rewrite) -> Write:
     return lambda graph, products, calibration, rounding: rewrite(graph, products, calibration)
 
 
-#: What 4 bits cost depends on the model; a model that was not trained for ternary weights loses everything.
 _W8 = Format("w8", "weights in int8, sums in float", _alone(to_int8), quantize_weights, 0.02, 8)
+#: What 4 bits cost depends on the model; a model that was not trained for ternary weights loses everything.
 _ALL = (
     _W8,
     Format("w16", "weights in int16, sums in float", _alone(to_int16), quantize_weights, 0.01, 16),

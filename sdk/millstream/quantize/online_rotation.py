@@ -14,12 +14,12 @@ import onnx
 import onnx.helper
 
 from millstream.graph import StepGraph, set_origin
-from millstream.quantize.activations import unrounded
 from millstream.quantize.calibration import Calibration, samples
 from millstream.quantize.formats import Format
 from millstream.quantize.hadamard import mixing, remaining
 from millstream.quantize.layers import noise_alone
 from millstream.quantize.product import Product, find
+from millstream.quantize.reweighing import reweighable
 from millstream.reparameterize.graph.editing import View, edited, renamed
 
 BLOCK = 16
@@ -76,16 +76,8 @@ def turned_online(graph: StepGraph, activations: Mapping[str, Sequence[Product]]
 
 
 def _able(view: View, format: Format, products: Sequence[Product]) -> dict[str, list[Product]]:
-    """By activation, the matrix products behind which a rotation is little work, whose activation the format
-    rounds and whose weights nothing else reads: all of `products` that read it, or none."""
-    found: dict[str, list[Product]] = {}
-    for product in products:
-        found.setdefault(product.activation, []).append(product)
-
-    def takes(product: Product) -> bool:
-        way = format.of(product)
-        rounds = way is not None and way.activations is not unrounded
-        return rounds and not product.is_convolution and len(view.readers[product.weight]) == 1
+    """By activation, the products that may be given other weights and behind which a rotation is little
+    work."""
 
     def small(name: str, own: Sequence[Product]) -> bool:
         shape = view.shapes.get(name, ())
@@ -93,7 +85,8 @@ def _able(view: View, format: Format, products: Sequence[Product]) -> dict[str, 
         blocks = len(shape) == 2 and shape[-1] is not None and shape[-1] % BLOCK == 0
         return blocks and outputs * MOST_WORK >= BLOCK
 
-    return {name: own for name, own in found.items() if all(map(takes, own)) and small(name, own)}
+    found = reweighable(view.graph, format, products)
+    return {name: own for name, own in found.items() if small(name, own)}
 
 
 def _is_uneven(x: np.ndarray) -> bool:

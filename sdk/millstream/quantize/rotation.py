@@ -17,7 +17,6 @@ import numpy as np
 import onnx
 
 from millstream.graph import StepGraph
-from millstream.quantize.activations import unrounded
 from millstream.quantize.calibration import Calibration, samples
 from millstream.quantize.formats import Format
 from millstream.quantize.hadamard import mixing, remaining
@@ -73,7 +72,7 @@ def regions(graph: StepGraph, format: Format, products: Sequence[Product]) -> li
     view, found = View(graph), list[Region]()
     for product in products:
         way = format.of(product)
-        if way is None or way.activations is unrounded or product.is_convolution:
+        if way is None or not way.rounds or product.is_convolution:
             continue
         start = _before_gains(view, product.activation)
         if not any(start in region.values for region in found):

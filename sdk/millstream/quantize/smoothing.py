@@ -9,7 +9,6 @@ the float step computes the same numbers to the last bit.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -22,6 +21,7 @@ from millstream.quantize.calibration import Calibration, halves, samples
 from millstream.quantize.formats import Format
 from millstream.quantize.layers import noise_alone
 from millstream.quantize.product import Product, find
+from millstream.quantize.reweighing import reweighable
 
 _POWERS = (0.5, 1.0)
 #: The part of its noise that smoothing must take from the products of an activation.
@@ -39,7 +39,7 @@ def smoothed(
     Products keep their results' names. Only matrix products are tried whose activations the format rounds and
     whose weights nothing else reads.
     """
-    shared = _shared(graph, format, products)
+    shared = reweighable(graph, format, products)
     if not shared:
         return graph
     constants = initializers(graph.model)
@@ -69,22 +69,6 @@ def divided(graph: StepGraph, scales: Scales, products: Sequence[Product]) -> St
     The division goes into what computes the activation where nothing else reads it; else it is a node.
     """
     return _Dividing(graph, scales, products).run()
-
-
-def _shared(graph: StepGraph, format: Format, products: Sequence[Product]) -> dict[str, list[Product]]:
-    """The products that may be smoothed, by their activation: all of `products` that read it, or none."""
-    reads = Counter(name for node in graph.model.graph.node for name in node.input)
-    found: dict[str, list[Product]] = {}
-    for product in products:
-        found.setdefault(product.activation, []).append(product)
-
-    def takes(product: Product) -> bool:
-        way = format.of(product)
-        rounds = way is not None and way.rounds
-        movable = not (product.is_convolution or product.is_lookup)
-        return rounds and movable and reads[product.weight] == 1
-
-    return {name: own for name, own in found.items() if all(map(takes, own))}
 
 
 def _scales(

@@ -8,14 +8,14 @@ spike alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
 from millstream.graph import StepGraph
-from millstream.quantize.calibration import Calibration, observed, stream
+from millstream.quantize.calibration import Calibration, frames, initial_states, observed, stream
 from millstream.quantize.error import Gap
 from millstream.quantize.fixed_point.region import spikes
 from millstream.quantize.fixed_point.writer import integer_name
@@ -52,11 +52,10 @@ def apart(
     frame, batch = exact.inputs[0], exact.batch or 1
     gap, total, otherwise = Gap(), 0, 0
     states: dict[str, np.ndarray] = {}
-    both = zip(_frames(calibration, ticks), stream(looked_at, calibration, ticks), strict=True)
+    both = zip(frames(calibration, ticks), stream(looked_at, calibration, ticks), strict=True)
     for (x, begins), got in both:
         if begins:
-            initial = zip(exact.states, calibration.initial, strict=True)
-            states = {pair.name: np.repeat(value[None], batch, 0) for pair, value in initial}
+            states = initial_states(exact, calibration)
         given = {name: got[integer_name(name)].astype(np.float32) for name in fired}
         reads = {_given_name(name): value for name, value in given.items()}
         want = run({frame.name: np.repeat(x[None], batch, 0), **reads, **states})
@@ -82,12 +81,3 @@ def _given(graph: StepGraph, fired: Sequence[str]) -> StepGraph:
 
 def _given_name(name: str) -> str:
     return f"{name}.given"
-
-
-def _frames(calibration: Calibration, ticks: int) -> Iterator[tuple[np.ndarray, bool]]:
-    """The frames that `stream` takes, and whether each begins a sequence."""
-    left = ticks
-    for sequence in calibration.sequences:
-        for place, x in enumerate(sequence[: max(left, 0)]):
-            yield x, place == 0
-        left -= len(sequence)

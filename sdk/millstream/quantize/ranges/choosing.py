@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 import numpy as np
 
@@ -40,10 +39,11 @@ def best_range(x: np.ndarray, products: Sequence[Product], constants: Mapping[st
     magnitudes = np.abs(x).ravel()
     if not magnitudes.any():
         return 1.0
-    error = partial(result_error, x, products, constants)
     whole = min_max(magnitudes)
-    best = min(filter(None, (method(magnitudes) for method in METHODS.values())), key=error)
-    return best if error(best) <= (1 - LEAST_GAIN) * error(whole) else whole
+    found = dict.fromkeys(filter(None, (method(magnitudes) for method in METHODS.values())))
+    errors = {largest: result_error(x, products, constants, largest) for largest in found}
+    best = min(errors, key=lambda largest: errors[largest])
+    return best if errors[best] <= (1 - LEAST_GAIN) * errors[whole] else whole
 
 
 def result_error(
