@@ -16,7 +16,6 @@ from millstream.cli.arguments import BundlePath, Json
 from millstream.cli.failure import guarded
 from millstream.cli.output import console, facts, print_json, table
 from millstream.errors import UsageError
-from millstream_runtime.backends.serial import PORT_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,6 +204,7 @@ def pack(
     from millstream import package
     from millstream_hw import packing
     from millstream_hw.board.boards import board_named
+    from millstream_runtime.backends.serial import PORT_VARIABLE
 
     read = millstream_runtime.read(bundle)
     if board is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Image:
     states: dict[str, np.ndarray]
     owners: tuple[str, ...]
 
-    @property
+    @cached_property
     def inverts(self) -> bool:
         """Whether the machine has to find the leading one of its sums."""
         return any(instruction.inverse for instruction in self.program)

@@ -41,17 +41,16 @@ MOST_CONSTANTS = 2500
 #: Seen with da4ml 0.6: its Verilog of a product of two values that were rounded before gives wrong bits.
 _UNTRUSTED = "da4ml's Verilog of a product of two activations was seen to give wrong bits"
 _UNSHIFTED = "da4ml has no shift whose distance is computed"
+#: Why da4ml cannot make an operation.
+_REFUSED = {Multiply: _UNTRUSTED, Contract: _UNTRUSTED, Inverse: _UNSHIFTED, InverseNorm: _UNSHIFTED}
 
 
 def gaps(circuit: Circuit) -> Iterator[Gap]:
     """Why a circuit cannot be unrolled: what da4ml gets wrong, or too many constants."""
     for operation in circuit.operations:
-        if isinstance(operation.work, Multiply | Contract):
-            kind = type(operation.work).__name__
-            yield Gap(kind, operation.output, operation.origin, _UNTRUSTED, "use --road engine")
-        if isinstance(operation.work, Inverse | InverseNorm):
-            kind = type(operation.work).__name__
-            yield Gap(kind, operation.output, operation.origin, _UNSHIFTED, "use --road engine")
+        kind = type(operation.work)
+        if kind in _REFUSED:
+            yield Gap(kind.__name__, operation.output, operation.origin, _REFUSED[kind], "use --road engine")
         rounding = operation.rounding
         if rounding and rounding.low not in (0, -rounding.high - 1):
             why = f"limits of {rounding.low} and {rounding.high}, which are no width"
@@ -101,10 +100,8 @@ def _compute(
             exact = read(s.x) * s.factor.astype(np.float64) + s.bias.astype(np.float64)
         case Add() as a:
             exact = read(a.a) * float(a.align_a) + read(a.b) * float(a.align_b)
-        case Multiply() | Contract():
-            raise UnsupportedOperators(_UNTRUSTED, where=operation.output)
-        case Inverse() | InverseNorm():
-            raise UnsupportedOperators(_UNSHIFTED, where=operation.output)
+        case Multiply() | Contract() | Inverse() | InverseNorm() as refused:
+            raise UnsupportedOperators(_REFUSED[type(refused)], where=operation.output)
         case Table() as t:
             return _looked_up(read(t.x), t).reshape(operation.shape)
         case Gather() as g:
