@@ -11,11 +11,11 @@ import onnx
 
 from millstream import package, targets
 from millstream.deploy.errors import NoTargetFits
-from millstream.errors import ToolMissing
 from millstream.gap import refuse
 from millstream.graph import StepGraph
 from millstream.quantize.tolerance import rounds
 from millstream.targets import Contract
+from millstream.targets.tools import require
 from millstream_runtime import archive, signature
 from millstream_runtime.bundle import MANIFEST, Bundle
 from millstream_runtime.spec import STEP, TargetSpec
@@ -55,9 +55,7 @@ class Workshop:
 
     def _compiled(self, name: str) -> Build:
         target, manifest, members = targets.target(name), self.bundle.manifest, self.bundle.members
-        lacking = targets.compile_half(target).missing(target)
-        if lacking:
-            raise ToolMissing(f"{name} cannot be compiled here", fix="; ".join(lacking))
+        require(name, targets.compile_half(target).missing(target))
         graph = StepGraph(onnx.load_from_string(members[STEP]))
         refuse({name: targets.compile_half(target).gaps(graph, target)})
         if rounds(graph):

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 
 from millstream import lower
-from millstream.errors import ToolMissing
 from millstream.gap import Gap
 from millstream.graph import StepGraph
 from millstream.targets import Compiled, Contract, Target
@@ -19,6 +18,7 @@ from millstream.targets.gpu import proving
 from millstream.targets.gpu.build import cubin, cuda_source, opencl_source, without_prelude
 from millstream.targets.gpu.compiling import Choice, kernels, packaged
 from millstream.targets.gpu.forms import Tile
+from millstream.targets.tools import require
 from millstream.targets.tvm.build import missing_tvm
 from millstream_runtime.backends import Step, cuda
 from millstream_runtime.errors import BackendError
@@ -62,9 +62,7 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
 
 def compile_program(program: Program, weights: bytes, arch: str) -> Compiled:
     """The files of a lowered program for a compute capability, such as `sm_90`."""
-    lacking = _missing_to_compile()
-    if lacking:
-        raise ToolMissing("the step cannot be compiled here", fix="; ".join(lacking))
+    require("the step", _missing_to_compile())
     made = kernels(program, weights, _choices(program), _SHARED_BYTES[arch])
     sources = {
         "step.cubin": cubin(without_prelude(cuda_source(made.functions, arch)), arch),

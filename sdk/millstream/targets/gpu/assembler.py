@@ -48,9 +48,7 @@ class ThreadAssembler(TextAssembler):
         # Compilers of devices read names, not what stands behind them; and it may be a whole vector.
         if width > 1 or value.isidentifier() or value in self._vectors:
             return super().bind(value, dtype, width)
-        name = self.name()
-        self.line(f"{name}: T.let = {value}")
-        return name
+        return self._let(value)
 
     @contextmanager
     def inside(self, text: str) -> Iterator[None]:

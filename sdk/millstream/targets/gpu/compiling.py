@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from millstream.errors import ToolMissing
 from millstream.targets import ANY_MACHINE, Compiled
 from millstream.targets.gpu import choosing
 from millstream.targets.gpu.columns import columns
 from millstream.targets.gpu.forms import Tile
 from millstream.targets.gpu.placing import scratch_bytes
 from millstream.targets.gpu.script import Printed, cut_up, whole
+from millstream.targets.tools import require
 from millstream.targets.tvm.build import missing_tvm
 from millstream_runtime.backends.gpu.layout import Layout, Way, dump
 from millstream_runtime.program import Program, state_bytes
@@ -72,8 +72,7 @@ def kernels(program: Program, weights: bytes, choices: Sequence[Choice], shared:
 
 def portable(program: Program, weights: bytes) -> Kernels:
     """A lowered program as kernels that graphics of any maker have room for. Raises ToolMissing."""
-    if missing_tvm():
-        raise ToolMissing("the step cannot be compiled here", fix="; ".join(missing_tvm()))
+    require("the step", missing_tvm())
     return kernels(program, weights, _PORTABLE, _PORTABLE_BYTES)
 
 

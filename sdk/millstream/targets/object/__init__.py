@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from millstream import lower
-from millstream.errors import ToolMissing
 from millstream.gap import Gap
 from millstream.graph import StepGraph
 from millstream.linker import link
@@ -25,6 +24,7 @@ from millstream.targets.c.storage import scratch_bytes, storage_names
 from millstream.targets.emulation import machines
 from millstream.targets.emulation.kernel import open_kernel
 from millstream.targets.object.calls import check_calls, describe
+from millstream.targets.tools import require
 from millstream.targets.tvm.build import TOLERANCE, build_kernel, missing_tvm
 from millstream.targets.tvm.fitting import fit
 from millstream.targets.tvm.levels import LEVELS
@@ -57,9 +57,7 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
 
 def compile_program(program: Program, weights: bytes, contract: Contract, target: Target) -> Compiled:
     """The files of a lowered program."""
-    lacking = missing(target)
-    if lacking:
-        raise ToolMissing(f"{target.name} cannot be compiled here", fix="; ".join(lacking))
+    require(target.name, missing(target))
     level, structs = LEVELS[target.name], layout(contract.spec)
     wasm = level.machine.arch == "wasm32"
     laid = fit(program, weights, level)

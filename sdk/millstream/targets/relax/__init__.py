@@ -10,7 +10,6 @@ import json
 import math
 from importlib.metadata import version
 
-from millstream.errors import ToolMissing
 from millstream.float16 import loosened
 from millstream.fold import single_stream
 from millstream.gap import Gap
@@ -19,6 +18,7 @@ from millstream.targets import Compiled, Contract, Target
 from millstream.targets.relax.coverage import find_gaps
 from millstream.targets.relax.library import build
 from millstream.targets.relax.widen import widen
+from millstream.targets.tools import require
 from millstream.targets.tvm import missing_for
 from millstream.targets.tvm.levels import best
 from millstream_runtime import machine
@@ -38,13 +38,13 @@ def missing(target: Target) -> tuple[str, ...]:
 
 def gaps(graph: StepGraph, target: Target) -> list[Gap]:
     """Every node that TVM refuses or is known to get wrong. Raises ToolMissing without TVM or a linker."""
-    _check_tools(target)
+    require("the Relax target", missing(target))
     return find_gaps(single_stream(graph), best(machine.here()))
 
 
 def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
     """Compile one stream's step for the level of this host's CPU. Raises ToolMissing."""
-    _check_tools(target)
+    require("the Relax target", missing(target))
     level = best(machine.here())
     single = StepGraph(single_stream(graph))
     built = build(single.to_bytes(), level)
@@ -56,12 +56,6 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
         tolerance=loosened(_TOLERANCE, graph),
         machine=level.machine,
     )
-
-
-def _check_tools(target: Target) -> None:
-    lacking = missing(target)
-    if lacking:
-        raise ToolMissing("the Relax target cannot be compiled here", fix="; ".join(lacking))
 
 
 def _tvm_release() -> str:

@@ -11,13 +11,13 @@ import json
 from collections.abc import Mapping
 
 from millstream import lower
-from millstream.errors import ToolMissing
 from millstream.gap import Gap
 from millstream.graph import StepGraph
 from millstream.linker import INSTALL, linker
 from millstream.targets import Compiled, Contract, Target
 from millstream.targets.emulation import machines
 from millstream.targets.emulation.library import open_library
+from millstream.targets.tools import require
 from millstream.targets.tvm.build import TOLERANCE, build_library, missing_tvm
 from millstream.targets.tvm.fitting import fit
 from millstream.targets.tvm.levels import Level, level_of
@@ -58,9 +58,7 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
 
 def compile_program(program: Program, weights: bytes, level: Level) -> Compiled:
     """The files of a lowered program."""
-    lacking = missing_for(level)
-    if lacking:
-        raise ToolMissing("the step cannot be compiled here", fix="; ".join(lacking))
+    require("the step", missing_for(level))
     laid = fit(program, weights, level)
     functions = {
         ONE: (1, laid.program),

@@ -108,14 +108,18 @@ class TextAssembler:
         if value.isidentifier() or value in self._vectors:
             return value
         if width == 1 and len(value) < _LONG:
-            name = self.name()
-            self.line(f"{name}: T.let = {value}")
-            return name
+            return self._let(value)
         # TVM's analysis of vectors bound by T.let takes seconds; scalars it puts into all that read them, and
         # two exponentials in a row grow until LLVM takes minutes.
         place = self.variable(value, dtype, width).get()
         self._vectors.add(place)
         return place
+
+    def _let(self, value: str) -> str:
+        """A name for a scalar, which TVM puts into all that read it."""
+        name = self.name()
+        self.line(f"{name}: T.let = {value}")
+        return name
 
     def variable(self, value: str, dtype: str, width: int = 1) -> _Buffer:
         return _Buffer(self, value, dtype, width)
