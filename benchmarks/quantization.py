@@ -90,10 +90,9 @@ def _rows(step: Step) -> Iterator[Row]:
             yield Row(step.name, way.name, way.bits, refused=str(refusal))
             continue
         figure = metric.figure(found)
-        gap = np.concatenate(found) - whole
-        error = float(
-            np.sqrt(np.square(gap, dtype=np.float64).sum() / np.square(whole, dtype=np.float64).sum())
-        )
+        gap = Gap()
+        gap.add("output", np.concatenate(found), whole)
+        error = gap.relative()["output"]
         size = 0 if way.name.startswith("onnxruntime") else compiled_bytes(build(model, step.graph.states))
         lost = metric.lost(before, figure)
         yield Row(step.name, way.name, way.bits, figure, lost, error, len(model.SerializeToString()), size)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx.helper as oh
 import onnx.numpy_helper
 import pytest
-from backend_programs import OPENERS, Case, run
+from every_backend import EVERY_BACKEND, first_output
 from quantized_graphs import calibration, quantized_graph, recurrent_graph
 
 from millstream import lower
@@ -18,7 +18,6 @@ from millstream.quantize.error import relative_errors
 from millstream.quantize.mixed import mixed
 from millstream.reference.interpreter import prepare
 from millstream.targets import numba as numba_half
-from millstream_runtime.backends.onnxruntime import session
 from millstream_runtime.program import item_size
 
 WIDTH, OUTPUTS = 40, 36
@@ -64,18 +63,13 @@ def test_a_quantized_product_is_near_the_float_one(format: Format) -> None:
     assert 0 < error < format.max_error
 
 
-@pytest.mark.parametrize("backend", [*OPENERS, "onnxruntime"])
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 @pytest.mark.parametrize("format", FORMATS.values(), ids=list(FORMATS))
 def test_the_same_integers_everywhere(format: Format, backend: str) -> None:
     graph = quantized_graph(_graph(format), format)
     x, state = _extreme(4), np.zeros((4, 1), np.float32)
     want = prepare(graph.model)({"input": x, "state": state})["output"]
-    if backend == "onnxruntime":
-        got = session(graph.model.SerializeToString()).run(["output"], {"input": x, "state": state})[0]
-    else:
-        lowered = lower.lower(graph)
-        case = Case(lowered.program, lowered.weights, (x,), (state,))
-        (got, *_), _ = run(OPENERS[backend], case)
+    got = first_output(graph, backend, x, state)
     # One integer of one activation more or less is a thousandth of a sum.
     bound = 1e-5 * np.abs(want).max(1, keepdims=True)
     assert (np.abs(got - want) <= bound).all()

@@ -9,7 +9,7 @@ import onnx
 import onnx.helper as oh
 import onnx.numpy_helper
 import pytest
-from backend_programs import OPENERS, Case, run
+from every_backend import EVERY_BACKEND, first_output
 from quantized_graphs import calibration
 
 from millstream import lower
@@ -22,7 +22,6 @@ from millstream.quantize.rounding import size_of_groups
 from millstream.reference.interpreter import prepare
 from millstream.targets import numba as numba_half
 from millstream_runtime import plan
-from millstream_runtime.backends.onnxruntime import session
 from millstream_runtime.program import item_size
 
 WIDTH, OUTPUTS = 192, 36
@@ -73,19 +72,14 @@ def test_small_weights_beside_large_ones_keep_their_digits() -> None:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize("backend", [*OPENERS, "onnxruntime"])
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 def test_the_same_numbers_everywhere(backend: str, turned: bool) -> None:
     graph = _graph(turned, bias=not turned)
     made = quantize(graph, FORMATS["w4-groups"], calibration(graph)).graph
     x = np.random.default_rng(3).standard_normal((3, WIDTH)).astype(np.float32)
     state = np.zeros((3, 1), np.float32)
     want = prepare(made.model)({"input": x, "state": state})["output"]
-    if backend == "onnxruntime":
-        given = {"input": x, "state": state}
-        got = np.asarray(session(made.model.SerializeToString()).run(["output"], given)[0])
-    else:
-        lowered = lower.lower(made)
-        (got, *_), _ = run(OPENERS[backend], Case(lowered.program, lowered.weights, (x,), (state,)))
+    got = first_output(made, backend, x, state)
     assert (np.abs(got - want) <= 1e-5 * np.abs(want).max(1, keepdims=True)).all()
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from backend_programs import OPENERS, Case, run
+from every_backend import EVERY_BACKEND, first_output
 from quantized_graphs import calibration, driven_graph, recurrent_graph
 
-from millstream import lower
 from millstream.graph import StepGraph, initializers
 from millstream.quantize import FORMATS, quantize, static
 from millstream.quantize.calibration import Calibration, observed
@@ -16,7 +15,6 @@ from millstream.quantize.product import find
 from millstream.quantize.ranges.choosing import result_error
 from millstream.quantize.tolerance import largest_effect
 from millstream.reference.interpreter import prepare
-from millstream_runtime.backends.onnxruntime import session
 
 STATIC = FORMATS["w8a8-static"]
 
@@ -91,18 +89,13 @@ def test_noise_that_does_no_good_is_not_kept() -> None:
     assert static.best_noise(x, [driven], constants, 127.0) is None
 
 
-@pytest.mark.parametrize("backend", [*OPENERS, "onnxruntime"])
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 def test_a_step_with_noise_is_the_same_everywhere(backend: str) -> None:
     graph = recurrent_graph()
     seen = _halves(graph)
     made = quantize(graph, STATIC, seen)
     x, state = seen.sequences[0], np.zeros((64, 53), np.float32)
-    given = {"input": x, "state": state}
-    want = prepare(made.graph.model)(given)["output"]
-    if backend == "onnxruntime":
-        got = np.asarray(session(made.graph.model.SerializeToString()).run(["output"], given)[0])
-    else:
-        lowered = lower.lower(made.graph)
-        (got, *_), _ = run(OPENERS[backend], Case(lowered.program, lowered.weights, (x,), (state,)))
+    want = prepare(made.graph.model)({"input": x, "state": state})["output"]
+    got = first_output(made.graph, backend, x, state)
     effect = largest_effect(made.graph, seen, 8)
     assert (np.abs(got - want) <= (1e-5 + 2 * effect) * np.abs(want).max()).all()

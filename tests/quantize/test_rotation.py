@@ -8,10 +8,9 @@ import numpy as np
 import onnx.numpy_helper
 import onnx.parser
 import pytest
-from backend_programs import OPENERS, Case, run
+from every_backend import EVERY_BACKEND, first_output
 from quantized_graphs import calibration
 
-from millstream import lower
 from millstream.graph import OPSET, StatePair, StepGraph, build, initializers
 from millstream.quantize import FORMATS, quantize
 from millstream.quantize.calibration import Calibration
@@ -24,7 +23,6 @@ from millstream.quantize.rotation import regions, rotated, turned
 from millstream.quantize.smoothing import LEAST_GAIN
 from millstream.quantize.tolerance import largest_effect
 from millstream.reference.interpreter import prepare
-from millstream_runtime.backends.onnxruntime import session
 
 WIDTH, HIDDEN, OUTPUTS = 48, 64, 72
 
@@ -201,19 +199,14 @@ def test_a_rotation_that_is_much_of_the_work_is_left_out() -> None:
     assert rotated_online(narrow, FORMATS["w8a8"], find(narrow)[0], seen) is narrow
 
 
-@pytest.mark.parametrize("backend", [*OPENERS, "onnxruntime"])
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 def test_a_rotated_step_is_the_same_everywhere(backend: str) -> None:
     graph = _bursts(_step(_GATED))
     seen = _one_hot(graph)
     made = quantize(graph, FORMATS["w8a8"], seen)
     assert "rotation" in initializers(made.graph.model)
     x, state = seen.sequences[0], np.zeros((40, 1), np.float32)
-    given = {"input": x, "state": state}
-    want = prepare(made.graph.model)(given)["output"]
-    if backend == "onnxruntime":
-        got = np.asarray(session(made.graph.model.SerializeToString()).run(["output"], given)[0])
-    else:
-        lowered = lower.lower(made.graph)
-        (got, *_), _ = run(OPENERS[backend], Case(lowered.program, lowered.weights, (x,), (state,)))
+    want = prepare(made.graph.model)({"input": x, "state": state})["output"]
+    got = first_output(made.graph, backend, x, state)
     effect = largest_effect(made.graph, seen, 8)
     assert (np.abs(got - want) <= (1e-5 + 2 * effect) * np.abs(want).max()).all()

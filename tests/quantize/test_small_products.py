@@ -9,7 +9,7 @@ import onnx
 import onnx.helper as oh
 import onnx.numpy_helper
 import pytest
-from backend_programs import OPENERS, Case, run
+from every_backend import EVERY_BACKEND, first_output
 from quantized_graphs import calibration
 
 from millstream import lower
@@ -19,7 +19,6 @@ from millstream.quantize.product import find
 from millstream.reference.interpreter import prepare
 from millstream.targets import numba as numba_half
 from millstream_runtime import plan
-from millstream_runtime.backends.onnxruntime import session
 
 
 def _graph(*sizes: int, values: tuple[float, ...] = ()) -> StepGraph:
@@ -85,13 +84,6 @@ def test_ternary_weights_share_bytes_in_every_format_and_are_exact(name: str) ->
 def _same_everywhere(made: StepGraph, inputs: int) -> None:
     x = np.random.default_rng(3).standard_normal((3, inputs)).astype(np.float32)
     want = prepare(made.model)({"input": x})["output"]
-    lowered = lower.lower(made)
-    found = {
-        name: run(open_, Case(lowered.program, lowered.weights, (x,)))[0][0]
-        for name, open_ in OPENERS.items()
-    }
-    found["onnxruntime"] = np.asarray(
-        session(made.model.SerializeToString()).run(["output"], {"input": x})[0]
-    )
-    for name, got in found.items():
+    for name in EVERY_BACKEND:
+        got = first_output(made, name, x)
         assert (np.abs(got - want) <= 1e-5 * np.abs(want).max(1, keepdims=True)).all(), name

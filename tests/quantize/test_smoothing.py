@@ -9,10 +9,9 @@ import onnx
 import onnx.helper as oh
 import onnx.numpy_helper
 import pytest
-from backend_programs import OPENERS, Case, run
+from every_backend import EVERY_BACKEND, first_output
 from quantized_graphs import calibration, recurrent_graph
 
-from millstream import lower
 from millstream.graph import BATCH, OPSET, StatePair, StepGraph, build
 from millstream.quantize import FORMATS, flattened, quantize
 from millstream.quantize.calibration import Calibration, stream
@@ -20,7 +19,6 @@ from millstream.quantize.layers import noise_alone
 from millstream.quantize.product import find
 from millstream.quantize.smoothing import divided, smoothed
 from millstream.reference.interpreter import prepare
-from millstream_runtime.backends.onnxruntime import session
 
 WIDTH, OUTPUTS = 40, 36
 
@@ -158,19 +156,14 @@ def test_a_weight_that_others_read_is_left_alone() -> None:
     assert made is twice
 
 
-@pytest.mark.parametrize("backend", [*OPENERS, "onnxruntime"])
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 def test_a_smoothed_step_is_the_same_everywhere(backend: str) -> None:
     graph, seen = _uneven()
     made = quantize(graph, FORMATS["w8a8"], seen)
     assert _operators(made.prepared) != _operators(flattened(graph))
     x, state = seen.sequences[0], np.zeros((len(seen.sequences[0]), 53), np.float32)
     want = prepare(made.graph.model)({"input": x, "state": state})["output"]
-    if backend == "onnxruntime":
-        given = {"input": x, "state": state}
-        got = np.asarray(session(made.graph.model.SerializeToString()).run(["output"], given)[0])
-    else:
-        lowered = lower.lower(made.graph)
-        (got, *_), _ = run(OPENERS[backend], Case(lowered.program, lowered.weights, (x,), (state,)))
+    got = first_output(made.graph, backend, x, state)
     assert (np.abs(got - want) <= 1e-5 * np.abs(want).max(1, keepdims=True)).all()
 
 

@@ -7,9 +7,8 @@ import onnx
 import onnx.helper as oh
 import onnx.numpy_helper
 import pytest
-from backend_programs import OPENERS, Case, run
+from every_backend import EVERY_BACKEND, first_output
 
-from millstream import lower
 from millstream.graph import BATCH, OPSET, StatePair, StepGraph, build, initializers
 from millstream.quantize import FORMATS, Quantized, flattened, quantize
 from millstream.quantize.calibration import Calibration
@@ -18,7 +17,6 @@ from millstream.quantize.product import find
 from millstream.quantize.rounding import to_int8
 from millstream.quantize.static import quantize_statically
 from millstream.reference.interpreter import prepare
-from millstream_runtime.backends.onnxruntime import session
 
 ROWS, WIDTH, OUTPUTS = 50, 40, 36
 SEEN = Calibration([np.arange(ROWS)], [np.zeros(1, np.float32)])
@@ -89,17 +87,13 @@ def test_each_row_is_half_a_step_away_at_most() -> None:
     assert noise == pytest.approx(np.square(step).mean() / 12, rel=0.2)
 
 
-@pytest.mark.parametrize("backend", [*OPENERS, "onnxruntime"])
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 @pytest.mark.parametrize("name", ["w4a8", "w16"])
 def test_the_same_numbers_everywhere(backend: str, name: str) -> None:
     made = _made(name).graph
     x, state = np.array([3, 7, 49, 0, -1]), np.zeros((5, 1), np.float32)
     want = prepare(made.model)({"input": x, "state": state})["output"]
-    if backend == "onnxruntime":
-        got = session(made.model.SerializeToString()).run(["output"], {"input": x, "state": state})[0]
-    else:
-        lowered = lower.lower(made)
-        (got, *_), _ = run(OPENERS[backend], Case(lowered.program, lowered.weights, (x,), (state,)))
+    got = first_output(made, backend, x, state)
     assert (np.abs(got - want) <= 1e-5 * np.abs(want).max(1, keepdims=True)).all()
 
 
