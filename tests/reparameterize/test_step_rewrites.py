@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnx.parser
+import pytest
 import torch
 from fold_models import Adapter, make, noise
 from recurrent_models import BoundedGates, ConstantQuery
@@ -59,6 +60,33 @@ def test_a_constant_query_needs_one_vector_for_each_head() -> None:
     # Keys of 16 by 16 and the query's 16 products are now 4 heads of 16.
     assert report.before.macs - report.after.macs >= 16 * 16 + 16 - 4 * 16
     assert (4, 16) in [array.shape for array in initializers(graph.model).values()]
+
+
+_SCALED = """
+<ir_version: 10, opset_import: ["": 21]>
+step (float[B, 3] input, float[B, 3] sum) => (float[B, 3] output, float[B, 3] next)
+<float[3, 3] w = {1, 2, 3, 0, 1, 0, 2, 0, 1}, float[3] scale = {1, 2, 3}, float[3] shift = {SHIFT}>
+{
+    product = MatMul(input, w)
+    scaled = Mul(product, scale)
+    shifted = Add(scaled, shift)
+    output = Tanh(shifted)
+    next = Add(sum, input)
+}
+"""
+
+
+@pytest.mark.parametrize(("shift", "operands"), [("0, 0, 0", 2), ("0, 1, 0", 3)])
+def test_a_region_without_a_constant_gets_none(shift: str, operands: int) -> None:
+    text = _SCALED.replace("SHIFT", shift)
+    graph = build(onnx.parser.parse_model(text), [StatePair("sum", "next")])
+    initial, x = {"sum": np.zeros(3, np.float32)}, noise(7, 3).numpy()
+    rewritten, report = rewritten_graph(graph, x, initial)
+    (gemm,) = [node for node in rewritten.model.graph.node if node.op_type == "Gemm"]
+    assert len(gemm.input) == operands
+    assert report.applied[-1].rewrite == "linear region"
+    want, got = (_outputs(each, x, initial, 0) for each in (graph, rewritten))
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
 
 
 def test_gate_bounds_are_constants_and_a_shut_gate_is_dead() -> None:

@@ -106,13 +106,13 @@ def _is_vector(view: View, name: str) -> bool:
 def _collapsed(view: View, name: str, source: str, nodes: tuple[onnx.NodeProto, ...]) -> StepGraph:
     width, shape = view.shapes[source][1] or 0, view.shapes[name]
     matrix, constant = _probed(view, name, source, nodes, width)
-    weight_name, bias_name = view.fresh(f"{name}.matrix"), view.fresh(f"{name}.constant")
-    added: dict[str, np.ndarray] = {weight_name: matrix.astype(np.float32)}
-    added[bias_name] = constant.astype(np.float32)
+    operands = [source, view.fresh(f"{name}.matrix")]
+    added: dict[str, np.ndarray] = {operands[-1]: matrix.astype(np.float32)}
+    if constant.any():
+        operands.append(view.fresh(f"{name}.constant"))
+        added[operands[-1]] = constant.astype(np.float32)
     flat = name if len(shape) == 2 else view.fresh(f"{name}.flat")
-    product = onnx.helper.make_node(
-        "Gemm", [source, weight_name, bias_name], [flat], name=f"{flat} node", transB=1
-    )
+    product = onnx.helper.make_node("Gemm", operands, [flat], name=f"{flat} node", transB=1)
     made = [product]
     if flat != name:
         form = view.fresh(f"{name}.shape")
