@@ -20,7 +20,7 @@ WAYS = {"w4": INT4, "w4a8": INT4_INT8, "ternary": TERNARY}
 
 def _model() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(40, 64), nn.Tanh(), nn.Linear(64, 20))
+    return nn.Sequential(nn.Linear(40, 144), nn.Tanh(), nn.Linear(144, 20))
 
 
 def _data(rows: int = 512) -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,6 +69,11 @@ def test_the_export_has_the_integers_of_the_last_training_step(name: str, traini
         largest = np.abs(found).max(1, keepdims=True) if name != "ternary" else np.float32(1)
         step = np.abs(weight).max(1, keepdims=True) / largest if name != "ternary" else np.abs(weight).max()
         np.testing.assert_array_equal(found * step.astype(np.float32), weight)
+    ((name, values),) = ((name, array) for name, array in held.items() if array.dtype.name == "int16")
+    bias = model.get_parameter("0.parametrizations.bias.original").detach().numpy()
+    rounded = values * held[name.replace(".int16", ".step")]
+    np.testing.assert_array_equal(rounded, next(model.children()).bias.detach().numpy())
+    assert not np.array_equal(rounded, bias)
     x = _data(64)[0]
     with torch.no_grad():
         want = model(x).numpy()

@@ -69,6 +69,44 @@ def test_energies_before_a_logarithm_are_not_rounded_coarsely(name: str) -> None
     assert lost > format.max_error
 
 
+def _normalized() -> tuple[StepGraph, Calibration]:
+    """output = tanh(y / RMS(y)) W with y = input U, on frames that are loud or a hundred times quieter."""
+    rng = np.random.default_rng(2)
+    constants = {"u": rng.standard_normal((INPUTS, BANDS)), "w": rng.standard_normal((BANDS, OUTPUTS)) / 6}
+    constants |= {"axis": np.array([-1])}
+    nodes = [
+        oh.make_node("MatMul", ["input", "u"], ["mixed"]),
+        oh.make_node("Mul", ["mixed", "mixed"], ["squares"]),
+        oh.make_node("ReduceMean", ["squares", "axis"], ["power"]),
+        oh.make_node("Sqrt", ["power"], ["size"]),
+        oh.make_node("Div", ["mixed", "size"], ["even"]),
+        oh.make_node("Tanh", ["even"], ["held"]),
+        oh.make_node("MatMul", ["held", "w"], ["output"]),
+    ]
+    infos = [
+        oh.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [BATCH, size])
+        for name, size in (("input", INPUTS), ("output", OUTPUTS))
+    ]
+    held = [
+        onnx.numpy_helper.from_array(a.astype(np.int64 if name == "axis" else np.float32), name)
+        for name, a in constants.items()
+    ]
+    made = oh.make_graph(nodes, "step", infos[:1], infos[1:], held)
+    graph = build(oh.make_model(made, opset_imports=[oh.make_opsetid("", OPSET)]), [])
+    frames = rng.standard_normal((200, INPUTS)) * rng.choice([1.0, 0.01], (200, 1))
+    return graph, Calibration([frames.astype(np.float32)], [])
+
+
+def test_what_no_constant_scale_serves_gets_one_at_every_step() -> None:
+    """A quiet frame would be a few steps of int8; scaled at every step it is as fine as a loud one."""
+    graph, seen = _normalized()
+    made = quantize(graph, FORMATS["w8a8-static"], seen)
+    ways = {product.output: way.name for product in made.products if (way := made.format.of(product))}
+    assert ways == {"mixed": "w8a8", "output": "w8a8-static"}
+    (error,) = relative_errors(graph, made.graph, ["output"], seen).values()
+    assert error < FORMATS["w8a8"].max_error
+
+
 def test_where_no_format_serves_any_product_it_is_told_why() -> None:
     with pytest.raises(NothingToQuantize, match="w16 alone moves an output"):
         quantize(_graph(), replace(FORMATS["w8a8"], max_error=1e-9), _seen())

@@ -13,7 +13,7 @@ from millstream.graph import BATCH, OPSET, StatePair, StepGraph, build, initiali
 from millstream.quantize import FORMATS, Quantized, flattened, quantize
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.layers import layers
-from millstream.quantize.product import find
+from millstream.quantize.product import find, unknown
 from millstream.quantize.rounding import to_int8
 from millstream.quantize.static import quantize_statically
 from millstream.reference.interpreter import prepare
@@ -99,7 +99,8 @@ def test_the_same_numbers_everywhere(backend: str, name: str) -> None:
 
 def test_columns_are_not_rows() -> None:
     """Their values would have the scales of other columns."""
-    products, left = find(_graph(axis=1))
+    graph = _graph(axis=1)
+    (products, _), left = find(graph), unknown(graph, ())
     assert [product.node.op_type for product in products] == ["MatMul"]
     assert [(weight.operator, weight.shape) for weight in left] == [("Gather", (WIDTH, ROWS))]
 

@@ -16,10 +16,11 @@ def quantized(found: Mapping[str, Any] | None) -> str:
     """The format and how much of the weights it took, on one line; empty without quantization."""
     if not found:
         return ""
-    taken, left = _weights(found["quantized"]), _weights(found["left in float"])
-    count = len(found["quantized"])
+    taken = _weights(found["quantized"]) + _weights(found["in int16"])
+    whole, count = taken + _weights(found["left in float"]), len(found["quantized"])
     products = "1 product" if count == 1 else f"{count} products"
-    return f"{found['format']}: {products}, {taken:,} of {taken + left:,} weights"
+    beside = f" and {len(found['in int16'])} constants beside them" if found["in int16"] else ""
+    return f"{found['format']}: {products}{beside}, {taken:,} of {whole:,} weights"
 
 
 def left_in_float(found: Mapping[str, Any]) -> RenderableType:

@@ -13,19 +13,18 @@ from typing import Any
 from millstream.errors import NothingToQuantize
 from millstream.fold import fold_constants
 from millstream.graph import StepGraph, build, initializers, origin
+from millstream.quantize.beside import Operand, bearing, in_int16, operands
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.formats import FORMATS, Format, format_named
 from millstream.quantize.mixed import mixed
 from millstream.quantize.moving import moving
 from millstream.quantize.online_rotation import rotated_online
-from millstream.quantize.product import Product, Weight, find, left_in_float
+from millstream.quantize.product import Product, Weight, find, left_in_float, unknown
 from millstream.quantize.recurrence import drifting, states_read
 from millstream.quantize.rotation import rotated
 from millstream.quantize.sensitivity import sensitive
 from millstream.quantize.smoothing import smoothed
 
-#: What a product gets, the first of them that serves, whose rounding in a format does not.
-_WIDER = (FORMATS["w8"], FORMATS["w16"])
 #: Float steps with less noise once they are rounded, each made of the one before where it helps.
 _PREPARING = (smoothed, rotated, rotated_online)
 #: Why a product that a format leaves stays in float.
@@ -36,7 +35,8 @@ __all__ = ["FORMATS", "Format", "Quantized", "flattened", "format_named", "quant
 
 @dataclass(frozen=True)
 class Quantized:
-    """A quantized step graph, the products in it that are, and the weights that stay in float.
+    """A quantized step graph, the products in it that are, the constants beside them that are in int16, and
+    what stays in float.
 
     `format` says of each product which one it got.
     `original` is the flat float graph that it was made from, `prepared` the same with smoothed or rotated
@@ -48,6 +48,7 @@ class Quantized:
     original: StepGraph
     prepared: StepGraph
     products: tuple[Product, ...]
+    beside: tuple[Operand, ...]
     left: tuple[Weight, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -65,6 +66,14 @@ class Quantized:
                 for product in self.products
                 if (way := self.format.of(product))
             ],
+            "in int16": [
+                {
+                    "operator": each.operator,
+                    "origin": each.origin,
+                    "shape": list(constants[each.name].shape),
+                }
+                for each in self.beside
+            ],
             "left in float": [{**asdict(weight), "shape": list(weight.shape)} for weight in self.left],
         }
 
@@ -78,14 +87,14 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
     """Quantize every product of the graph that is worth it and whose states and outputs bear it.
 
     A product whose rounding lets a state drift, or alone moves an output beyond the bound of the format, gets
-    float activations and weights in int8, or in int16, where these are fine enough.
+    the first of the format's wider ones that is fine enough.
     Raises NothingToQuantize when there is none; a format of the whole step UnsupportedOperators.
     """
     flat = flattened(graph)
     found, left = find(flat)
     if format.whole:
         products = tuple(product for product in found if not product.is_lookup)
-        return Quantized(format, format.rewrite(flat, products, calibration), flat, flat, products, ())
+        return Quantized(format, format.rewrite(flat, products, calibration), flat, flat, products, (), ())
     found, still = moving(flat, found, calibration)
     left += still
     products = [product for product in found if format.of(product)]
@@ -107,7 +116,13 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
         )
     taken = replace(mixed(ways), name=format.name, max_error=format.max_error)
     made = taken.rewrite(prepared, chosen, calibration)
-    return Quantized(taken, made, flat, prepared, chosen, tuple(left))
+    beside, still_float = bearing(prepared, operands(prepared), calibration)
+    # What a format wrote anew is no longer there, such as the bias of a convolution.
+    known = {each.name for each in operands(made)}
+    beside = [each for each in beside if each.name in known]
+    left += [*still_float, *unknown(prepared, {each.name for each in beside})]
+    small = in_int16(made, beside)
+    return Quantized(taken, small, flat, prepared, chosen, tuple(beside), tuple(left))
 
 
 def _ways(
@@ -122,13 +137,14 @@ def _ways(
     ways: dict[str, Format] = {}
     refused: dict[str, str] = {}
     rest = list(products)
-    for stage in (format, *(wider for wider in _WIDER if wider.bits > format.bits or format.rounds)):
+    for stage in (format, *format.wider):
         trial = mixed({product.output: way for product in rest if (way := stage.of(product))})
         refused = drifting(
             graph, rest, read, lambda some, t=trial: t.rewrite(graph, some, calibration), calibration
         )
         if not format.restores:
-            refused |= sensitive(graph, rest, trial, calibration, format.max_error)
+            most = format.most_alone or format.max_error
+            refused |= sensitive(graph, rest, trial, calibration, most)
         ways |= {p.output: way for p in rest if p.output not in refused and (way := trial.of(p))}
         rest = [product for product in rest if product.output in refused]
     return ways, refused

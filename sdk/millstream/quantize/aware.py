@@ -23,7 +23,7 @@ from torch.nn.utils import parametrize
 from millstream.errors import NothingToQuantize
 from millstream.quantize.dynamic import TINY
 from millstream.quantize.product import FEWEST_WEIGHTS, SHORTEST
-from millstream.quantize.rounding import LARGEST, LARGEST_INT4
+from millstream.quantize.rounding import LARGEST, LARGEST_INT4, LARGEST_INT16
 
 M = TypeVar("M", bound=nn.Module)
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -61,10 +61,18 @@ class PowerOfTwoWeight(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight (outputs, ...) rounded; its gradient is that of the rounded one."""
-        largest = weight.detach().abs().flatten(1).amax(1).clamp_min(torch.finfo(weight.dtype).tiny)
-        step = torch.exp2(torch.ceil(torch.log2(largest / self._most)))
+        step = _power_of_two(weight.detach().abs().flatten(1).amax(1), self._most)
         step = step.reshape(-1, *[1] * (weight.ndim - 1))
         return _passed(weight, (weight / step).round() * step)
+
+
+class Int16Bias(nn.Module):
+    """A bias on the steps of int16 that `beside` gives it."""
+
+    def forward(self, bias: Tensor) -> Tensor:
+        """The bias (outputs,) rounded; its gradient is that of the rounded one."""
+        step = _power_of_two(bias.detach().abs().amax(), LARGEST_INT16)
+        return _passed(bias, (bias / step).round() * step)
 
 
 @dataclass(frozen=True)
@@ -100,13 +108,15 @@ def aware(model: nn.Module, training: Training) -> nn.Module:
         )
     for layer in layers:
         parametrize.register_parametrization(layer, "weight", training.weight())
+        if layer.bias is not None:
+            parametrize.register_parametrization(layer, "bias", Int16Bias())
         if training.activations:
             layer.register_forward_pre_hook(_round_activation)
     return copied
 
 
 def settled(model: M) -> M:
-    """A copy with ordinary layers again, whose weights are the rounded ones."""
+    """A copy with ordinary layers again, whose weights and biases are the rounded ones."""
     copied = copy.deepcopy(model)
     for layer in copied.modules():
         if parametrize.is_parametrized(layer, "weight"):
@@ -115,12 +125,14 @@ def settled(model: M) -> M:
 
 
 def _settle(layer: nn.Module) -> None:
-    """What torch's own removal does, but that it would take the weight of the layer's copies as well: their
+    """What torch's own removal does, but that it would take what the layer's copies hold as well: their
     class, which torch made for the first of them, is one."""
-    weight = cast(Tensor, layer.weight).detach().clone()
+    names = list(cast(nn.ModuleDict, layer.parametrizations))
+    rounded = {name: getattr(layer, name).detach().clone() for name in names}
     layer.__class__ = type(layer).__bases__[0]
     del layer.parametrizations
-    layer.register_parameter("weight", nn.Parameter(weight))
+    for name, value in rounded.items():
+        layer.register_parameter(name, nn.Parameter(value))
     for key, hook in list(layer._forward_pre_hooks.items()):
         if hook is _round_activation:
             del layer._forward_pre_hooks[key]
@@ -137,6 +149,11 @@ def _round_activation(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Ten
     axes = (-1,) if isinstance(layer, nn.Linear) else tuple(range(1, x.ndim))
     largest = x.detach().abs().amax(axes, keepdim=True).clamp_min(TINY)
     return _passed(x, (x * (LARGEST / largest)).round() * (largest / LARGEST)), *others
+
+
+def _power_of_two(largest: Tensor, most: int) -> Tensor:
+    """The finest power of two of which no more than `most` are the largest magnitude."""
+    return torch.exp2(torch.ceil(torch.log2(largest.clamp_min(torch.finfo(largest.dtype).tiny) / most)))
 
 
 def _shortened(step: Tensor) -> Tensor:

@@ -35,11 +35,13 @@ class Format:
     that makes of an activation. A weight takes `bits`.
 
     `max_error` is the largest relative RMS error, of any output or state against float, that an export
-    accepts. Small products and tables get the format `otherwise`, None being this one: the first are not
-    worth integer sums, and the noise of a table's row is averaged by no sum. With `choices`, by the output of
-    a product, each has a format of its own, and those without one stay in float. A format of the `whole` step
-    chooses no products: it rewrites every node, or refuses. One that `restores` is for weights that have its
-    values already: others are refused by their error, not given another format.
+    accepts. A product that alone moves an output by more than `most_alone` (0: by more than that) gets the
+    first of the `wider` formats that serves, and so does one that lets a state drift. Small products and
+    tables get the format `otherwise`, None being this one: the first are not worth integer sums, and the
+    noise of a table's row is averaged by no sum. With `choices`, by the output of a product, each has a
+    format of its own, and those without one stay in float. A format of the `whole` step chooses no products:
+    it rewrites every node, or refuses. One that `restores` is for weights that have its values already:
+    others are refused by their error, not given another format.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Format:
     bits: float
     activations: Activations = unrounded
     otherwise: Format | None = None
+    wider: tuple[Format, ...] = ()
+    most_alone: float = 0
     choices: Mapping[str, Format] | None = None
     whole: bool = False
     restores: bool = False
@@ -136,35 +140,48 @@ def _whole(rewrite: Rewrite) -> Write:
     return lambda graph, products, calibration, rounding: rewrite(graph, products, calibration)
 
 
-_W8 = Format("w8", "weights in int8, sums in float", _alone(to_int8), quantize_weights, 0.02, 8)
+_W16 = Format("w16", "weights in int16, sums in float", _alone(to_int16), quantize_weights, 0.01, 16)
+_W8 = Format(
+    *("w8", "weights in int8, sums in float"),
+    *(_alone(to_int8), quantize_weights, 0.02, 8),
+    wider=(_W16,),
+)
+_FLOAT_ACTIVATIONS = (_W8, _W16)
+_W8A8 = Format(
+    *("w8a8", "weights and activations in int8, scaled at every step"),
+    *(_alone(to_int8), quantize_dynamically, 0.05, 8, rounded_dynamically),
+    otherwise=_W8,
+    wider=_FLOAT_ACTIVATIONS,
+)
 #: What 4 bits cost depends on the model; a model that was not trained for ternary weights loses everything.
 _ALL = (
     _W8,
-    Format("w16", "weights in int16, sums in float", _alone(to_int16), quantize_weights, 0.01, 16),
+    _W16,
     Format(
         *("w4", "weights in int4, sums in float"),
         *(_with_feedback, quantize_weights, 0.25, 4),
         otherwise=_W8,
+        wider=_FLOAT_ACTIVATIONS,
     ),
     Format(
         *("w4-groups", "weights in int4 with scales for groups of inputs, sums in float"),
         *(_in_groups, quantize_in_groups, 0.25, 4.25),
         otherwise=_W8,
+        wider=_FLOAT_ACTIVATIONS,
     ),
-    Format(
-        *("w8a8", "weights and activations in int8, scaled at every step"),
-        *(_alone(to_int8), quantize_dynamically, 0.05, 8, rounded_dynamically),
-        otherwise=_W8,
-    ),
+    _W8A8,
     Format(
         *("w8a8-static", "weights and activations in int8, scales from the example"),
         *(_alone(to_int8), quantize_statically, 0.1, 8, rounded_statically),
         otherwise=_W8,
+        wider=(_W8A8, *_FLOAT_ACTIVATIONS),
+        most_alone=_W8A8.max_error,
     ),
     Format(
         *("w4a8", "weights in int4, activations in int8, scaled at every step"),
         *(_with_feedback, quantize_dynamically, 0.25, 4, rounded_dynamically),
         otherwise=_W8,
+        wider=_FLOAT_ACTIVATIONS,
     ),
     Format(
         *("fixed16", "the whole step on integers of 16 bits, for FPGA"),
@@ -180,6 +197,7 @@ _ALL = (
         *("ternary", "weights -1, 0, 1 (trained so), activations in int8"),
         *(_alone(to_ternary), quantize_dynamically, 0.05, 2, rounded_dynamically),
         otherwise=_W8,
+        wider=_FLOAT_ACTIVATIONS,
         restores=True,
     ),
 )

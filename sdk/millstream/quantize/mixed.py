@@ -9,7 +9,7 @@ import numpy as np
 from millstream.graph import StepGraph
 from millstream.quantize.activations import RoundedActivation, unrounded
 from millstream.quantize.calibration import Calibration
-from millstream.quantize.formats import Format
+from millstream.quantize.formats import FORMATS, Format
 from millstream.quantize.product import Product
 from millstream.quantize.rewriting import Rounding
 
@@ -17,7 +17,8 @@ from millstream.quantize.rewriting import Rounding
 def mixed(choices: Mapping[str, Format]) -> Format:
     """The format that takes the products whose output is in `choices`, each in its own.
 
-    Its error may be as large as the largest that one of its formats may have, and so may its bits.
+    Its error may be as large as the largest that one of its formats may have, and so may its bits. What one
+    of them does not serve gets float activations.
     """
 
     def of(product: Product) -> Format | None:
@@ -59,4 +60,5 @@ def mixed(choices: Mapping[str, Format]) -> Format:
         max_error=max((choice.max_error for choice in choices.values()), default=0.0),
         bits=max((choice.bits for choice in choices.values()), default=32),
         choices=choices,
+        wider=(FORMATS["w8"], FORMATS["w16"]),
     )

@@ -7,7 +7,7 @@ that nothing stays in float without a reason being told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,14 +72,13 @@ class Weight:
 
 
 def find(graph: StepGraph) -> tuple[list[Product], list[Weight]]:
-    """The products of a flat, folded graph that are worth quantizing, and every other large weight."""
+    """The products of a flat, folded graph that are worth quantizing, and the weights of the others."""
     constants = initializers(graph.model)
     products: list[Product] = []
     left: list[Weight] = []
     for node in graph.model.graph.node:
         product = _product(node, constants)
         if product is None:
-            left += _unknown(node, constants)
             continue
         weight = constants[product.weight]
         why = _obstacle(product, weight)
@@ -88,6 +87,18 @@ def find(graph: StepGraph) -> tuple[list[Product], list[Weight]]:
         else:
             products.append(replace(product, small=_is_small(product, weight)))
     return products, left
+
+
+def unknown(graph: StepGraph, known: Container[str]) -> list[Weight]:
+    """Every large constant that no product multiplies and that is not `known` by name."""
+    constants = initializers(graph.model)
+    return [
+        Weight(node.op_type, origin(node), constants[name].shape, f"no format quantizes it in {node.op_type}")
+        for node in graph.model.graph.node
+        if _product(node, constants) is None
+        for name in node.input
+        if name in constants and name not in known and _is_large(constants[name])
+    ]
 
 
 def left_in_float(product: Product, constants: Mapping[str, np.ndarray], why: str) -> Weight:
@@ -148,9 +159,5 @@ def _is_small(product: Product, weight: np.ndarray) -> bool:
     return min(outputs, weight.size // outputs) < SHORTEST or weight.size < FEWEST_WEIGHTS
 
 
-def _unknown(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Iterator[Weight]:
-    for name in node.input:
-        array = constants.get(name)
-        if array is not None and array.dtype.kind == "f" and array.size >= FEWEST_WEIGHTS:
-            why = f"no format quantizes the weights of {node.op_type}"
-            yield Weight(node.op_type, origin(node), array.shape, why)
+def _is_large(array: np.ndarray) -> bool:
+    return array.dtype.kind == "f" and array.size >= FEWEST_WEIGHTS

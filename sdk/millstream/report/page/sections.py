@@ -165,7 +165,9 @@ def quantization(report: Report) -> str:
     return section(
         f"Quantization: {found['format']}",
         _blame(found) if layers else "What is quantized.",
-        _layers(layers, found["to blame"]) if layers else _quantized(found["quantized"]),
+        _layers(layers, found["to blame"]) if layers else _weights(found["quantized"]),
+        "<h3>Beside the products, in int16</h3>",
+        _weights(found["in int16"]),
         "<h3>Left in float</h3>",
         table(("module", "operator", "why"), left),
     )
@@ -219,7 +221,7 @@ def _decibels(found: float | None) -> str:
     return "exact" if found is None else f"{found:.1f}"
 
 
-def _quantized(found: Sequence[Mapping[str, Any]]) -> str:
+def _weights(found: Sequence[Mapping[str, Any]]) -> str:
     rows = ((one["origin"], one["operator"], str(tuple(one["shape"]))) for one in found)
     return table(("module", "operator", "weight"), rows)
 
