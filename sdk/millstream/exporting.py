@@ -59,6 +59,12 @@ _LONG_RUN_TICKS = 1000
 #: Targets that run on the machine that exports; the last one is always there.
 _FOR_THIS_MACHINE = ("cpu", "numba", "relax", "onnxruntime")
 
+#: What helps where two forms differ that should not, and where rounding costs too much.
+_UNEQUAL = "make the two forms compute the same"
+_COARSE = (
+    "choose a finer format, let millstream quantize search one within a --budget, or train with the rounding"
+)
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -221,8 +227,8 @@ class _Export:
         quantized = self._quantized(rewritten, format, calibration)
         narrow = self._narrow_states(rewritten, calibration)
         graph = quantized.graph if quantized else rewritten
-        ladder = self._climb(ladder, self._quantized_rungs(quantized, calibration))
-        ladder = self._climb(ladder, self._narrow_rungs(rewritten, narrow, calibration))
+        ladder = self._climb(ladder, self._quantized_rungs(quantized, calibration), _COARSE)
+        ladder = self._climb(ladder, self._narrow_rungs(rewritten, narrow, calibration), _COARSE)
         if narrow:
             initial = narrowed_initial(graph, initial, narrow.mix)
             graph, spec = narrowed(graph, narrow.mix), narrowed_spec(spec, narrow.mix)
@@ -349,7 +355,7 @@ class _Export:
         frames, allowed = np.concatenate(self.data.frames[:4])[:128], loosened(prove.GRAPH_TOLERANCE, graph)
         return [prove.step_equals_graph(folded, core, frames, allowed, self.about.origin)]
 
-    def _climb(self, ladder: Ladder, rungs: Sequence[Rung]) -> Ladder:
+    def _climb(self, ladder: Ladder, rungs: Sequence[Rung], fix: str = _UNEQUAL) -> Ladder:
         """Add rungs; a failed one ends the export."""
         for rung in rungs:
             self.watcher.climbed(rung)
@@ -358,7 +364,7 @@ class _Export:
                 raise ProofFailed(
                     f"rung failed: {rung.claim}",
                     why=_why(rung),
-                    fix="nothing was written; make the two forms compute the same, then export again",
+                    fix=f"nothing was written; {fix}, then export again",
                 )
         return ladder
 
@@ -403,21 +409,19 @@ class _Export:
                 ladder = self._climb(ladder, prove.long_run(models, core, frames, _LONG_RUN_TICKS))
             if self.labelled is not None and self.labelled.labels.size:
                 self.watcher.begin("predictions on labelled data")
-                ladder = self._climb(ladder, self._prediction_rungs(models, core, format, self.labelled))
+                ladder = self._predict(ladder, models, core, format, self.labelled)
         return ladder
 
-    def _prediction_rungs(
-        self, models: Sequence[Model], core: Core, format: str, labelled: Sequences
-    ) -> list[Rung]:
+    def _predict(
+        self, ladder: Ladder, models: Sequence[Model], core: Core, format: str, labelled: Sequences
+    ) -> Ladder:
         """Backends predict what torch predicts, or what the quantized reference does, which stays near."""
-        wanted = prove.last_outputs_of_torch(self.source, labelled)
-        if not format:
-            return [prove.same_predictions("torch", wanted, models, labelled)]
-        found = prove_quantized.last_outputs(core, labelled.frames)
-        return [
-            prove_quantized.keeps_accuracy(format, wanted, found, labelled.labels),
-            prove.same_predictions(format, found, models, labelled),
-        ]
+        wanted, of = prove.last_outputs_of_torch(self.source, labelled), format or "torch"
+        if format:
+            found = prove_quantized.last_outputs(core, labelled.frames)
+            near = prove_quantized.keeps_accuracy(format, wanted, found, labelled.labels)
+            ladder, wanted = self._climb(ladder, [near], _COARSE), found
+        return self._climb(ladder, [prove.same_predictions(of, wanted, models, labelled)])
 
     def _backend_rungs(self, model: Model, golden: Golden, frames: np.ndarray) -> list[Rung]:
         rungs = [prove.backend_equals_reference(model, golden)]

@@ -16,10 +16,12 @@ def quantized(found: Mapping[str, Any] | None) -> str:
     """The format and how much of the weights it took, on one line; empty without quantization."""
     if not found:
         return ""
-    taken = _weights(found["quantized"]) + _weights(found["in int16"])
+    # Bundles of before constants were made smaller say nothing of them.
+    smaller = found.get("in int16", ())
+    taken = _weights(found["quantized"]) + _weights(smaller)
     whole, count = taken + _weights(found["left in float"]), len(found["quantized"])
     products = "1 product" if count == 1 else f"{count} products"
-    beside = f" and {len(found['in int16'])} constants beside them" if found["in int16"] else ""
+    beside = f" and {len(smaller)} constants beside them" if smaller else ""
     return f"{found['format']}: {products}{beside}, {taken:,} of {whole:,} weights"
 
 

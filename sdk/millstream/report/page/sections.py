@@ -167,7 +167,7 @@ def quantization(report: Report) -> str:
         _blame(found) if layers else "What is quantized.",
         _layers(layers, found["to blame"]) if layers else _weights(found["quantized"]),
         "<h3>Beside the products, in int16</h3>",
-        _weights(found["in int16"]),
+        _weights(found.get("in int16", ())),
         "<h3>Left in float</h3>",
         table(("module", "operator", "why"), left),
     )
