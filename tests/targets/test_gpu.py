@@ -34,6 +34,7 @@ from millstream.targets.gpu.build import opencl_source
 from millstream.targets.gpu.compiling import Choice, kernels
 from millstream.targets.gpu.forms import Tile
 from millstream_runtime.backends.gpu import dlpack, layout
+from millstream_runtime.backends.gpu.chunks import DeviceChunks
 from millstream_runtime.backends.gpu.step import DeviceStep
 from millstream_runtime.backends.opencl import OpenclDevice
 from millstream_runtime.core import Core
@@ -174,10 +175,10 @@ def test_a_bound_step_outlives_what_it_was_made_from() -> None:
 
 @pytest.mark.parametrize("tiles", [FORMS[0], FORMS[3]])
 @pytest.mark.parametrize("make", [MODELS[0], MODELS[-1]], ids=lambda make: make.__name__)
-def test_frames_together_have_the_bits_of_frames_one_by_one(make: type, tiles: tuple[Tile, ...]) -> None:
+def test_steps_in_one_recording_have_the_bits_of_steps(make: type, tiles: tuple[Tile, ...]) -> None:
     lowered = lowered_model(make)
     step, program = opened(lowered.program, lowered.weights, tiles), lowered.program
-    chunks, roles = step.chunks, ("input", "state", "output", "next_state")
+    chunks, roles = DeviceChunks(step), ("input", "state", "output", "next_state")
     given, before, made, after = (program.role(role) for role in roles)
     inputs, states = random_arrays(given, chunks.frames, 0), random_arrays(before, 1, 1)
     together, last = poisoned(chunks.frames, made), poisoned(1, after)

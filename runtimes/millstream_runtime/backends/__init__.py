@@ -17,7 +17,7 @@ from millstream_runtime.spec import ModelSpec, TargetSpec
 
 if TYPE_CHECKING:
     from millstream_runtime.backends.gpu.device import Call, Device, Memory
-    from millstream_runtime.backends.gpu.layout import Layout, Way
+    from millstream_runtime.backends.gpu.layout import Launch, Layout, Way
 
 
 class Step(Protocol):
@@ -58,6 +58,10 @@ class Resident(Protocol):
 
     def calls(self, way: Way, streams: int, memory: Mapping[str, Memory]) -> list[Call]:
         """One step of so many streams on that memory."""
+        ...
+
+    def launched(self, launches: Sequence[Launch], rows: int, memory: Mapping[str, Memory]) -> list[Call]:
+        """Launches on so many rows of that memory."""
         ...
 
 

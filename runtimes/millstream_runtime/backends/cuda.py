@@ -68,7 +68,7 @@ class CudaDevice:
         )
         module = self._ask(driver.cuModuleLoadData(cubin), "the kernels cannot be loaded")
         shared: dict[str, int] = dict.fromkeys(KERNELS.values(), 0)
-        for launch in (launch for way in layout.ways for launch in way.launches):
+        for launch in layout.launches:
             shared[launch.kernel] = max(shared.get(launch.kernel, 0), launch.shared_bytes)
         self._kernels = {name: self._kernel(module, name, size) for name, size in shared.items()}
 

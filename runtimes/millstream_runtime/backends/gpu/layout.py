@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from millstream_runtime.backends.callers import dump_callers, is_size, layout_invalid, read_callers
 from millstream_runtime.backends.gpu.device import Memory
-from millstream_runtime.program import Buffer
+from millstream_runtime.program import Buffer, item_size
 
 #: What a kernel may take beside the buffers of the caller.
 WEIGHTS, SCRATCH = "weights", "scratch"
@@ -42,13 +42,39 @@ class Way:
 
 
 @dataclass(frozen=True)
+class Prefill:
+    """Several frames of one stream as launches, one after the other.
+
+    Memory has a row for each frame where that of a step has one for each stream. What is named after a state
+    is its history, one row more: a state lies in the row of the frame that finds it, and the frame leaves the
+    next one in the row behind.
+    """
+
+    frames: int
+    scratch_bytes: int
+    launches: tuple[Launch, ...]
+
+
+@dataclass(frozen=True)
 class Layout:
-    """The caller's buffers in order, the bytes of scratch of one stream, and every way to run the step."""
+    """The caller's buffers in order, the bytes of scratch of one stream, and every way to run the step.
+
+    Where frames of one stream are better done together, `prefill` says how.
+    """
 
     callers: tuple[Buffer, ...]
     scratch_bytes: int
     weight_bytes: int
     ways: tuple[Way, ...]
+    prefill: Prefill | None = None
+
+    @property
+    def launches(self) -> Iterator[Launch]:
+        """Every launch of every way."""
+        for way in self.ways:
+            yield from way.launches
+        if self.prefill:
+            yield from self.prefill.launches
 
     def role(self, role: str) -> tuple[Buffer, ...]:
         """The caller's buffers of one role, in order."""
@@ -60,6 +86,11 @@ class Layout:
         for before, behind in zip(self.role("state"), self.role("next_state"), strict=True):
             turned[before.name], turned[behind.name] = memory[behind.name], memory[before.name]
         return turned
+
+
+def row_bytes(buffer: Buffer) -> int:
+    """Bytes of a buffer of the caller in one row."""
+    return buffer.size * item_size(buffer.dtype)
 
 
 def rows_of(way: Way, streams: int) -> int:
@@ -86,7 +117,9 @@ def load(data: bytes) -> Layout:
         document = json.loads(data)
         callers = read_callers(document["callers"])
         ways = tuple(_way(way) for way in document["ways"])
-        layout = Layout(callers, document["scratch_bytes"], document["weight_bytes"], ways)
+        # Bundles from before there was any have none.
+        prefill = _prefill(document["prefill"]) if document.get("prefill") else None
+        layout = Layout(callers, document["scratch_bytes"], document["weight_bytes"], ways, prefill)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise layout_invalid("the layout cannot be read", str(error)) from error
     _check(layout)
@@ -94,7 +127,15 @@ def load(data: bytes) -> Layout:
 
 
 def _way(way: Mapping[str, Any]) -> Way:
-    launches = tuple(
+    return Way(way["least"], _launches(way))
+
+
+def _prefill(prefill: Mapping[str, Any]) -> Prefill:
+    return Prefill(prefill["frames"], prefill["scratch_bytes"], _launches(prefill))
+
+
+def _launches(way: Mapping[str, Any]) -> tuple[Launch, ...]:
+    return tuple(
         Launch(
             each["kernel"],
             each["streams"],
@@ -106,7 +147,6 @@ def _way(way: Mapping[str, Any]) -> Way:
         )
         for each in way["launches"]
     )
-    return Way(way["least"], launches)
 
 
 def _check(layout: Layout) -> None:
@@ -122,6 +162,17 @@ def _check(layout: Layout) -> None:
             raise layout_invalid("a way to run the step makes no sense", repr(way.least))
         for launch in way.launches:
             _check_launch(launch, names)
+    if layout.prefill:
+        _check_prefill(layout.prefill, names - {buffer.name for buffer in layout.role("next_state")})
+
+
+def _check_prefill(prefill: Prefill, names: Collection[str]) -> None:
+    """Blocks must serve whole tiles of frames: there is memory for no more."""
+    for launch in prefill.launches:
+        _check_launch(launch, names)
+    sizes = is_size(prefill.frames) and is_size(prefill.scratch_bytes) and prefill.frames > 0
+    if not sizes or not prefill.launches or any(prefill.frames % each.streams for each in prefill.launches):
+        raise layout_invalid("frames together make no sense", repr(prefill.frames))
 
 
 def _check_launch(launch: Launch, names: Collection[str]) -> None:

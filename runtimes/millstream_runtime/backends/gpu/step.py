@@ -9,8 +9,17 @@ import numpy as np
 from millstream_runtime.backends.arrays import check_arrays, check_weights
 from millstream_runtime.backends.gpu.chunks import DeviceChunks
 from millstream_runtime.backends.gpu.device import Call, Device, Memory
-from millstream_runtime.backends.gpu.layout import SCRATCH, WEIGHTS, Layout, Way, rows_of, way_for
-from millstream_runtime.program import Buffer, item_size
+from millstream_runtime.backends.gpu.layout import (
+    SCRATCH,
+    WEIGHTS,
+    Launch,
+    Layout,
+    Way,
+    row_bytes,
+    rows_of,
+    way_for,
+)
+from millstream_runtime.backends.gpu.prefill import DevicePrefill
 
 
 class DeviceStep:
@@ -24,9 +33,10 @@ class DeviceStep:
         device.write(self._weights, np.frombuffer(weights, np.uint8))
 
     @property
-    def chunks(self) -> DeviceChunks:
+    def chunks(self) -> DeviceChunks | DevicePrefill:
         """Frames of one stream, which go to the device together."""
-        return DeviceChunks(self)
+        prefill = self.layout.prefill
+        return DevicePrefill(self, prefill) if prefill else DeviceChunks(self)
 
     def bind(
         self,
@@ -60,14 +70,18 @@ class DeviceStep:
         """New memory for so many streams: scratch, and every buffer of the caller, by name."""
         rows = rows_of(way, streams)
         names = {name for launch in way.launches for name in launch.arrays}
-        sizes = {b.name: _bytes(b) for b in self.layout.callers}
+        sizes = {b.name: row_bytes(b) for b in self.layout.callers}
         if SCRATCH in names:
             sizes[SCRATCH] = self.layout.scratch_bytes
         return {name: self.device.allocate(rows * size) for name, size in sizes.items()}
 
     def calls(self, way: Way, streams: int, memory: Mapping[str, Memory]) -> list[Call]:
         """One step of so many streams on that memory."""
-        held, rows = {**memory, WEIGHTS: self._weights}, rows_of(way, streams)
+        return self.launched(way.launches, rows_of(way, streams), memory)
+
+    def launched(self, launches: Sequence[Launch], rows: int, memory: Mapping[str, Memory]) -> list[Call]:
+        """Launches on so many rows of that memory."""
+        held = {**memory, WEIGHTS: self._weights}
         return [
             Call(
                 launch.kernel,
@@ -78,9 +92,5 @@ class DeviceStep:
                 tuple(held[name] for name in launch.arrays),
                 launch.numbers,
             )
-            for launch in way.launches
+            for launch in launches
         ]
-
-
-def _bytes(buffer: Buffer) -> int:
-    return buffer.size * item_size(buffer.dtype)

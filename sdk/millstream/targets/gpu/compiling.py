@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from millstream.targets import ANY_MACHINE, Compiled
 from millstream.targets.gpu import choosing
 from millstream.targets.gpu.columns import columns
+from millstream.targets.gpu.cutting import cut_up, cut_up_frames
 from millstream.targets.gpu.forms import Tile
+from millstream.targets.gpu.paying import pays
 from millstream.targets.gpu.placing import scratch_bytes
-from millstream.targets.gpu.script import Printed, cut_up, whole
+from millstream.targets.gpu.prefill import unroll
+from millstream.targets.gpu.script import Printed, whole
 from millstream.targets.tools import require
 from millstream.targets.tvm.build import missing_tvm
-from millstream_runtime.backends.gpu.layout import Layout, Way, dump
+from millstream_runtime.backends.gpu.layout import Layout, Prefill, Way, dump
+from millstream_runtime.chunked import FRAMES
 from millstream_runtime.program import Program, state_bytes
 from millstream_runtime.spec import Machine, Memory, Tolerance
 
@@ -22,8 +26,6 @@ _TOLERANCE = Tolerance(
     absolute=1e-7,
     reason="float32 sums in another order and fused multiply-adds; exp, tanh and erf to a few ulp",
 )
-#: Tiles that every device has room for.
-_SMALLEST = (Tile(1, 256), Tile(1, 256))
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,14 @@ class Choice:
     tiles: tuple[Tile, ...]
 
 
+#: What every device has room for.
+_ALWAYS = Choice(1, (Tile(1, 256), Tile(1, 256)))
 #: For few streams and for many, and the shared memory of a block: every device has so much.
-_PORTABLE = (Choice(1, _SMALLEST), Choice(64, (Tile(8, 256), Tile(1, 256))))
+_PORTABLE = (_ALWAYS, Choice(64, (Tile(8, 256), Tile(1, 256))))
 _PORTABLE_BYTES = 32 << 10
+#: The products of frames that go together: threads of 64 blocks take part in each, as far as it has work for
+#: them. Not timed on a card.
+WIDE_FRAMES = Tile(FRAMES, 256, spread=1 << 14)
 
 
 @dataclass(frozen=True)
@@ -55,19 +62,31 @@ def kernels(program: Program, weights: bytes, choices: Sequence[Choice], shared:
     """
     filled = columns(program, weights)
     program = filled.program
-    functions: dict[str, None] = dict.fromkeys(choosing.functions())
-    ways = []
-    for choice in choices:
-        printed = _printed(program, choice.tiles)
-        if printed.shared_bytes <= shared:
-            functions |= dict.fromkeys(printed.functions)
-            ways.append(Way(choice.least, printed.launches))
-    if not any(way.least <= 1 for way in ways):
-        printed = cut_up(program, *_SMALLEST)
-        functions |= dict.fromkeys(printed.functions)
-        ways.append(Way(1, printed.launches))
-    layout = Layout(program.callers, scratch_bytes(program), program.weight_bytes, tuple(ways))
+    printed = {choice: _printed(program, choice.tiles) for choice in choices}
+    printed = {choice: each for choice, each in printed.items() if each.shared_bytes <= shared}
+    if not any(choice.least <= 1 for choice in printed):
+        printed[_ALWAYS] = _printed(program, _ALWAYS.tiles)
+    functions = dict.fromkeys(choosing.functions())
+    for each in printed.values():
+        functions |= dict.fromkeys(each.functions)
+    alone = max((choice for choice in printed if choice.least <= 1), key=lambda choice: choice.least)
+    frames, prefill = _frames(program, alone.tiles[-1], len(printed[alone].launches), shared)
+    functions |= dict.fromkeys(frames)
+    ways = tuple(Way(choice.least, each.launches) for choice, each in printed.items())
+    layout = Layout(program.callers, scratch_bytes(program), program.weight_bytes, ways, prefill)
     return Kernels(tuple(functions), dump(layout), filled.weights)
+
+
+def _frames(
+    program: Program, narrow: Tile, launches: int, shared: int
+) -> tuple[tuple[str, ...], Prefill | None]:
+    """The functions for frames of one stream together, and their launches; none where its steps, of so many
+    `launches`, are better."""
+    unrolled = unroll(program, FRAMES)
+    printed = cut_up_frames(unrolled, WIDE_FRAMES, replace(narrow, streams=1))
+    if printed.shared_bytes > shared or not pays(unrolled, len(printed.launches), program, launches):
+        return (), None
+    return printed.functions, Prefill(FRAMES, scratch_bytes(unrolled.program), printed.launches)
 
 
 def portable(program: Program, weights: bytes) -> Kernels:

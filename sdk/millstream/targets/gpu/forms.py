@@ -29,10 +29,20 @@ _MOST_NEIGHBOURS = 32
 
 @dataclass(frozen=True)
 class Tile:
-    """A block of `threads` threads for `streams` streams, both powers of two."""
+    """A block of `threads` threads for `streams` streams, both powers of two.
+
+    Where streams are few, sums are cut among `spread` threads of many blocks, so that all of a device reads
+    weights.
+    """
 
     streams: int
     threads: int
+    spread: int = 0
+
+    @property
+    def busy(self) -> int:
+        """Threads that shall have something to do."""
+        return max(self.threads, self.spread)
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ def _rows(stage: Stage, tile: Tile, parts: int) -> int:
     so that much is on its way from memory at once."""
     points = tile.streams * _points(stage)
     fits = (rows for rows in _ROWS if stage.extents[-1] % rows == 0)
-    return next((rows for rows in fits if points // rows * parts >= tile.threads), 1)
+    return next((rows for rows in fits if points // rows * parts >= tile.busy), 1)
 
 
 def _register_tile(stage: Stage, tile: Tile, axis: int, wide: bool) -> Form:
@@ -94,10 +104,10 @@ def _register_tile(stage: Stage, tile: Tile, axis: int, wide: bool) -> Form:
         return tile.streams // form.streams * _points(stage) // form.width
 
     for form in tiles:
-        if form.streams * form.width >= _WORTH and threads(form) >= tile.threads:
+        if form.streams * form.width >= _WORTH and threads(form) >= tile.busy:
             return form
     narrow = [form for form in tiles if form.width <= VECTOR]
-    shared = (replace(form, shared=parts > 1) for form in narrow if threads(form) * parts >= tile.threads)
+    shared = (replace(form, shared=parts > 1) for form in narrow if threads(form) * parts >= tile.busy)
     return next(shared, replace(tiles[-1], shared=parts > 1))
 
 

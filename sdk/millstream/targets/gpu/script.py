@@ -1,19 +1,17 @@
-"""Kernels for a program printed as TVMScript, and how they are launched: the whole step in one, or cut up.
+"""Kernels for a program printed as TVMScript, and how they are launched: the whole step in one, or in pieces.
 
 In a whole kernel every block of threads takes a tile of streams through all stages. Streams share nothing but
 weights, so no block waits for another, and scratch lies in the memory that the threads of a block share.
 
-Cut up, each product with many weights is a kernel of its own, whose tiles are `wide` enough to read weights
-for many streams at once, or whose blocks spread over all of a device where streams are few; what lies between
-two of them is one kernel, with `narrow` tiles. Scratch then lies in the device's memory. Kernels that differ
-only in where their buffers lie are one.
+In pieces (`cutting.py` says where it is cut), scratch lies in the device's memory. Kernels that differ only
+in where their buffers lie are one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import prod
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from millstream.targets.gpu.assembler import PARTS, ThreadAssembler
 from millstream.targets.gpu.barriers import barriers
@@ -23,14 +21,13 @@ from millstream.targets.gpu.placing import array_of, begin_of, of_streams, on_ar
 from millstream.targets.gpu.stage import write_stage
 from millstream.targets.tvm.literal import stored_dtype
 from millstream_runtime.backends.gpu.layout import SCRATCH, WEIGHTS, Launch
-from millstream_runtime.lanes import loads
 from millstream_runtime.occurrence import Shape, accesses, occurrence
 from millstream_runtime.program import Program, Stage, item_size
 
 #: Elements at whose multiples operands begin, which TVM must see to make whole vectors.
 _UNIT = 8
-#: Products of one stream with weights that are worth a kernel of their own.
-_MANY_PRODUCTS = 8192
+#: The tile of a block.
+_TILE = "tile: T.let = T.Cast('int64', block)"
 #: Shared memory whose size is said at the launch, as TVM calls it; and where the kernel says it.
 DYNAMIC, STATIC = "shared.dyn", "shared"
 
@@ -62,6 +59,7 @@ def whole(program: Program, tile: Tile) -> Printed:
     kept = {array: array.dtype for array, buffer in arrays.items() if buffer.role == "scratch"}
     bases = {array.name: f"tile * T.int64({array.apart * tile.streams})" for array in taken if array.apart}
     write = ThreadAssembler(bases, scratch)
+    write.line(_TILE)
     _write_all(stages, barriers(program.stages, program), write)
     views = [_view(array.name, size, dtype) for array, dtype in kept.items()]
     body = [*_memory(stages, size, views), *write.lines]
@@ -70,24 +68,38 @@ def whole(program: Program, tile: Tile) -> Printed:
     return Printed((text,), (Launch(name, tile.streams, tile.threads, 1, size, names, ()),))
 
 
-def cut_up(program: Program, wide: Tile, narrow: Tile) -> Printed:
-    """The step as a kernel for each product with many weights, and one for all that lies between two."""
+@dataclass(frozen=True)
+class Piece:
+    """Stages that follow each other, for one kernel: a block serves a tile of streams.
+
+    A stage whose rounds are `apart` needs nothing in one of them of another, and each gets a block. With
+    several `turns` the rows are that many frames of one stream, which a block takes one after the other.
+    """
+
+    stages: Sequence[Stage]
+    tile: Tile
+    apart: bool
+    turns: int = 1
+
+
+def in_pieces(program: Program, pieces: Iterable[Piece], prefix: str) -> Printed:
+    """A step as launches, one for each piece; `prefix` begins the names of their kernels."""
     buffers = {buffer.name: buffer for buffer in program.buffers}
-    printed: dict[tuple[Shape, tuple[bool, ...], Tile], _Kernel] = {}
+    printed: dict[tuple[Shape, tuple[bool, ...], Tile, bool, int], _Kernel] = {}
     launches = []
-    for stages in _groups(program):
-        tile = _fitting(stages[0], program, wide) if _is_large(stages[0], program) else narrow
-        found = occurrence([of_streams(s, program, tile.streams) for s in stages], buffers, _UNIT)
-        key = (found.shape, barriers(stages, program), tile)
+    for piece in pieces:
+        tile = piece.tile
+        found = occurrence([of_streams(s, program, tile.streams) for s in piece.stages], buffers, _UNIT)
+        key = (found.shape, barriers(piece.stages, program), tile, piece.apart, piece.turns)
         if key not in printed:
-            printed[key] = _kernel(f"part{len(printed)}_{tile.streams}_{tile.threads}", *key)
+            printed[key] = _kernel(f"{prefix}{len(printed)}_{tile.streams}_{tile.threads}", *key)
         kernel = printed[key]
         roles = {"constant": WEIGHTS, "scratch": SCRATCH}
         places = [(buffers[place.buffer], place.element) for place in found.places]
         launches.append(
             Launch(
                 kernel.name,
-                tile.streams,
+                tile.streams * piece.turns,
                 tile.threads,
                 kernel.columns,
                 kernel.shared_bytes,
@@ -96,37 +108,6 @@ def cut_up(program: Program, wide: Tile, narrow: Tile) -> Printed:
             )
         )
     return Printed(tuple(kernel.function for kernel in printed.values()), tuple(launches))
-
-
-def _groups(program: Program) -> Iterator[list[Stage]]:
-    """The stages in order, those with many weights alone."""
-    group: list[Stage] = []
-    for stage in program.stages:
-        if _is_large(stage, program):
-            if group:
-                yield group
-            yield [stage]
-            group = []
-        else:
-            group.append(stage)
-    if group:
-        yield group
-
-
-def _fitting(stage: Stage, program: Program, wide: Tile) -> Tile:
-    """A tile of as many streams with no more threads than have a whole sum to do, where that can be."""
-    own = of_streams(stage, program, wide.streams)
-    threads = [count for count in (256, 128, 64) if count <= wide.threads]
-    tiles = (replace(wide, threads=count) for count in threads)
-    return next((tile for tile in tiles if not form_of(own, tile).shared), wide)
-
-
-def _is_large(stage: Stage, program: Program) -> bool:
-    """Whether a stage multiplies with many weights."""
-    constants = {buffer.name for buffer in program.role("constant")}
-    terms = loads(stage.reduction.operand) if stage.reduction else []
-    weights = any(load.access.buffer in constants for load in terms)
-    return weights and prod(stage.all_extents) >= _MANY_PRODUCTS
 
 
 @dataclass(frozen=True)
@@ -139,22 +120,40 @@ class _Kernel:
     function: str
 
 
-def _kernel(name: str, shape: Shape, waits: Sequence[bool], tile: Tile) -> _Kernel:
-    """The kernel of one shape. Where that is a single stage, each of its rounds has a block of its own."""
+def _kernel(
+    name: str, shape: Shape, waits: Sequence[bool], tile: Tile, is_apart: bool, turns: int
+) -> _Kernel:
+    """The kernel of one shape, a block for each round where they are apart."""
     stages = [Items(stage, form_of(stage, tile), tile) for stage in shape.stages]
     apart = _apart(shape.stages)
     write = ThreadAssembler({o.name: _begin(o.name, apart[o.name] * tile.streams) for o in shape.operands}, 0)
-    columns = stages[0].rounds if len(stages) == 1 else 1
-    if len(stages) == 1:
-        write_stage(stages[0], write, "column" if columns > 1 else "0")
-    else:
-        _write_all(stages, waits, write)
+    columns = stages[0].rounds if is_apart else 1
+    with _turns(turns, write):
+        if is_apart:
+            write_stage(stages[0], write, "column" if columns > 1 else "0")
+        else:
+            _write_all(stages, waits, write)
     size = _meeting(stages)
     body = [*_memory(stages, size, []), *write.lines]
     arrays = [(operand.name, operand.dtype) for operand in shape.operands]
     numbers = [f"from_{operand.name}" for operand in shape.operands]
     text = _function(name, arrays, numbers, tile, body, alone=len(stages) == 1)
     return _Kernel(name, columns, size, text)
+
+
+@contextmanager
+def _turns(turns: int, write: ThreadAssembler) -> Iterator[None]:
+    """What is written within is done for the tile of a block, or for so many frames, one after the other."""
+    if turns == 1:
+        write.line(_TILE)
+        yield
+        return
+    with write.loop(turns) as running:
+        ((turn, _),) = running.terms
+        write.line(f"tile: T.let = T.Cast('int64', {turn})")
+        yield
+        # All of a frame is stored before the next one reads states.
+        write.barrier()
 
 
 def _begin(operand: str, apart: int) -> str:
@@ -237,7 +236,6 @@ def _function(
             '    with T.launch_thread("blockIdx.x", 1) as block:',
             '        with T.launch_thread("blockIdx.y", 1) as column:',
             f'            with T.launch_thread("threadIdx.x", {tile.threads}) as thread:',
-            "                tile: T.let = T.Cast('int64', block)",
             "                nought: T.let = T.int32(0)",
             *(f"                {line}" for line in body),
         ]
