@@ -8,7 +8,7 @@ from dataclasses import replace
 from millstream_hw import build as builds
 from millstream_hw import planning
 from millstream_hw.board import files as board_files
-from millstream_hw.board.boards import Board
+from millstream_hw.board.board import Board
 from millstream_hw.build import Build
 from millstream_hw.packing import identity
 from millstream_hw.parts import Part

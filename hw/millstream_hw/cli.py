@@ -85,7 +85,7 @@ def boards(as_json: Json = False) -> None:
     from millstream_hw.board.boards import BOARDS
 
     if as_json:
-        print_json(BOARDS)
+        print_json({board.name: board.facts for board in BOARDS.values()})
         return
     for board in BOARDS.values():
         shown = {

@@ -16,7 +16,7 @@ from millstream import package
 from millstream.package import Contents
 from millstream_hw import verilator
 from millstream_hw.board import simulated as simulated_board
-from millstream_hw.board.boards import Board
+from millstream_hw.board.board import Board
 from millstream_hw.circuit import Circuit
 from millstream_hw.engine.compile import compile_circuit
 from millstream_hw.engine.files import files

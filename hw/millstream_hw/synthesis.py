@@ -16,21 +16,16 @@ from millstream_hw import closed_loop, tools
 from millstream_hw.board import files as board_files
 from millstream_hw.build import Build
 from millstream_hw.errors import ClockMissed, ToolFailed
+from millstream_hw.flows import FLOWS, Flow
 from millstream_hw.parts import Part
 from millstream_hw.planning import HLS, circuit_of, step_graph
 from millstream_hw.simulation import known_frames
 
 SYNTHESIS = "synthesis.json"
+#: The text configuration that nextpnr writes.
+_ROUTED = "routed.config"
 
-#: What nextpnr calls the resources, by family: tables, registers, multipliers, block RAMs, SPRAMs.
-_NAMES = {
-    "ecp5": ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD", ""),
-    "ice40": ("ICESTORM_LC", "", "ICESTORM_DSP", "ICESTORM_RAM", "ICESTORM_SPRAM"),
-}
 _FREQUENCY = re.compile(r"Max frequency for clock\s+'[^']*clk[^']*':\s+([\d.]+) MHz")
-
-#: By family: in which language nextpnr is told of pins, and what it calls the text configuration.
-_PINS = {"ecp5": ("lpf", "--textcfg"), "ice40": ("pcf", "--asc")}
 
 _VERSION = re.compile(r"(?:Yosys |nextpnr[- ])[0-9][\w.+-]*")
 
@@ -94,22 +89,23 @@ def _by_open_tools(build: Build, begin: Callable[[str], None]) -> Synthesis:
             f"{part.name} is synthesized by Vivado, which is not driven from here",
             fix=f"add {', '.join(build.compiled)} and the memory files of {build.folder} to a Vivado project",
         )
-    yosys, nextpnr = tools.find("yosys"), tools.find(f"nextpnr-{part.family}")
-    packer = tools.find("ecppack") if build.board else None
+    flow = FLOWS[part.family]
+    yosys, nextpnr = tools.find("yosys"), tools.find(flow.place)
+    packer = tools.find(flow.packer) if build.board else None
     with tempfile.TemporaryDirectory(dir=build.folder, prefix=".synthesis-") as room:
         build.copy_sources(room)
         begin(f"{yosys.name} for {part.name}")
-        yosys.run(["-q", "-p", _script(build, part)], room, "yosys.log")
+        yosys.run(["-q", "-p", _script(build, flow)], room, "yosys.log")
         begin(f"{nextpnr.name}: placing and routing")
-        said = nextpnr.run(_arguments(build, part), room, "nextpnr.log")
+        said = nextpnr.run(_arguments(build, part, flow), room, "nextpnr.log")
         with open(os.path.join(room, "report.json"), encoding="utf-8") as file:
-            done = _read(json.load(file), said, part, (_version(yosys, room), _version(nextpnr, room)))
-        kept = ["yosys.log", "nextpnr.log", "routed.config"]
+            done = _read(json.load(file), said, flow, (_version(yosys, room), _version(nextpnr, room)))
+        kept = ["yosys.log", "nextpnr.log", _ROUTED]
         if packer:
             _check_clock(build, done)
             begin(f"{packer.name}: the bitstream")
-            bitstream = f"{build.board}.bit"
-            packer.run(["--compress", "routed.config", bitstream], room, "bitstream.log")
+            bitstream = build.board + flow.ending
+            packer.run([*flow.pack, _ROUTED, bitstream], room, "bitstream.log")
             kept.append(bitstream)
             done = replace(done, bitstream=bitstream)
         for name in kept:
@@ -130,33 +126,28 @@ def _top(build: Build) -> str:
     return board_files.TOP if build.board else "millstream_top"
 
 
-def _script(build: Build, part: Part) -> str:
-    passes = {"ecp5": "synth_ecp5", "ice40": "synth_ice40 -dsp"}
+def _script(build: Build, flow: Flow) -> str:
     sources = " ".join(build.compiled)
-    return f"read_verilog -defer {sources}; {passes[part.family]} -top {_top(build)} -json top.json"
+    return f"read_verilog -defer {sources}; {flow.synthesize} -top {_top(build)} -json top.json"
 
 
-def _arguments(build: Build, part: Part) -> list[str]:
-    language, text = _PINS[part.family]
-    pins = (
-        [f"--{language}", board_files.CONSTRAINTS] if build.board else [f"--{language}-allow-unconstrained"]
-    )
+def _arguments(build: Build, part: Part, flow: Flow) -> list[str]:
+    pins = [flow.pins, board_files.CONSTRAINTS] if build.board else [flow.no_pins]
     return [*part.place, "--json", "top.json", "--freq", f"{build.clock_mhz:g}", "--timing-allow-fail",
-            "--report", "report.json", *pins, text, "routed.config"]  # fmt: skip
+            "--report", "report.json", *pins, flow.text, _ROUTED]  # fmt: skip
 
 
-def _read(report: Mapping[str, Any], said: str, part: Part, versions: tuple[str, ...]) -> Synthesis:
+def _read(report: Mapping[str, Any], said: str, flow: Flow, versions: tuple[str, ...]) -> Synthesis:
     used = {name: entry["used"] for name, entry in report["utilization"].items()}
-    tables, registers, multipliers, blocks, sprams = _NAMES[part.family]
     found = _FREQUENCY.findall(said)
     if not found:
         raise ToolFailed("nextpnr reported no frequency of clk", why="the design has no register")
     return Synthesis(
-        tables=used[tables],
-        registers=used.get(registers),
-        multipliers=used.get(multipliers, 0),
-        blocks=used[blocks],
-        sprams=used.get(sprams, 0),
+        tables=used[flow.tables],
+        registers=used.get(flow.registers),
+        multipliers=used.get(flow.multipliers, 0),
+        blocks=used[flow.blocks],
+        sprams=used.get(flow.sprams, 0),
         fmax_mhz=float(found[-1]),
         tools=versions,
     )

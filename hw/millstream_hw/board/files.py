@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from millstream_hw.board.boards import Board
+from millstream_hw.board.board import Board
 from millstream_hw.board.clock import clocks_per_bit, source
 from millstream_hw.circuit import Circuit
 from millstream_runtime.backends.serial import wire
@@ -28,7 +28,7 @@ def serial_files(circuit: Circuit, identity: bytes, cycles: int) -> dict[str, by
 
 def files(board: Board, circuit: Circuit, identity: bytes, clock_mhz: float) -> dict[str, bytes]:
     """`serial_files`, and what is this board's own. Raises ClockUnreachable."""
-    texts = {f"{TOP}.v": _top(board, clock_mhz), CONSTRAINTS: board.constraints}
+    texts = {f"{TOP}.v": _top(board, clock_mhz), CONSTRAINTS: board.constraints(board)}
     own = {name: text.encode() for name, text in texts.items()}
     return {**serial_files(circuit, identity, clocks_per_bit(clock_mhz, board.baud)), **own}
 
@@ -112,14 +112,14 @@ reg [1:0] calm = 2'b00;
 reg [3:0] age = 4'd0;
 reg rst = 1'b1;
 always @(posedge clk) begin
-    calm <= {{calm[0], steady && !button}};
+    calm <= {{calm[0], steady && button != 1'b{board.pressed}}};
     age <= !calm[1] ? 4'd0 : age == 4'd15 ? age : age + 4'd1;
     rst <= age != 4'd15;
 end
 
 wire busy;
 {SERIAL} serial (.clk(clk), .rst(rst), .receive(receive), .send(send), .busy(busy));
-assign led = busy;
+assign led = busy == 1'b{board.lit};
 {held}
 endmodule
 """

@@ -1,0 +1,1 @@
+"""What boards with an ECP5 of Lattice have in common."""
