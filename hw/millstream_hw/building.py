@@ -10,6 +10,7 @@ from millstream_hw import planning
 from millstream_hw.board import files as board_files
 from millstream_hw.board.board import Board
 from millstream_hw.build import Build
+from millstream_hw.engine.files import load_of
 from millstream_hw.packing import identity
 from millstream_hw.parts import Part
 from millstream_runtime.bundle import Bundle
@@ -34,10 +35,12 @@ def build_for_board(
     Raises UnsupportedOperators, DoesNotFit, ClockUnreachable, FileInTheWay.
     """
     circuit = planning.stateless_circuit_of(bundle)
-    around = board_files.files(board, circuit, identity(bundle, circuit), clock_mhz)
     plan = planning.fitting(circuit, board.target, planning.ENGINE, lanes)
+    sources = plan.files()
+    load = load_of(sources)
+    around = board_files.files(board, circuit, identity(bundle, circuit, load), load, clock_mhz)
 
     def files() -> Mapping[str, bytes]:
-        return {**plan.files(), **around}
+        return {**sources, **around}
 
     return builds.write(folder, bundle, replace(plan, files=files), board.target, clock_mhz, board.name)

@@ -196,7 +196,7 @@ def pack(
     bundle: BundlePath,
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="The new bundle.")],
     board: BoardName = None,
-    lanes: Annotated[int, typer.Option(min=1, max=128, help="Multipliers of the simulated engine.")] = 16,
+    lanes: Lanes = None,
     as_json: Json = False,
 ) -> None:
     """Add the engine to a bundle: simulated, as a backend called verilator, or on a board, as one called
@@ -208,7 +208,7 @@ def pack(
 
     read = millstream_runtime.read(bundle)
     if board is None:
-        contents = _working(as_json, lambda begin: packing.pack(read, lanes, begin))
+        contents = _working(as_json, lambda begin: packing.pack(read, lanes or packing.LANES, begin))
         name, port, line = packing.NAME, "", {}
     else:
         found = board_named(board)
@@ -216,9 +216,12 @@ def pack(
         name, port = packing.BOARD_NAME, f"{PORT_VARIABLE}=PORT "
         size = packing.bytes_of_a_frame(read)
         line = {"bytes a frame": size, f"ms a frame at {found.baud:,} baud": 10e3 * size / found.baud}
+        load = packing.bytes_of_the_load(contents)
+        if load:
+            line |= {"bytes to load": load, f"s to load at {found.baud:,} baud": 10 * load / found.baud}
     package.write(output, contents)
     if as_json:
-        print_json({"bundle": output, "target": name, "lanes": lanes, **line})
+        print_json({"bundle": output, "target": name, **line})
         return
     run = f"{port}millstream run {output} --backend {name}"
     console().print(facts({"bundle": output, **line, "next": run}))

@@ -19,10 +19,10 @@ from millstream_hw.board import simulated as simulated_board
 from millstream_hw.board.board import Board
 from millstream_hw.circuit import Circuit
 from millstream_hw.engine.compile import compile_circuit
-from millstream_hw.engine.files import files
+from millstream_hw.engine.files import files, load_of
 from millstream_hw.engine.image import Image
 from millstream_hw.errors import BitsDiffer
-from millstream_hw.planning import circuit_of, stateless_circuit_of
+from millstream_hw.planning import ENGINE, circuit_of, fitting, stateless_circuit_of
 from millstream_runtime import machine
 from millstream_runtime.backends import Step, circuit, serial
 from millstream_runtime.backends import verilator as simulated
@@ -35,6 +35,8 @@ from millstream_runtime.replay import replay
 from millstream_runtime.spec import Machine, Memory, TargetSpec, Tolerance
 
 NAME, BOARD_NAME = "verilator", "serial"
+#: Of an engine in Verilator, where nobody says.
+LANES = 16
 #: What the circuit computes is equal bit for bit; what is left for the host is floating point.
 _TOLERANCE = Tolerance(1e-6, 1e-7, "the circuit is exact; the host's part may be rounded otherwise")
 
@@ -57,34 +59,40 @@ def pack(bundle: Bundle, lanes: int, begin: Callable[[str], None]) -> Contents:
     return contents
 
 
-def pack_for_board(bundle: Bundle, board: Board, lanes: int, begin: Callable[[str], None]) -> Contents:
-    """The contents of the bundle with one target more: the circuit that `fpga build --board` makes, with any
-    number of lanes. An engine with `lanes` and its serial line prove it in Verilator.
+def pack_for_board(bundle: Bundle, board: Board, lanes: int | None, begin: Callable[[str], None]) -> Contents:
+    """The contents of the bundle with one target more: the circuit that `fpga build --board` makes. Where its
+    constants are loaded they are in the bundle; then the lanes must be those of the build, else they may
+    differ. An engine with `lanes`, or the most that fit, and its serial line prove it in Verilator.
 
-    Raises UnsupportedOperators, ToolMissing, ToolFailed, LibraryMissing, and BitsDiffer when the new target
-    does not give the golden sequence.
+    Raises UnsupportedOperators, DoesNotFit, ToolMissing, ToolFailed, LibraryMissing, and BitsDiffer when the
+    new target does not give the golden sequence.
     """
     lacking = serial.missing()
     if lacking:
         raise LibraryMissing("pyserial, which the proof speaks through, is not installed", fix=lacking)
     found = stateless_circuit_of(bundle)
-    image = compile_circuit(found, lanes)
-    name = identity(bundle, found)
+    plan = fitting(found, board.target, ENGINE, lanes)
+    sources = plan.files()
+    load = load_of(sources)
+    name = identity(bundle, found, load)
     members = _beside(found) | {far.FILE: far.Board(board.baud, name).dump()}
+    if load:
+        members[far.LOAD] = load
+    image = compile_circuit(found, plan.lanes)
     target = TargetSpec(BOARD_NAME, BOARD_NAME, (), _TOLERANCE, _memory(bundle, image), Machine())
     contents = package.with_target(bundle, target, members)
     with tempfile.TemporaryDirectory() as room:
         begin("compiling the simulated board")
-        simulated_board.compile_board(room, files(image), found, name)
+        simulated_board.compile_board(room, sources, found, name, load)
         begin("the golden sequence over its serial line")
         with simulated_board.running(room) as port:
             _prove(bundle, contents, target, serial.open_at(port, members, contents.model, target))
     return contents
 
 
-def identity(bundle: Bundle, stateless: Circuit) -> bytes:
-    """What a board with that circuit of the bundle calls itself."""
-    return wire.identity(bundle.manifest.model_sha256, _ports(stateless))
+def identity(bundle: Bundle, stateless: Circuit, load: bytes) -> bytes:
+    """What a board with that circuit of the bundle calls itself, whose constants are loaded with `load`."""
+    return wire.identity(bundle.manifest.model_sha256, _ports(stateless), load)
 
 
 def bytes_of_a_frame(bundle: Bundle) -> int:
@@ -92,6 +100,13 @@ def bytes_of_a_frame(bundle: Bundle) -> int:
     found = stateless_circuit_of(bundle)
     words = (sum(port.size for port in ports) for ports in (found.inputs, found.outputs))
     return sum(wire.length(2 * count) for count in words)
+
+
+def bytes_of_the_load(packed: Contents) -> int:
+    """Bytes on the serial line until the board has its constants; none where it has them from the start."""
+    _, members = packed.targets[-1]
+    blocks = wire.blocks(members.get(far.LOAD, b""))
+    return sum(wire.length(len(block)) + wire.length(wire.COUNT_BYTES) for block in blocks)
 
 
 def _simulator(sources: Mapping[str, bytes]) -> dict[str, bytes]:

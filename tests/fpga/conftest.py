@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 import millstream
 from millstream.cli.app import app
 from millstream.quantize import FORMATS
+from millstream_hw.board import simulated
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +43,26 @@ def built(fpga, bundle: Path) -> Path:
     result = fpga("build", bundle, "--part", "lfe5u-25f", "--lanes", 5, "-o", folder)
     assert result.exit_code == 0, result.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def packed_for(fpga, bundle: Path):
+    """Pack the gated recurrence for a board: `packed_for("ulx3s")` gives the bundle, the folder of the
+    simulated board that proved it, and what was said. 4 lanes, once for each board."""
+
+    @functools.cache
+    def pack(board: str) -> tuple[Path, str, str]:
+        path, kept = bundle.parent / f"{board}.mill", bundle.parent / board
+        compile_board = simulated.compile_board
+
+        def keeping(folder: str, *rest: object) -> None:
+            compile_board(folder, *rest)
+            shutil.copytree(folder, kept)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(simulated, "compile_board", keeping)
+            done = fpga("pack", bundle, "--board", board, "--lanes", 4, "-o", path)
+        assert done.exit_code == 0, done.stderr
+        return path, str(kept), done.stdout
+
+    return pack

@@ -15,6 +15,7 @@ from millstream_hw import closed_loop, tools
 from millstream_hw.board.boards import board_named
 from millstream_hw.board.clock import clocks_per_bit
 from millstream_hw.board.ecp5.pll import dividers
+from millstream_hw.board.ice40 import pll as ice40_pll
 from millstream_hw.engine import image as engine
 from millstream_hw.engine.compile import compile_circuit
 from millstream_hw.errors import ClockUnreachable
@@ -22,12 +23,15 @@ from millstream_hw.planning import stateless_circuit_of, step_graph
 from millstream_hw.simulation import known_frames
 
 
+def _beside(tool, name):
+    """A program that comes with a tool."""
+    path = shutil.which(name) or os.path.join(os.path.dirname(tools.find(tool).path), f"yowasp-{name}")
+    return tools.Tool(name, path)
+
+
 @pytest.mark.parametrize("wanted", [75, 90, 100])
 def test_a_pll_is_set_as_ecppll_sets_it(tmp_path, wanted):
-    ecppll = shutil.which("ecppll") or os.path.join(
-        os.path.dirname(tools.find("ecppack").path), "yowasp-ecppll"
-    )
-    tool = tools.Tool("ecppll", ecppll)
+    tool = _beside("ecppack", "ecppll")
     tool.run(["-i", "25", "-o", str(wanted), "-f", "pll.v"], str(tmp_path), "log")
     said = (tmp_path / "pll.v").read_text()
     reference, feedback, output = (
@@ -35,6 +39,30 @@ def test_a_pll_is_set_as_ecppll_sets_it(tmp_path, wanted):
     )
     found = dividers(25, wanted)
     assert (found.reference, found.feedback, found.output) == (reference, feedback, output)
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(12, 24), (12, 30), (12, 36), (24, 36), (100, 100)])
+def test_the_pll_of_an_ice40_is_set_as_icepll_sets_it(tmp_path, given, wanted):
+    _beside("icepack", "icepll").run(
+        ["-i", str(given), "-o", str(wanted), "-f", "pll.v"], str(tmp_path), "log"
+    )
+    said = (tmp_path / "pll.v").read_text()
+    written = ice40_pll.source(given, wanted)
+    for name in ("DIVR", "DIVF", "DIVQ", "FILTER_RANGE"):
+        bits = re.search(rf"\.{name}\(\d'b([01]+)\)", said)[1]
+        assert int(re.search(rf"\.{name}\(\d'd(\d+)\)", written)[1]) == int(bits, 2), name
+
+
+def test_the_pll_of_an_ice40_keeps_to_its_limits():
+    """10 to 133 MHz compared, 533 to 1066 MHz made, 16 to 275 MHz that come out."""
+    for wanted in range(18, 276, 6):
+        found = ice40_pll.dividers(12, wanted)
+        assert 12 * found.ratio == wanted
+        assert 10 <= 12 / found.reference <= 133
+        assert 533 <= wanted * found.output <= 1066
+    for wanted in (12.75, 288, 24.01):
+        with pytest.raises(ClockUnreachable, match="no PLL"):
+            ice40_pll.dividers(12, wanted)
 
 
 def test_every_pll_keeps_to_its_limits():
@@ -82,10 +110,42 @@ def test_every_port_has_a_pin_and_every_pin_a_port(on_board):
     assert set(board_named("ulx3s").pins) == ports
 
 
+@pytest.fixture(scope="module")
+def on_ice40(fpga, bundle):
+    """A build for a board with an iCE40, with one lane."""
+    folder = bundle.parent / "on_ice40"
+    done = fpga("build", bundle, "--board", "icebreaker", "--lanes", 1, "-o", folder)
+    assert done.exit_code == 0, done.stderr
+    return folder
+
+
+def test_a_board_says_which_levels_its_button_and_its_led_have(on_board, on_ice40):
+    """Both are the other way round on the iCEBreaker, whose makers call them BTN_N and LEDG_N."""
+    tops = [(folder / "millstream_board.v").read_text() for folder in (on_board, on_ice40)]
+    assert ["steady && button != 1'b1" in top for top in tops] == [True, False]
+    assert ["steady && button != 1'b0" in top for top in tops] == [False, True]
+    assert ["led = busy == 1'b1" in top for top in tops] == [True, False]
+    assert ["led = busy == 1'b0" in top for top in tops] == [False, True]
+    preferences, physical = ((f / "constraints.txt").read_text() for f in (on_board, on_ice40))
+    assert 'PORT "button" IO_TYPE=LVCMOS33 PULLMODE=DOWN' in preferences
+    assert physical.splitlines() == [
+        "set_frequency clock 12",
+        "set_io clock 35",
+        "set_io -pullup yes receive 6",
+        "set_io send 9",
+        "set_io -pullup yes button 10",
+        "set_io led 37",
+    ]
+
+
 def test_boards_are_listed_and_others_refused(fpga, bundle, tmp_path):
     listed = json.loads(fpga("boards", "--json").stdout)
     assert listed["ulx3s"]["part"] == "lfe5u-85f"
+    assert listed["icebreaker"]["pins"] == {
+        "clock": "35", "receive": "6", "send": "9", "button": "10", "led": "37"
+    }  # fmt: skip
     assert "M1" in fpga("boards").stdout
+    assert "icebreaker with ice40up5k" in fpga("boards").stdout
 
     def refused(*options):
         done = fpga("build", bundle, "-o", tmp_path / "b", *options)
@@ -95,7 +155,7 @@ def test_boards_are_listed_and_others_refused(fpga, bundle, tmp_path):
     assert refused()[0] == 2
     assert refused("--board", "ulx3s", "--part", "lfe5u-85f")[0] == 2
     code, said = refused("--board", "arty")
-    assert (code, "use one of ulx3s" in said) == (2, True)
+    assert (code, "use one of ulx3s, icebreaker" in said) == (2, True)
     assert refused("--board", "ulx3s", "--road", "da4ml")[0] == 2
     code, said = refused("--board", "ulx3s", "--clock", "93MHz")
     assert (code, "93.75MHz" in said) == (2, True)
@@ -162,3 +222,16 @@ def test_open_tools_make_a_bitstream(fpga, on_board):
     assert found["multipliers"] == 1
     assert b"LFE5U-85F" in (on_board / "ulx3s.bit").read_bytes()[:200]
     assert "Derived frequency constraint of 100.0 MHz for net clk" in (on_board / "nextpnr.log").read_text()
+
+
+@pytest.mark.slow
+def test_open_tools_make_a_bitstream_for_an_ice40(fpga, on_ice40):
+    done = fpga("synth", on_ice40, "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["fmax_mhz"] > 24
+    assert (found["multipliers"], found["sprams"], found["registers"]) == (1, 1, None)
+    assert found["bitstream"] == "icebreaker.bin"
+    # How every bitstream of an iCE40 begins.
+    assert b"\x7e\xaa\x99\x7e" in (on_ice40 / "icebreaker.bin").read_bytes()[:64]
+    assert "Derived frequency constraint of 24.0 MHz for net clk" in (on_ice40 / "nextpnr.log").read_text()

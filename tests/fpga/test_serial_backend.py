@@ -4,13 +4,11 @@ that the backend opens as any other."""
 import json
 import os
 import re
-import select
-import shutil
-import socket
-import threading
 
+import faulty_line
 import numpy as np
 import pytest
+from faulty_line import doubled, flipped, lost
 
 import millstream_runtime
 from millstream.verify import verify
@@ -24,22 +22,13 @@ from millstream_runtime.errors import BackendRefused, PlanInvalid
 
 
 @pytest.fixture(scope="module")
-def packed(fpga, bundle):
+def packed(packed_for):
     """The gated recurrence for a board, and the simulated board that proved it: bundle and folder."""
-    path, kept = bundle.parent / "board.mill", bundle.parent / "board"
-    compile_board = simulated.compile_board
-
-    def keeping(folder, *rest):
-        compile_board(folder, *rest)
-        shutil.copytree(folder, kept)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(simulated, "compile_board", keeping)
-        done = fpga("pack", bundle, "--board", "ulx3s", "--lanes", 4, "-o", path)
-    assert done.exit_code == 0, done.stderr
-    assert f"{serial.PORT_VARIABLE}=PORT" in done.stdout
-    assert re.search(r"bytes a frame +172\b", done.stdout)
-    return path, str(kept)
+    path, folder, said = packed_for("ulx3s")
+    assert f"{serial.PORT_VARIABLE}=PORT" in said
+    assert re.search(r"bytes a frame +172\b", said)
+    assert "bytes to load" not in said
+    return path, folder
 
 
 @pytest.fixture
@@ -89,79 +78,30 @@ def test_ends_of_the_line_may_differ_by_a_few_percent(packed, monkeypatch, clock
             process.wait()
 
 
-class FaultyLine(threading.Thread):
-    """Passes bytes between a host and a board. `faults` names for each side the byte, counted from now, that
-    does not arrive as it was sent, and what arrives in its place."""
-
-    def __init__(self, host, board):
-        super().__init__()
-        self.faults = {}
-        self.over = False
-        self._ends = {"host": (host, board), "board": (board, host)}
-
-    def run(self):
-        sides = {near: (side, far) for side, (near, far) in self._ends.items()}
-        while not self.over:
-            for near in select.select(list(sides), [], [], 0.02)[0]:
-                side, far = sides[near]
-                os.write(far, self._broken(side, os.read(near, 4096)))
-
-    def _broken(self, side, data):
-        if side not in self.faults:
-            return data
-        place, arrives = self.faults.pop(side)
-        if place >= len(data):
-            self.faults[side] = (place - len(data), arrives)
-            return data
-        return data[:place] + arrives(data[place : place + 1]) + data[place + 1 :]
-
-
 @pytest.fixture
 def faulty(packed, monkeypatch):
     """A line to the simulated board that can be told to break."""
-    near, far = socket.socketpair()
-    with near, far, simulated.terminal() as (host, port):
-        process = simulated.start(packed[1], far.fileno())
-        line = FaultyLine(host, near.fileno())
-        line.start()
-        monkeypatch.setenv(serial.PORT_VARIABLE, port)
-        monkeypatch.setattr(link, "_PATIENCE", 0.3)
-        try:
-            yield line
-        finally:
-            line.over = True
-            line.join()
-            process.kill()
-            process.wait()
-
-
-def _lost(byte):
-    return b""
-
-
-def _flipped(byte):
-    return bytes([byte[0] ^ 0x10])
-
-
-def _doubled(byte):
-    return 2 * byte
+    monkeypatch.setattr(link, "_PATIENCE", 0.3)
+    with faulty_line.bench(packed[1]) as bench:
+        monkeypatch.setenv(serial.PORT_VARIABLE, bench.port)
+        yield bench.line
 
 
 FAULTS = [
-    ("host", 0, _lost),
-    ("host", 0, _flipped),
-    ("host", 1, _flipped),
-    ("host", 20, _lost),
-    ("host", 21, _flipped),
-    ("host", 40, _doubled),
-    ("host", 87, _lost),
-    ("board", 0, _lost),
-    ("board", 0, _flipped),
-    ("board", 1, _flipped),
-    ("board", 30, _flipped),
-    ("board", 31, _lost),
-    ("board", 50, _doubled),
-    ("board", 83, _flipped),
+    ("host", 0, lost),
+    ("host", 0, flipped),
+    ("host", 1, flipped),
+    ("host", 20, lost),
+    ("host", 21, flipped),
+    ("host", 40, doubled),
+    ("host", 87, lost),
+    ("board", 0, lost),
+    ("board", 0, flipped),
+    ("board", 1, flipped),
+    ("board", 30, flipped),
+    ("board", 31, lost),
+    ("board", 50, doubled),
+    ("board", 83, flipped),
 ]
 
 
@@ -205,12 +145,12 @@ def test_a_board_with_another_circuit_is_refused(packed, board):
     port = os.environ[serial.PORT_VARIABLE]
     files = _files(board)
     right = read_board(files["board.json"])
-    wrong = Board(right.baud, wire.identity("another model", files["ports.json"]))
+    wrong = Board(right.baud, wire.identity("another model", files["ports.json"], b""))
     with pytest.raises(BackendRefused, match="holds another circuit"):
-        Link(port, wrong, 42, 40)
-    held = Link(port, right, 42, 40)
+        Link(port, wrong, b"", 42, 40)
+    held = Link(port, right, b"", 42, 40)
     with pytest.raises(BackendRefused, match="does not open"):
-        Link(port, right, 42, 40)
+        Link(port, right, b"", 42, 40)
     assert held.exchange(np.zeros(42, "<i2")).shape == (40,)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from millstream_hw.board.board import Board
 from millstream_hw.board.ecp5 import pll as ecp5_pll
 from millstream_hw.board.ecp5.preferences import preferences
+from millstream_hw.board.ice40 import pll as ice40_pll
+from millstream_hw.board.ice40.physical import physical_constraints
 from millstream_hw.errors import UnknownBoard
 
 BOARDS: Mapping[str, Board] = {
@@ -28,6 +30,23 @@ BOARDS: Mapping[str, Board] = {
             baud=2_000_000,
             documentation="https://github.com/emard/ulx3s/blob/master/doc/constraints/ulx3s_v20.lpf",
             high_pins=("L2",),  # wifi_gpio0: some firmware of the ESP32 takes the FPGA away when it is low
+        ),
+        Board(
+            name="icebreaker",
+            part="ice40up5k",
+            pll=ice40_pll.source,
+            constraints=physical_constraints,
+            clock_pin="35",
+            clock_mhz=12.0,
+            receive_pin="6",
+            send_pin="9",
+            button_pin="10",  # BTN_N
+            pressed=0,
+            led_pin="37",  # LEDG_N
+            lit=0,
+            baud=2_000_000,
+            documentation="https://github.com/icebreaker-fpga/icebreaker-verilog-examples/blob/main/icebreaker/"
+            "icebreaker.pcf",
         ),
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from importlib import resources
 
 from millstream_hw.board.board import Board
@@ -13,24 +14,24 @@ TOP, SERIAL = "millstream_board", "millstream_serial"
 CONSTRAINTS = "constraints.txt"
 
 
-def serial_files(circuit: Circuit, identity: bytes, cycles: int) -> dict[str, bytes]:
-    """The circuit behind a serial line, by file name: everything but the circuit itself. `cycles` of the
-    clock are a bit."""
+def serial_files(circuit: Circuit, identity: bytes, load: bytes, cycles: int) -> dict[str, bytes]:
+    """The circuit behind a serial line, by file name: everything but the circuit itself, which is loaded with
+    `load` where that is not empty. `cycles` of the clock are a bit."""
     rtl = resources.files("millstream_hw.board").joinpath("rtl")
+    names = ("uart.v", "link.v", "loader.v") if load else ("uart.v", "link.v")
     texts = {
-        "uart.v": rtl.joinpath("uart.v").read_text(),
-        "link.v": rtl.joinpath("link.v").read_text(),
+        **{name: rtl.joinpath(name).read_text() for name in names},
         "wire.vh": _header(),
-        f"{SERIAL}.v": _serial(circuit, identity, cycles),
+        f"{SERIAL}.v": _serial(circuit, identity, load, cycles),
     }
     return {name: text.encode() for name, text in texts.items()}
 
 
-def files(board: Board, circuit: Circuit, identity: bytes, clock_mhz: float) -> dict[str, bytes]:
+def files(board: Board, circuit: Circuit, identity: bytes, load: bytes, clock_mhz: float) -> dict[str, bytes]:
     """`serial_files`, and what is this board's own. Raises ClockUnreachable."""
     texts = {f"{TOP}.v": _top(board, clock_mhz), CONSTRAINTS: board.constraints(board)}
     own = {name: text.encode() for name, text in texts.items()}
-    return {**serial_files(circuit, identity, clocks_per_bit(clock_mhz, board.baud)), **own}
+    return {**serial_files(circuit, identity, load, clocks_per_bit(clock_mhz, board.baud)), **own}
 
 
 def _header() -> str:
@@ -38,15 +39,19 @@ def _header() -> str:
     numbers = {
         "FRAME": (8, wire.FRAME),
         "IDENTIFY": (8, wire.IDENTIFY),
+        "LOAD": (8, wire.LOAD),
         "REFUSED": (8, wire.REFUSED),
         "CRC_START": (16, wire.CRC_START),
         "CRC_POLYNOMIAL": (16, wire.CRC_POLYNOMIAL),
+        "ABOUT_BYTES": (16, wire.ABOUT_BYTES),
+        "COUNT_BYTES": (16, wire.COUNT_BYTES),
+        "BLOCK_WORDS": (16, wire.BLOCK_WORDS),
     }
     lines = (f"localparam [{bits - 1}:0] {name} = {bits}'d{n};" for name, (bits, n) in numbers.items())
     return "// Of millstream_runtime/backends/serial/wire.py.\n" + "\n".join(lines) + "\n"
 
 
-def _serial(circuit: Circuit, identity: bytes, cycles: int) -> str:
+def _serial(circuit: Circuit, identity: bytes, load: bytes, cycles: int) -> str:
     in_words, out_words = (sum(port.size for port in ports) for ports in (circuit.inputs, circuit.outputs))
     return f"""// A circuit behind a serial line.
 module {SERIAL} #(
@@ -73,6 +78,8 @@ millstream_transmitter #(.CLOCKS_PER_BIT(CLOCKS_PER_BIT)) transmitter (
 millstream_link #(
     .IN_WORDS({in_words}),
     .OUT_WORDS({out_words}),
+    .LOAD_WORDS({len(load) // 2}),
+    .LOAD_CRC(32'h{binascii.crc32(load):08x}),
     .IDENTITY(256'h{identity.hex()})
 ) link (
     .clk(clk), .rst(rst),

@@ -18,12 +18,14 @@ from millstream_hw.circuit import Circuit
 CLOCKS_PER_BIT = 8
 
 
-def compile_board(folder: str, sources: Mapping[str, bytes], circuit: Circuit, identity: bytes) -> None:
+def compile_board(
+    folder: str, sources: Mapping[str, bytes], circuit: Circuit, identity: bytes, load: bytes
+) -> None:
     """Compile a circuit with `sources` behind its serial line; everything goes into `folder`.
 
     Raises ToolMissing, ToolFailed.
     """
-    everything = {**sources, **serial_files(circuit, identity, CLOCKS_PER_BIT)}
+    everything = {**sources, **serial_files(circuit, identity, load, CLOCKS_PER_BIT)}
     for name, data in everything.items():
         Path(folder, name).write_bytes(data)
     names = sorted(name for name in everything if name.endswith(".v"))

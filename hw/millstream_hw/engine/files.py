@@ -39,6 +39,11 @@ def files(image: Image, loaded: bool = False) -> dict[str, bytes]:
     return _encoded(texts)
 
 
+def load_of(sources: Mapping[str, bytes]) -> bytes:
+    """What an engine with these sources is loaded with; empty where it has its constants from the start."""
+    return sources.get(LOAD, b"")
+
+
 def _encoded(texts: Mapping[str, str]) -> dict[str, bytes]:
     return {name: text.encode() for name, text in texts.items()}
 

@@ -2,8 +2,9 @@
 
 The board is loaded with its bitstream beforehand. Which port it is at, only the user knows: the variable
 MILLSTREAM_SERIAL_PORT says it, and nothing is tried without. `board.json` holds the speed of the line and the
-identity that the board must answer with. States travel with every frame, so that streams, pools and snapshots
-are what they are everywhere; one board serves all streams in turn.
+identity that the board must answer with, `load.bin` the constants of a board that wakes up without them.
+States travel with every frame, so that streams, pools and snapshots are what they are everywhere; one board
+serves all streams in turn.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from millstream_runtime import machine
 from millstream_runtime.backends.circuit import AROUND, PORTS
 from millstream_runtime.backends.circuit.ports import read_ports
 from millstream_runtime.backends.circuit.step import CircuitStep, host_part
-from millstream_runtime.backends.serial.board import FILE, read_board
+from millstream_runtime.backends.serial.board import FILE, LOAD, read_board
 from millstream_runtime.errors import BackendRefused
 from millstream_runtime.spec import ModelSpec, TargetSpec
 
@@ -42,7 +43,7 @@ def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Cir
 
 
 def open_at(port: str, files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> CircuitStep:
-    """Open a port and ask the board what it holds.
+    """Open a port, ask the board what it holds, and load the constants that it lacks.
 
     Raises BackendRefused when the port does not open, when nothing answers there, or another circuit;
     BackendMissing when the step has a part for onnxruntime; MachineMismatch, PlanInvalid.
@@ -53,4 +54,5 @@ def open_at(port: str, files: Mapping[str, bytes], spec: ModelSpec, target: Targ
     ports = read_ports(files[PORTS], spec)
     board = read_board(files[FILE])
     around = host_part(files.get(AROUND))
-    return CircuitStep(spec, ports, Link(port, board, ports.words_in, ports.words_out), around)
+    link = Link(port, board, files.get(LOAD, b""), ports.words_in, ports.words_out)
+    return CircuitStep(spec, ports, link, around)

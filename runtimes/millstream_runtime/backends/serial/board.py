@@ -9,6 +9,8 @@ from millstream_runtime.backends.serial import wire
 from millstream_runtime.errors import PlanInvalid
 
 FILE = "board.json"
+#: What a board is loaded with whose memory wakes up empty: words of 16 bits, little-endian.
+LOAD = "load.bin"
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,21 @@ of what it answers.
 | host | `FRAME` | the words of all inputs and states, int16, little-endian |
 | board | `FRAME` | the words of all outputs and next states |
 | host | `IDENTIFY` | none |
-| board | `IDENTIFY` | the 32 bytes of the identity |
-| board | `REFUSED` alone | no number and no CRC either: the message before it was damaged |
+| board | `IDENTIFY` | the 32 bytes of the identity; how many blocks of constants it has, int16 |
+| host | `LOAD` | the number of a block, int16, and its words; zeros fill up the last one |
+| board | `LOAD` | how many blocks of constants it has now, int16 |
+| board | `REFUSED` alone | no number and no CRC either: the message was damaged, or a frame came too early |
 
 Both sides know how long each message is. The host asks, the board answers, one at a time. A board keeps
 nothing from one frame to the next, so the host may send a frame again whenever it doubts the answer. Between
 messages a board passes over every byte that is no command; as many zeros as the longest message has bytes
 (`flush`) therefore end whatever message it believes to be in. Then the host asks for the identity, and passes
 over what comes until the answer with the number of its question.
+
+A board whose memory wakes up empty has its constants from the host. It takes their blocks in order, each
+once, so that a block too may be sent again. Anything that it refuses meanwhile begins the load again, and
+until it has all blocks it refuses every frame. A board that has its constants from the start counts no blocks
+and knows no `LOAD`.
 """
 
 from __future__ import annotations
@@ -25,17 +32,44 @@ from __future__ import annotations
 import binascii
 import hashlib
 
-VERSION = 1
-FRAME, IDENTIFY, REFUSED = 0x46, 0x49, 0x15
+VERSION = 2
+FRAME, IDENTIFY, LOAD, REFUSED = 0x46, 0x49, 0x4C, 0x15
 IDENTITY_BYTES = 32
+#: A count of blocks, or the number of one.
+COUNT_BYTES = 2
+#: What a board says about itself.
+ABOUT_BYTES = IDENTITY_BYTES + COUNT_BYTES
+#: Of one block: few answers to wait for, and few enough bits that the CRC finds any three that are wrong.
+BLOCK_WORDS = 1024
 #: CRC-16 of CCITT, the highest bit first, as `binascii.crc_hqx` computes it.
 CRC_START, CRC_POLYNOMIAL = 0xFFFF, 0x1021
 _HEAD_BYTES, _CRC_BYTES = 2, 2
 
 
-def identity(model_sha256: str, ports: bytes) -> bytes:
-    """What a board calls itself: a hash of this protocol's version, of the model, and of `ports.json`."""
-    return hashlib.sha256(f"millstream serial {VERSION}\n{model_sha256}\n".encode() + ports).digest()
+def identity(model_sha256: str, ports: bytes, load: bytes) -> bytes:
+    """What a board calls itself: a hash of this protocol's version, of the model, of the constants that it is
+    loaded with, and of `ports.json`."""
+    loaded = hashlib.sha256(load).hexdigest()
+    return hashlib.sha256(
+        f"millstream serial {VERSION}\n{model_sha256}\n{loaded}\n".encode() + ports
+    ).digest()
+
+
+def blocks(load: bytes) -> list[bytes]:
+    """The payloads that load a board with its constants, in order."""
+    size = 2 * BLOCK_WORDS
+    pieces = (load[start : start + size] for start in range(0, len(load), size))
+    return [count(number) + piece.ljust(size, b"\0") for number, piece in enumerate(pieces)]
+
+
+def count(blocks: int) -> bytes:
+    """A count of blocks, or the number of one, in a payload."""
+    return blocks.to_bytes(COUNT_BYTES, "little")
+
+
+def counted(payload: bytes) -> int:
+    """The blocks that a board says it has, at the end of a payload."""
+    return int.from_bytes(payload[-COUNT_BYTES:], "little")
 
 
 def message(command: int, number: int, payload: bytes) -> bytes:
