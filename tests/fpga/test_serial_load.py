@@ -11,6 +11,11 @@ import pytest
 from faulty_line import doubled, flipped, lost
 
 import millstream_runtime
+from millstream_hw.board import simulated
+from millstream_hw.engine import image as machine
+from millstream_hw.engine.compile import compile_circuit
+from millstream_hw.engine.files import files, load_of
+from millstream_hw.planning import stateless_circuit_of
 from millstream_runtime.backends import serial
 from millstream_runtime.backends.serial import link, wire
 from millstream_runtime.backends.serial.board import LOAD, Board, read_board
@@ -174,6 +179,29 @@ def test_a_board_with_other_constants_is_never_in_service(packed, bench, agree):
         with pytest.raises(BackendRefused, match="does not take its constants"):
             Link(bench.port, right, bytes(load), 42, 40)
     agree()
+
+
+@pytest.mark.slow
+def test_no_word_of_a_frame_is_taken_for_a_constant(bundle, tmp_path):
+    """With 6 lanes the last block has 4 words, fewer than a frame: taken for constants they would complete
+    the load, and no reset would undo it."""
+    found = stateless_circuit_of(millstream_runtime.read(bundle))
+    image = compile_circuit(found, 6)
+    sources = files(image, loaded=True)
+    load, identity = load_of(sources), bytes(wire.IDENTITY_BYTES)
+    assert len(load) // 2 % wire.BLOCK_WORDS == 4
+    simulated.compile_board(str(tmp_path), sources, found, identity, load)
+    words = np.random.default_rng(1).integers(-3000, 3000, 42).astype("<i2")
+    with simulated.running(str(tmp_path)) as port:
+        other = os.open(port, os.O_RDWR | os.O_NOCTTY)
+        for number, block in enumerate(wire.blocks(load)[:-1]):
+            os.write(other, wire.message(wire.LOAD, number, block))
+            assert _heard(other, TAKEN) == wire.message(wire.LOAD, number, wire.count(number + 1))
+        os.write(other, wire.message(wire.FRAME, 100, words.tobytes()))
+        assert _heard(other, 1) == bytes([wire.REFUSED])
+        os.close(other)
+        held = Link(port, Board(2_000_000, identity), load, 42, 40)
+        assert np.array_equal(held.exchange(words), machine.frame(image, machine.reset(image), words))
 
 
 def test_blocks_are_numbered_and_the_last_one_is_filled_up():

@@ -85,16 +85,11 @@ class Link:
         sense comes of it."""
         has = self._resynchronize()
         while has is not None and has < len(self._blocks):
-            had, has = has, self._give(has)
+            answer = self._ask(wire.LOAD, self._blocks[has], wire.COUNT_BYTES)
+            had, has = has, None if answer is None else wire.counted(answer)
             if has != had + 1:
                 break
         return has
-
-    def _give(self, block: int) -> int | None:
-        """Send a block; how many the board has then. It may well have taken this one when its answer is
-        lost."""
-        answer = self._ask(wire.LOAD, self._blocks[block], wire.COUNT_BYTES)
-        return self._resynchronize() if answer is None else wire.counted(answer)
 
     def _resynchronize(self) -> int | None:
         """End whatever the board believes to be in, and pass over what it still says; how many blocks it has,
