@@ -27,7 +27,7 @@ from millstream_runtime.spec import Machine, ModelSpec, TargetSpec
 
 _PREFIX = "cuda-"
 #: Shared memory that a block may have on every GPU that runs code for a compute capability.
-_SHARED_BYTES = {
+SHARED_BYTES = {
     "sm_75": 64 << 10,
     "sm_80": 99 << 10,
     "sm_90": 227 << 10,
@@ -63,7 +63,7 @@ def compile(graph: StepGraph, target: Target, contract: Contract) -> Compiled:
 def compile_program(program: Program, weights: bytes, arch: str) -> Compiled:
     """The files of a lowered program for a compute capability, such as `sm_90`."""
     require("the step", _missing_to_compile())
-    made = kernels(program, weights, _choices(program), _SHARED_BYTES[arch])
+    made = kernels(program, weights, choices(program), SHARED_BYTES[arch])
     sources = {
         "step.cubin": cubin(without_prelude(cuda_source(made.functions, arch)), arch),
         proving.FILE: opencl_source(made.functions).encode(),
@@ -71,7 +71,7 @@ def compile_program(program: Program, weights: bytes, arch: str) -> Compiled:
     return packaged(made, program, sources, Machine(arch=arch))
 
 
-def _choices(program: Program) -> tuple[Choice, ...]:
+def choices(program: Program) -> tuple[Choice, ...]:
     """As measured on an H100 (`benchmarks/gpu_streams.py`).
 
     Few streams go whole through a block each, where one block reads the weights fast enough by itself.

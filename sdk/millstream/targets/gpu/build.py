@@ -94,7 +94,7 @@ typedef unsigned char uchar;
 #define CUDART_NAN __longlong_as_double(0x7fffffffffffffffLL)
 """
 # Every product and sum rounds as written, but where the text itself fuses them.
-_NVRTC = ("--fmad=false", "--std=c++17", "--disable-warnings")
+NVRTC = ("--fmad=false", "--std=c++17", "--disable-warnings")
 
 
 def without_prelude(source: str) -> str:
@@ -114,7 +114,7 @@ def cubin(source: str, arch: str) -> bytes:
 
     program = None
     program = ask(nvrtc.nvrtcCreateProgram(source.encode(), b"step.cu", 0, [], []))
-    options = [option.encode() for option in (f"--gpu-architecture={arch}", *_NVRTC)]
+    options = [option.encode() for option in (f"--gpu-architecture={arch}", *NVRTC)]
     ask(nvrtc.nvrtcCompileProgram(program, len(options), options))
     code = b" " * ask(nvrtc.nvrtcGetCUBINSize(program))
     ask(nvrtc.nvrtcGetCUBIN(program, code))

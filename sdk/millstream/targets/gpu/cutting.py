@@ -24,7 +24,12 @@ _MANY_PRODUCTS = 8192
 
 def cut_up(program: Program, wide: Tile, narrow: Tile) -> Printed:
     """The step of many streams, or of one."""
-    return in_pieces(program, _pieces(program, program.stages, wide, narrow), "part")
+    return in_pieces(program, pieces_of_step(program, wide, narrow), "part")
+
+
+def pieces_of_step(program: Program, wide: Tile, narrow: Tile) -> Iterator[Piece]:
+    """What `cut_up` makes kernels of."""
+    return _pieces(program, program.stages, wide, narrow)
 
 
 def cut_up_frames(unrolled: Unrolled, wide: Tile, narrow: Tile) -> Printed:

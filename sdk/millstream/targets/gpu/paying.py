@@ -17,15 +17,21 @@ from millstream_runtime.program import Program, Stage, item_size
 _OF_A_LAUNCH = 1 << 18
 
 
-def weights_read(stage: Stage, program: Program) -> int:
-    """Bytes of weights that a stage needs, each once; of a table the row that is looked up."""
-    constants = {buffer.name: buffer for buffer in program.role("constant")}
-    reads = {(access, tuple(extents)) for access, extents in accesses(stage) if access.buffer in constants}
+def moved(stage: Stage, program: Program, role: str) -> int:
+    """Bytes of buffers of a role that a stage reads and writes, each once; of a table the row that is looked
+    up."""
+    buffers = {buffer.name: buffer for buffer in program.role(role)}
+    reads = {(access, tuple(extents)) for access, extents in accesses(stage) if access.buffer in buffers}
     return sum(
-        item_size(constants[access.buffer].dtype)
+        item_size(buffers[access.buffer].dtype)
         * prod(extent for extent, stride in zip(extents, access.strides, strict=True) if stride)
         for access, extents in reads
     )
+
+
+def weights_read(stage: Stage, program: Program) -> int:
+    """Bytes of weights that a stage needs."""
+    return moved(stage, program, "constant")
 
 
 def pays(unrolled: Unrolled, launches: int, step: Program, step_launches: int) -> bool:

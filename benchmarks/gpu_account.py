@@ -1,0 +1,222 @@
+"""What a step of many streams has a GPU do, told without one: the bytes that it moves, and how full it is.
+
+    python benchmarks/gpu_account.py CD
+    python benchmarks/gpu_account.py C --formats float32 w8 --states int8 --arch sm_90
+
+Bytes are counted from the lowered program: weights once for each tile of streams, which caches mostly serve,
+everything else once for each stage that reads or writes it. At the least, weights come from memory once, and
+states, frames and what kernels leave each other as counted: a step is no faster than a copy of so many bytes
+(`--copy`, GB/s; without, what an H100 was measured to copy). Of each kernel NVIDIA's compiler says the
+registers; how many blocks of it stand on one multiprocessor follows from these, from its threads and its
+shared memory. Whether a model bears a format is for `millstream export` to say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import options
+import torch
+from frames import FRAMES
+from report import machine, number, write_json
+from rich.console import Console
+from rich.table import Table
+from workloads import workload
+
+from millstream import lower
+from millstream.lower import Lowered
+from millstream.protocol import streamable
+from millstream.quantize import FORMATS, quantize
+from millstream.quantize.calibration import Calibration
+from millstream.quantize.states.storage import Storage
+from millstream.quantize.states.writing import narrowed
+from millstream.targets.cuda import SHARED_BYTES, choices
+from millstream.targets.gpu.build import NVRTC, cuda_source, without_prelude
+from millstream.targets.gpu.columns import columns
+from millstream.targets.gpu.compiling import kernels
+from millstream.targets.gpu.cutting import pieces_of_step
+from millstream.targets.gpu.paying import moved, weights_read
+from millstream.trace import trace
+from millstream_runtime.backends.gpu.layout import Launch, Layout, load, rows_of, way_for
+from millstream_runtime.program import Program, Stage
+
+FLOAT = "float32"
+STREAMS = (1, 64, 1024, 16384)
+#: GB/s that a copy reads and writes on an H100 (docs/gpu.md).
+COPY = 3011.0
+#: Of one multiprocessor from sm_80 on: registers, which a warp takes 256 at a time, threads and blocks. An
+#: sm_80 and an sm_90 have the same but for shared memory.
+_REGISTERS, _THREADS, _BLOCKS, _WARP, _REGISTERS_AT_ONCE = 65536, 2048, 32, 32, 256
+_OF_THE_SYSTEM = 1024
+_USED = re.compile(
+    r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers", re.S
+)
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """What one step of so many streams moves, and in how many launches. `least` are the microseconds that a
+    copy of what must come from memory takes."""
+
+    workload: str
+    format: str
+    streams: int
+    launches: int
+    weights: int
+    states: int
+    scratch: int
+    least: float
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A kernel: the threads of a block, registers of each, bytes that did not fit into them, shared bytes of
+    a block, and the part of a multiprocessor's threads that as many blocks as fit on it fill."""
+
+    workload: str
+    format: str
+    kernel: str
+    threads: int
+    registers: int
+    spilled: int
+    shared: int
+    filled: float
+
+
+def main() -> None:
+    """Count every workload in every format."""
+    arguments = _arguments()
+    console = Console(width=140)
+    moves: list[Bytes] = []
+    fills: list[Fill] = []
+    for name in arguments.workloads:
+        for form in arguments.formats:
+            with console.status(f"{name}, {form}"):
+                lowered = _lowered(name, form, arguments.states)
+                made = kernels(
+                    lowered.program, lowered.weights, choices(lowered.program), SHARED_BYTES[arguments.arch]
+                )
+                layout, program = load(made.layout), columns(lowered.program, lowered.weights).program
+                moves += [_bytes(name, form, layout, program, n, arguments.copy) for n in STREAMS]
+                fills += _fills(name, form, layout, made.functions, arguments.arch)
+    console.print(_moved(moves), _filled(fills), sep="\n")
+    if arguments.json:
+        write_json(arguments.json, machine(), [*moves, *fills])
+
+
+def _lowered(name: str, form: str, states: str) -> Lowered:
+    """The step of a workload in a format, its float32 states in another dtype if one is asked for."""
+    module, frame = workload(name), torch.as_tensor(FRAMES[:1])
+    source = streamable(module, frame)
+    graph = trace(source, frame).graph
+    if form != FLOAT:
+        initial = [value[0].numpy() for value in source.initial.values()]
+        graph = quantize(graph, FORMATS[form], Calibration([FRAMES], initial)).graph
+    if states:
+        pairs = zip(graph.states, graph.state_tensors, strict=True)
+        graph = narrowed(graph, {p.name: Storage(states) for p, t in pairs if t.dtype == np.float32})
+    return lower.lower(graph)
+
+
+def _bytes(name: str, form: str, layout: Layout, program: Program, streams: int, copy: float) -> Bytes:
+    way = way_for(layout, streams)
+    rows = rows_of(way, streams)
+    pieces = _stages(program, way.least, way.launches)
+    weights = sum(
+        rows // launch.streams * weights_read(stage, program) for launch, stages in pieces for stage in stages
+    )
+    kept = sum(
+        streams * moved(stage, program, role)
+        for stage in program.stages
+        for role in ("state", "next_state", "input", "output")
+    )
+    apart = len(pieces) > 1
+    scratch = sum(streams * moved(stage, program, "scratch") for stage in program.stages) if apart else 0
+    least = (program.weight_bytes + kept + scratch) / copy / 1e3
+    return Bytes(name, form, streams, len(pieces), weights, kept, scratch, least)
+
+
+def _stages(program: Program, least: int, launches: Sequence[Launch]) -> list[tuple[Launch, Sequence[Stage]]]:
+    """The launches of a way and what each of them computes."""
+    if len(launches) == 1:
+        return [(launches[0], program.stages)]
+    tiles = next(choice.tiles for choice in choices(program) if choice.least == least)
+    pieces = pieces_of_step(program, *tiles)
+    return [(launch, piece.stages) for launch, piece in zip(launches, pieces, strict=True)]
+
+
+def _fills(name: str, form: str, layout: Layout, functions: Sequence[str], arch: str) -> Iterator[Fill]:
+    used = _used(without_prelude(cuda_source(functions, arch)), arch)
+    launches = {launch.kernel: launch for launch in layout.launches}
+    for kernel, launch in sorted(launches.items()):
+        spilled, registers = used[kernel]
+        yield Fill(
+            *(name, form, kernel, launch.threads, registers, spilled, launch.shared_bytes),
+            _part(launch.threads, registers, launch.shared_bytes, SHARED_BYTES[arch]),
+        )
+
+
+def _used(source: str, arch: str) -> Mapping[str, tuple[int, int]]:
+    """Bytes spilled and registers of each kernel, as the compiler says them."""
+    from cuda.bindings import nvrtc  # pyright: ignore[reportAttributeAccessIssue]
+
+    _, program = nvrtc.nvrtcCreateProgram(source.encode(), b"step.cu", 0, [], [])
+    given = [each.encode() for each in (f"--gpu-architecture={arch}", *NVRTC, "--ptxas-options=-v")]
+    nvrtc.nvrtcCompileProgram(program, len(given), given)
+    _, size = nvrtc.nvrtcGetProgramLogSize(program)
+    log = b" " * size
+    nvrtc.nvrtcGetProgramLog(program, log)
+    return {kernel: (int(spilled), int(used)) for kernel, spilled, used in _USED.findall(log.decode())}
+
+
+def _part(threads: int, registers: int, shared: int, most: int) -> float:
+    """The part of a multiprocessor's threads that as many blocks as fit on it fill."""
+    warps = -(-threads // _WARP)
+    of_a_warp = -(-registers * _WARP // _REGISTERS_AT_ONCE) * _REGISTERS_AT_ONCE
+    blocks = min(
+        _BLOCKS,
+        _THREADS // threads,
+        _REGISTERS // of_a_warp // warps,
+        (most + _OF_THE_SYSTEM) // (shared + _OF_THE_SYSTEM),
+    )
+    return blocks * threads / _THREADS
+
+
+def _moved(rows: Sequence[Bytes]) -> Table:
+    table = Table("workload", "format", "streams", "launches", title="bytes that a step moves")
+    for column in ("weights, MB", "states and frames, MB", "scratch, MB", "us at least"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        sizes = (number(size / 1e6) for size in (row.weights, row.states, row.scratch))
+        table.add_row(
+            *(row.workload, row.format, f"{row.streams:,}", str(row.launches)), *sizes, number(row.least)
+        )
+    return table
+
+
+def _filled(rows: Sequence[Fill]) -> Table:
+    table = Table("workload", "format", "kernel", title="how full a multiprocessor is")
+    for column in ("threads", "registers", "spilled, B", "shared, B", "of its threads"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        figures = (row.threads, row.registers, row.spilled, row.shared)
+        table.add_row(row.workload, row.format, row.kernel, *map(str, figures), f"{row.filled:.0%}")
+    return table
+
+
+def _arguments() -> argparse.Namespace:
+    parser = options.parser(__doc__ or "")
+    parser.add_argument("--formats", nargs="+", default=[FLOAT], help=f"{FLOAT}, or formats of quantization")
+    parser.add_argument("--states", default="", choices=("", "int16", "int8"), help="dtype of all states")
+    parser.add_argument("--arch", default="sm_90", choices=[arch for arch in SHARED_BYTES if arch != "sm_75"])
+    parser.add_argument("--copy", type=float, default=COPY, help="GB/s of a copy on the card")
+    options.add_json(parser)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
