@@ -92,6 +92,13 @@ typedef unsigned char uchar;
 #define CUDART_NAN_F __int_as_float(0x7fffffff)
 #define CUDART_INF __longlong_as_double(0x7ff0000000000000LL)
 #define CUDART_NAN __longlong_as_double(0x7fffffffffffffffLL)
+/* Four bytes are an int to TVM, which has no function that makes one of them. */
+__device__ inline uint make_uint(uchar x, uchar y, uchar z, uchar w) {
+  return (uint)x | (uint)y << 8 | (uint)z << 16 | (uint)w << 24;
+}
+__device__ inline int make_int(signed char x, signed char y, signed char z, signed char w) {
+  return (int)make_uint((uchar)x, (uchar)y, (uchar)z, (uchar)w);
+}
 """
 # Every product and sum rounds as written, but where the text itself fuses them.
 NVRTC = ("--fmad=false", "--std=c++17", "--disable-warnings")

@@ -1,0 +1,66 @@
+"""NVIDIA's compiler takes the kernels of every dtype; what stands before them does what TVM counts on."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from quantized_graphs import quantized_graph, recurrent_graph
+
+from millstream.graph import StepGraph
+from millstream.lower import lower
+from millstream.quantize import FORMATS
+from millstream.quantize.states.storage import STORAGES
+from millstream.quantize.states.writing import narrowed
+from millstream.targets.gpu.build import cubin, cuda_source, without_prelude
+from millstream.targets.gpu.compiling import Choice, kernels
+from millstream.targets.gpu.forms import Tile
+
+ARCH = "sm_90"
+#: A whole step, and one that is cut up.
+CHOICES = (Choice(1, (Tile(8, 128),)), Choice(64, (Tile(8, 128), Tile(1, 128))))
+
+
+def _graph() -> StepGraph:
+    """Sizes of whole vectors, of which a thread reads and writes four elements at once."""
+    return recurrent_graph(width=40, hidden=64, outputs=32)
+
+
+STEPS: dict[str, Callable[[], StepGraph]] = {
+    **{
+        name: lambda format=format: quantized_graph(_graph(), format)
+        for name, format in FORMATS.items()
+        if not format.whole
+    },
+    **{
+        f"states in {storage.dtype}": lambda storage=storage: narrowed(_graph(), {"state": storage})
+        for storage in STORAGES
+    },
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_kernels_compile(name: str) -> None:
+    lowered = lower(STEPS[name]())
+    made = kernels(lowered.program, lowered.weights, CHOICES, 64 << 10)
+    assert cubin(without_prelude(cuda_source(made.functions, ARCH)), ARCH)[:4] == b"\x7fELF"
+
+
+def test_four_bytes_lie_in_the_order_of_their_lanes(tmp_path: Path) -> None:
+    """The same functions, for the host."""
+    own = without_prelude('extern "C" ')
+    source = tmp_path / "made.cpp"
+    bodies = own[own.index("__device__") : own.index('extern "C"')].replace("__device__ inline", 'extern "C"')
+    names = "typedef unsigned int uint;\ntypedef unsigned char uchar;\n"
+    source.write_text(names + bodies)
+    library = tmp_path / "made.so"
+    subprocess.run(["g++", "-shared", "-fPIC", "-o", library, source], check=True)
+    loaded = ctypes.CDLL(str(library))
+    for lanes in ([1, 2, 3, 4], [-1, 0, -128, 127], [127, -2, 5, -3]):
+        assert np.int32(loaded.make_int(*lanes)) == np.array(lanes, np.int8).view(np.int32)[0]
+    lanes = [255, 0, 128, 7]
+    assert np.int32(loaded.make_uint(*lanes)) == np.array(lanes, np.uint8).view(np.int32)[0]
