@@ -166,10 +166,12 @@ def _used(source: str, arch: str) -> Mapping[str, tuple[int, int]]:
 
     _, program = nvrtc.nvrtcCreateProgram(source.encode(), b"step.cu", 0, [], [])
     given = [each.encode() for each in (f"--gpu-architecture={arch}", *NVRTC, "--ptxas-options=-v")]
-    nvrtc.nvrtcCompileProgram(program, len(given), given)
+    (status,) = nvrtc.nvrtcCompileProgram(program, len(given), given)
     _, size = nvrtc.nvrtcGetProgramLogSize(program)
     log = b" " * size
     nvrtc.nvrtcGetProgramLog(program, log)
+    if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+        raise SystemExit(f"the kernels cannot be compiled: {log.decode()}")
     return {kernel: (int(spilled), int(used)) for kernel, spilled, used in _USED.findall(log.decode())}
 
 
