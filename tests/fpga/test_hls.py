@@ -8,7 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixed_graphs import attention, circuit_of, delta, fixed, gaussian, gru, recurrent, spiking, window, zeros
+from fixed_graphs import (
+    attention,
+    circuit_of,
+    delta,
+    fixed,
+    gaussian,
+    gru,
+    lstm,
+    recurrent,
+    spiking,
+    window,
+    zeros,
+)
 from hls_sources import DEVICE, write
 
 from millstream.errors import UnsupportedOperators
@@ -22,7 +34,8 @@ from millstream_hw.parts import part_named
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("make", "target"), [(attention, 4), (recurrent, 20), (window, 3), (delta, 4), (spiking, 2)]
+    ("make", "target"),
+    [(attention, 4), (recurrent, 20), (lstm, 6), (window, 3), (delta, 4), (spiking, 2)],
 )
 def test_the_c_simulation_is_the_reference_bit_for_bit(make, target, tmp_path):
     """Random frames that saturate, with new streams now and then; multipliers of one product and of many."""

@@ -39,6 +39,26 @@ step (float[B, 5] input, float[B, 7] hidden) => (float[B, 3] output, float[B, 7]
 }
 """
 
+_LSTM = """
+step (float[B, 5] input, float[B, 6] hidden, float[B, 6] cell)
+  => (float[B, 3] output, float[B, 6] hidden_next, float[B, 6] cell_next) {
+  given = Gemm (input, w, w_bias)
+  kept = MatMul (hidden, u)
+  sums = Add (given, kept)
+  sum_i, sum_f, sum_g, sum_o = Split <axis = 1, num_outputs = 4> (sums)
+  i = Sigmoid (sum_i)
+  f = Sigmoid (sum_f)
+  g = Tanh (sum_g)
+  o = Sigmoid (sum_o)
+  old = Mul (f, cell)
+  new = Mul (i, g)
+  cell_next = Add (old, new)
+  squashed = Tanh (cell_next)
+  hidden_next = Mul (o, squashed)
+  output = Gemm (hidden_next, v, v_bias)
+}
+"""
+
 #: Gated linear attention: a matrix state, decayed row by row, written by an outer product, read by a query.
 _ATTENTION = """
 step (float[B, 5] input, float[B, 4, 3] matrix) => (float[B, 1, 3] output, float[B, 4, 3] matrix_next) {
@@ -253,6 +273,12 @@ def circuit_of(graph: StepGraph) -> Circuit:
     return circuit.read(fixed(graph, gaussian(graph)), zeros(graph))
 
 
+def lstm() -> StepGraph:
+    """Every gate of an LSTM, written out."""
+    weights = {"w": (5, 24), "w_bias": (24,), "u": (6, 24), "v": (6, 3), "v_bias": (3,)}
+    return step(_LSTM, weights, {}, ["hidden", "cell"])
+
+
 def gru() -> StepGraph:
     """Every gate of a GRU, written out."""
     weights = {"w": (5, 21), "w_bias": (21,), "u": (7, 21), "u_bias": (21,), "v": (7, 3), "v_bias": (3,)}
@@ -355,7 +381,8 @@ def reflection(text: str = REFLECTION) -> StepGraph:
 
 
 #: Steps that are smooth, so that a rounding moves them as little as it moves their values; and all.
-SMOOTH = {"gru": gru, "attention": attention, "shuffle": shuffle, "recurrent": recurrent, "memory": memory,
+SMOOTH = {"gru": gru,
+    "lstm": lstm, "attention": attention, "shuffle": shuffle, "recurrent": recurrent, "memory": memory,
           "window": window, "delta": delta}  # fmt: skip
 GRAPHS = {**SMOOTH, "spiking": spiking}
 
