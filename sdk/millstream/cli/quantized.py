@@ -19,9 +19,9 @@ def quantized(found: Mapping[str, Any] | None) -> str:
     # Bundles of before constants were made smaller say nothing of them.
     smaller = found.get("in int16", ())
     taken = _weights(found["quantized"]) + _weights(smaller)
-    whole, count = taken + _weights(found["left in float"]), len(found["quantized"])
-    products = "1 product" if count == 1 else f"{count} products"
-    beside = f" and {len(smaller)} constants beside them" if smaller else ""
+    whole = taken + _weights(found["left in float"])
+    products = _counted(len(found["quantized"]), "product")
+    beside = f", {_counted(len(smaller), 'constant')} beside" if smaller else ""
     return f"{found['format']}: {products}{beside}, {taken:,} of {whole:,} weights"
 
 
@@ -69,6 +69,10 @@ def _narrowed(found: Mapping[str, Any]) -> RenderableType:
 
 def _mix(trial: Mapping[str, Any]) -> str:
     return ", ".join(f"{count} {name}" for name, count in trial["products"].items())
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
 def _weights(items: Sequence[Mapping[str, Any]]) -> int:

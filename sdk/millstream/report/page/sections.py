@@ -166,8 +166,7 @@ def quantization(report: Report) -> str:
         f"Quantization: {found['format']}",
         _blame(found) if layers else "What is quantized.",
         _layers(layers, found["to blame"]) if layers else _weights(found["quantized"]),
-        "<h3>Beside the products, in int16</h3>",
-        _weights(found.get("in int16", ())),
+        _beside(found.get("in int16", ())),
         "<h3>Left in float</h3>",
         table(("module", "operator", "why"), left),
     )
@@ -219,6 +218,10 @@ def _range(low: float, high: float) -> str:
 def _decibels(found: float | None) -> str:
     """None is no noise at all."""
     return "exact" if found is None else f"{found:.1f}"
+
+
+def _beside(found: Sequence[Mapping[str, Any]]) -> str:
+    return f"<h3>Beside the products, in int16</h3>{_weights(found)}" if found else ""
 
 
 def _weights(found: Sequence[Mapping[str, Any]]) -> str:
