@@ -20,32 +20,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import options
-import torch
-from frames import FRAMES
+from gpu_streams import STREAMS
 from report import machine, number, write_json
 from rich.console import Console
 from rich.table import Table
-from workloads import workload
+from workload_steps import step_of
 
 from millstream import lower
 from millstream.lower import Lowered
-from millstream.protocol import streamable
 from millstream.quantize import FORMATS, quantize
-from millstream.quantize.calibration import Calibration
 from millstream.quantize.states.storage import Storage
 from millstream.quantize.states.writing import narrowed
 from millstream.targets.cuda import SHARED_BYTES, choices
-from millstream.targets.gpu.build import NVRTC, cuda_source, without_prelude
+from millstream.targets.gpu.build import compiled, cuda_source, without_prelude
 from millstream.targets.gpu.columns import columns
 from millstream.targets.gpu.compiling import kernels
 from millstream.targets.gpu.cutting import pieces_of_step
 from millstream.targets.gpu.paying import moved, weights_read
-from millstream.trace import trace
 from millstream_runtime.backends.gpu.layout import Launch, Layout, load, rows_of, way_for
 from millstream_runtime.program import Program, Stage
 
 FLOAT = "float32"
-STREAMS = (1, 64, 1024, 16384)
 #: GB/s that a copy reads and writes on an H100 (docs/gpu.md).
 COPY = 3011.0
 #: Of one multiprocessor from sm_80 on: registers, which a warp takes 256 at a time, threads and blocks. An
@@ -110,12 +105,9 @@ def main() -> None:
 
 def _lowered(name: str, form: str, states: str) -> Lowered:
     """The step of a workload in a format, its float32 states in another dtype if one is asked for."""
-    module, frame = workload(name), torch.as_tensor(FRAMES[:1])
-    source = streamable(module, frame)
-    graph = trace(source, frame).graph
+    graph, calibration = step_of(name)
     if form != FLOAT:
-        initial = [value[0].numpy() for value in source.initial.values()]
-        graph = quantize(graph, FORMATS[form], Calibration([FRAMES], initial)).graph
+        graph = quantize(graph, FORMATS[form], calibration).graph
     if states:
         pairs = zip(graph.states, graph.state_tensors, strict=True)
         graph = narrowed(graph, {p.name: Storage(states) for p, t in pairs if t.dtype == np.float32})
@@ -162,17 +154,8 @@ def _fills(name: str, form: str, layout: Layout, functions: Sequence[str], arch:
 
 def _used(source: str, arch: str) -> Mapping[str, tuple[int, int]]:
     """Bytes spilled and registers of each kernel, as the compiler says them."""
-    from cuda.bindings import nvrtc  # pyright: ignore[reportAttributeAccessIssue]
-
-    _, program = nvrtc.nvrtcCreateProgram(source.encode(), b"step.cu", 0, [], [])
-    given = [each.encode() for each in (f"--gpu-architecture={arch}", *NVRTC, "--ptxas-options=-v")]
-    (status,) = nvrtc.nvrtcCompileProgram(program, len(given), given)
-    _, size = nvrtc.nvrtcGetProgramLogSize(program)
-    log = b" " * size
-    nvrtc.nvrtcGetProgramLog(program, log)
-    if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-        raise SystemExit(f"the kernels cannot be compiled: {log.decode()}")
-    return {kernel: (int(spilled), int(used)) for kernel, spilled, used in _USED.findall(log.decode())}
+    _, told = compiled(source, arch, "--ptxas-options=-v")
+    return {kernel: (int(spilled), int(used)) for kernel, spilled, used in _USED.findall(told)}
 
 
 def _part(threads: int, registers: int, shared: int, most: int) -> float:

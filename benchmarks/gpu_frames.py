@@ -15,17 +15,15 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from frames import FRAMES
 from report import number
 from rich.console import Console
 from rich.table import Table
 from rounds import take_turns
-from workloads import workload
+from workload_steps import step_of
 
 from millstream import lower
 from millstream.lower import Lowered
-from millstream.protocol import streamable
 from millstream.targets import cuda, opencl
 from millstream.targets.gpu.columns import columns
 from millstream.targets.gpu.compiling import WIDE_FRAMES
@@ -33,7 +31,6 @@ from millstream.targets.gpu.cutting import pieces_of_frames
 from millstream.targets.gpu.forms import Tile
 from millstream.targets.gpu.paying import weights_read
 from millstream.targets.gpu.prefill import unroll
-from millstream.trace import trace
 from millstream_runtime.backends import Chunks
 from millstream_runtime.backends.cuda import CudaDevice
 from millstream_runtime.backends.gpu.chunks import DeviceChunks
@@ -43,12 +40,6 @@ from millstream_runtime.backends.opencl import OpenclDevice
 
 ROUNDS = 9
 OPENCL = "opencl"
-
-
-def lowered_workload(name: str) -> Lowered:
-    """The step of a workload."""
-    module, frame = workload(name), torch.as_tensor(FRAMES[:1])
-    return lower.lower(trace(streamable(module, frame), frame).graph)
 
 
 def opened(lowered: Lowered, target: str) -> DeviceStep:
@@ -121,7 +112,8 @@ def main() -> None:
     for column in ("us a frame", "together"):
         table.add_column(column)
     for name in arguments.workloads:
-        lowered = lowered_workload(name)
+        graph, _ = step_of(name)
+        lowered = lower.lower(graph)
         step, weights = opened(lowered, arguments.target), weights_of_a_frame(lowered)
         layout = step.layout
         alone = way_for(layout, 1)

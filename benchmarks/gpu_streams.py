@@ -25,9 +25,8 @@ from rich.console import Console
 from rounds import Timing, take_turns
 
 from millstream_runtime.backends.cuda import CudaDevice
-from millstream_runtime.backends.gpu.layout import Layout, load, way_for
+from millstream_runtime.backends.gpu.layout import Layout, load, row_bytes, way_for
 from millstream_runtime.backends.gpu.step import DeviceStep
-from millstream_runtime.program import item_size
 
 if TYPE_CHECKING:
     import torch
@@ -44,18 +43,14 @@ OURS, STRONGEST = "millstream", "torch, compiled, graph"
 
 def prepare(workloads: str, folder: Path, arch: str) -> None:
     """Compile workloads for an architecture; each gets a folder with its files."""
-    import torch
-    from frames import FRAMES
-    from workloads import workload
+    from workload_steps import step_of
 
     from millstream import lower
-    from millstream.protocol import streamable
     from millstream.targets import cuda
-    from millstream.trace import trace
 
     for name in workloads:
-        module, frame = workload(name), torch.as_tensor(FRAMES[:1])
-        lowered = lower.lower(trace(streamable(module, frame), frame).graph)
+        graph, _ = step_of(name)
+        lowered = lower.lower(graph)
         made = cuda.compile_program(lowered.program, lowered.weights, arch)
         (folder / name).mkdir(parents=True, exist_ok=True)
         for file in ("step.cubin", "layout.json", "weights.bin"):
@@ -215,7 +210,7 @@ def _timed(runners: Mapping[str, _Steps]) -> Mapping[str, Timing]:
 
 
 def _state_bytes(layout: Layout) -> int:
-    return sum(b.size * item_size(b.dtype) for b in layout.callers if b.role == "state")
+    return sum(map(row_bytes, layout.role("state")))
 
 
 def _copy_bandwidth() -> float:

@@ -16,7 +16,7 @@ from millstream.lower import lower
 from millstream.quantize import FORMATS
 from millstream.quantize.states.storage import STORAGES
 from millstream.quantize.states.writing import narrowed
-from millstream.targets.gpu.build import cubin, cuda_source, without_prelude
+from millstream.targets.gpu.build import compiled, cubin, cuda_source, without_prelude
 from millstream.targets.gpu.compiling import Choice, kernels
 from millstream.targets.gpu.forms import Tile
 
@@ -48,6 +48,12 @@ def test_kernels_compile(name: str) -> None:
     lowered = lower(STEPS[name]())
     made = kernels(lowered.program, lowered.weights, CHOICES, 64 << 10)
     assert cubin(without_prelude(cuda_source(made.functions, ARCH)), ARCH)[:4] == b"\x7fELF"
+
+
+def test_a_log_of_nothing_leaves_the_bytes_of_this_process_alone() -> None:
+    _, told = compiled('extern "C" __global__ void nothing() {}', ARCH)
+    assert told == ""
+    assert bytes([32])[0] == 32
 
 
 def test_four_bytes_lie_in_the_order_of_their_lanes(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ __device__ inline int make_int(signed char x, signed char y, signed char z, sign
 }
 """
 # Every product and sum rounds as written, but where the text itself fuses them.
-NVRTC = ("--fmad=false", "--std=c++17", "--disable-warnings")
+_NVRTC = ("--fmad=false", "--std=c++17", "--disable-warnings")
 
 
 def without_prelude(source: str) -> str:
@@ -111,6 +111,12 @@ def without_prelude(source: str) -> str:
 
 def cubin(source: str, arch: str) -> bytes:
     """Machine code for one compute capability. Raises KernelsInvalid."""
+    code, _ = compiled(source, arch)
+    return code
+
+
+def compiled(source: str, arch: str, *options: str) -> tuple[bytes, str]:
+    """The same, with further options of NVIDIA's compiler, and what it says. Raises KernelsInvalid."""
     from cuda.bindings import nvrtc  # pyright: ignore[reportAttributeAccessIssue]
 
     def ask(answer: tuple[Any, ...]) -> Any:
@@ -121,17 +127,20 @@ def cubin(source: str, arch: str) -> bytes:
 
     program = None
     program = ask(nvrtc.nvrtcCreateProgram(source.encode(), b"step.cu", 0, [], []))
-    options = [option.encode() for option in (f"--gpu-architecture={arch}", *NVRTC)]
-    ask(nvrtc.nvrtcCompileProgram(program, len(options), options))
+    given = [option.encode() for option in (f"--gpu-architecture={arch}", *_NVRTC, *options)]
+    ask(nvrtc.nvrtcCompileProgram(program, len(given), given))
     code = b" " * ask(nvrtc.nvrtcGetCUBINSize(program))
     ask(nvrtc.nvrtcGetCUBIN(program, code))
+    told = _log(nvrtc, program)
     ask(nvrtc.nvrtcDestroyProgram(program))
-    return code
+    return code, told
 
 
 def _log(nvrtc: Any, program: Any) -> str:
     """What the compiler says."""
     _, size = nvrtc.nvrtcGetProgramLogSize(program)
-    log = b" " * size
+    # NVIDIA's binding writes into the bytes that it is given, and Python has each single byte but once: an
+    # empty log, of one byte, would make every b" " of this process another.
+    log = b" " * (size + 1)
     nvrtc.nvrtcGetProgramLog(program, log)
     return log.decode(errors="replace").strip("\0 \n")
