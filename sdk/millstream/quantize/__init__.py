@@ -116,10 +116,10 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
         )
     taken = replace(mixed(ways), name=format.name, max_error=format.max_error)
     made = taken.rewrite(prepared, chosen, calibration)
-    beside, still_float = bearing(prepared, operands(prepared), calibration)
     # What a format wrote anew is no longer there, such as the bias of a convolution.
     known = {each.name for each in operands(made)}
-    beside = [each for each in beside if each.name in known]
+    found_beside = [each for each in operands(prepared) if each.name in known]
+    beside, still_float = bearing(prepared, found_beside, calibration)
     left += [*still_float, *unknown(prepared, {each.name for each in beside})]
     small = in_int16(made, beside)
     return Quantized(taken, small, flat, prepared, chosen, tuple(beside), tuple(left))
