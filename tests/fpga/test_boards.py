@@ -91,13 +91,24 @@ def test_bits_are_whole_numbers_of_cycles_near_enough():
         clocks_per_bit(12, 2_000_000)
 
 
-@pytest.fixture(scope="module")
-def on_board(fpga, bundle):
+def _built(fpga, bundle, board):
     """A build for a board, with one lane."""
-    folder = bundle.parent / "on_board"
-    done = fpga("build", bundle, "--board", "ulx3s", "--lanes", 1, "-o", folder)
+    folder = bundle.parent / board
+    done = fpga("build", bundle, "--board", board, "--lanes", 1, "-o", folder)
     assert done.exit_code == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def on_board(fpga, bundle):
+    """With an ECP5."""
+    return _built(fpga, bundle, "ulx3s")
+
+
+@pytest.fixture(scope="module")
+def on_ice40(fpga, bundle):
+    """With an iCE40."""
+    return _built(fpga, bundle, "icebreaker")
 
 
 def test_every_port_has_a_pin_and_every_pin_a_port(on_board):
@@ -108,15 +119,6 @@ def test_every_port_has_a_pin_and_every_pin_a_port(on_board):
         "clock": "G2", "receive": "M1", "send": "L4", "button": "R1", "led": "B2", "high_0": "L2"
     }  # fmt: skip
     assert set(board_named("ulx3s").pins) == ports
-
-
-@pytest.fixture(scope="module")
-def on_ice40(fpga, bundle):
-    """A build for a board with an iCE40, with one lane."""
-    folder = bundle.parent / "on_ice40"
-    done = fpga("build", bundle, "--board", "icebreaker", "--lanes", 1, "-o", folder)
-    assert done.exit_code == 0, done.stderr
-    return folder
 
 
 def test_a_board_says_which_levels_its_button_and_its_led_have(on_board, on_ice40):

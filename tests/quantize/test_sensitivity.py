@@ -39,11 +39,17 @@ def _graph() -> StepGraph:
         oh.make_node("Log", ["lifted"], ["level"]),
         oh.make_node("MatMul", ["level", "w"], ["output"]),
     ]
+    return _built(nodes, constants)
+
+
+def _built(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> StepGraph:
+    """A step from input to output; constants that are no integers in float32."""
     infos = [
         oh.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [BATCH, size])
         for name, size in (("input", INPUTS), ("output", OUTPUTS))
     ]
-    held = [onnx.numpy_helper.from_array(a.astype(np.float32), name) for name, a in constants.items()]
+    dtypes = {name: np.float32 if a.dtype.kind == "f" else a.dtype for name, a in constants.items()}
+    held = [onnx.numpy_helper.from_array(a.astype(dtypes[name]), name) for name, a in constants.items()]
     made = oh.make_graph(nodes, "step", infos[:1], infos[1:], held)
     return build(oh.make_model(made, opset_imports=[oh.make_opsetid("", OPSET)]), [])
 
@@ -83,18 +89,8 @@ def _normalized() -> tuple[StepGraph, Calibration]:
         oh.make_node("Tanh", ["even"], ["held"]),
         oh.make_node("MatMul", ["held", "w"], ["output"]),
     ]
-    infos = [
-        oh.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [BATCH, size])
-        for name, size in (("input", INPUTS), ("output", OUTPUTS))
-    ]
-    held = [
-        onnx.numpy_helper.from_array(a.astype(np.int64 if name == "axis" else np.float32), name)
-        for name, a in constants.items()
-    ]
-    made = oh.make_graph(nodes, "step", infos[:1], infos[1:], held)
-    graph = build(oh.make_model(made, opset_imports=[oh.make_opsetid("", OPSET)]), [])
     frames = rng.standard_normal((200, INPUTS)) * rng.choice([1.0, 0.01], (200, 1))
-    return graph, Calibration([frames.astype(np.float32)], [])
+    return _built(nodes, constants), Calibration([frames.astype(np.float32)], [])
 
 
 def test_what_no_constant_scale_serves_gets_one_at_every_step() -> None:
