@@ -37,22 +37,23 @@ def fpga():
 
 
 @pytest.fixture(scope="session")
-def built(fpga, bundle: Path) -> Path:
+def built(fpga, bundle: Path, tmp_path_factory) -> Path:
     """A build with 5 lanes, which divide neither 111 gates nor 3 outputs."""
-    folder = bundle.parent / "build"
+    folder = tmp_path_factory.mktemp("built") / "build"
     result = fpga("build", bundle, "--part", "lfe5u-25f", "--lanes", 5, "-o", folder)
     assert result.exit_code == 0, result.stderr
     return folder
 
 
 @pytest.fixture(scope="session")
-def packed_for(fpga, bundle: Path):
+def packed_for(fpga, bundle: Path, tmp_path_factory):
     """Pack the gated recurrence for a board: `packed_for("ulx3s")` gives the bundle, the folder of the
     simulated board that proved it, and what was said. 4 lanes, once for each board."""
 
     @functools.cache
     def pack(board: str) -> tuple[Path, str, str]:
-        path, kept = bundle.parent / f"{board}.mill", bundle.parent / board
+        folder = tmp_path_factory.mktemp("packed")
+        path, kept = folder / "packed.mill", folder / "simulated"
         compile_board = simulated.compile_board
 
         def keeping(folder: str, *rest: object) -> None:

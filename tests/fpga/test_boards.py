@@ -91,24 +91,23 @@ def test_bits_are_whole_numbers_of_cycles_near_enough():
         clocks_per_bit(12, 2_000_000)
 
 
-def _built(fpga, bundle, board):
+def _built(fpga, bundle, board, folder):
     """A build for a board, with one lane."""
-    folder = bundle.parent / board
     done = fpga("build", bundle, "--board", board, "--lanes", 1, "-o", folder)
     assert done.exit_code == 0, done.stderr
     return folder
 
 
 @pytest.fixture(scope="module")
-def on_board(fpga, bundle):
+def on_board(fpga, bundle, tmp_path_factory):
     """With an ECP5."""
-    return _built(fpga, bundle, "ulx3s")
+    return _built(fpga, bundle, "ulx3s", tmp_path_factory.mktemp("ulx3s") / "build")
 
 
 @pytest.fixture(scope="module")
-def on_ice40(fpga, bundle):
+def on_ice40(fpga, bundle, tmp_path_factory):
     """With an iCE40."""
-    return _built(fpga, bundle, "icebreaker")
+    return _built(fpga, bundle, "icebreaker", tmp_path_factory.mktemp("icebreaker") / "build")
 
 
 def test_every_port_has_a_pin_and_every_pin_a_port(on_board):

@@ -36,7 +36,7 @@ def test_a_plan_tells_what_fits_before_anything_is_built(fpga, bundle):
     assert "fits" in fpga("plan", bundle, "--part", "lfe5u-85f").stdout
 
 
-def test_a_model_too_large_is_refused_at_once_and_by_name(fpga, bundle, monkeypatch):
+def test_a_model_too_large_is_refused_at_once_and_by_name(fpga, bundle, monkeypatch, tmp_path):
     """On an iCE40 with less of everything."""
     tiny = replace(part_named("ice40up5k"), name="tiny", blocks=9, sprams=0)
     monkeypatch.setitem(PARTS, "tiny", tiny)
@@ -44,14 +44,14 @@ def test_a_model_too_large_is_refused_at_once_and_by_name(fpga, bundle, monkeypa
     planned = fpga("plan", bundle, "--part", "tiny")
     assert planned.exit_code == 1
     assert "block RAMs, tiny has 9" in planned.stdout
-    refused = fpga("build", bundle, "--part", "tiny", "-o", bundle.parent / "small")
+    refused = fpga("build", bundle, "--part", "tiny", "-o", tmp_path / "small")
     assert refused.exit_code == 1
     assert "block RAMs, tiny has 9" in refused.stderr
-    lanes = fpga("build", bundle, "--part", "ice40up5k", "--lanes", 16, "-o", bundle.parent / "small")
+    lanes = fpga("build", bundle, "--part", "ice40up5k", "--lanes", 16, "-o", tmp_path / "small")
     assert "16 multipliers, ice40up5k has 8" in lanes.stderr
     assert "16 SPRAMs, ice40up5k has 4" in lanes.stderr
-    assert not (bundle.parent / "small").exists()
-    unrolled = fpga("build", bundle, "--part", "lfe5u-85f", "--road", "da4ml", "-o", bundle.parent / "small")
+    assert not (tmp_path / "small").exists()
+    unrolled = fpga("build", bundle, "--part", "lfe5u-85f", "--road", "da4ml", "-o", tmp_path / "small")
     assert unrolled.exit_code == 4
     assert "constants would be wired" in unrolled.stderr
     assert time.monotonic() - begun < 20
@@ -94,11 +94,11 @@ def test_the_doctor_knows_the_tools_and_where_to_get_them(tmp_path, monkeypatch)
     assert "nextpnr-ice40" in CliRunner().invoke(app, ["doctor"]).stdout
 
 
-def test_a_part_or_a_clock_that_does_not_exist_is_a_usage_error(fpga, bundle):
+def test_a_part_or_a_clock_that_does_not_exist_is_a_usage_error(fpga, bundle, tmp_path):
     assert "lfe5u-85f" in fpga("plan", bundle, "--part", "z80").stderr
     assert fpga("plan", bundle, "--part", "z80").exit_code == 2
     assert fpga("plan", bundle, "--part", "lfe5u-85f", "--clock", "fast").exit_code == 2
-    options = ("--part", "lfe5u-85f", "-o", bundle.parent / "wrong")
+    options = ("--part", "lfe5u-85f", "-o", tmp_path / "wrong")
     assert fpga("build", bundle, *options, "--road", "dirt").exit_code == 2
     assert fpga("build", bundle, *options, "--road", "da4ml", "--lanes", 2).exit_code == 2
 

@@ -18,9 +18,9 @@ from millstream_runtime.spec import Machine, Memory, ModelSpec, StateSpec, Targe
 
 
 @pytest.fixture(scope="module")
-def packed(fpga, bundle):
+def packed(fpga, bundle, tmp_path_factory):
     """The gated recurrence with the engine in it."""
-    path = bundle.parent / "packed.mill"
+    path = tmp_path_factory.mktemp("packed") / "packed.mill"
     done = fpga("pack", bundle, "--lanes", 4, "-o", path)
     assert done.exit_code == 0, done.stderr
     return path
