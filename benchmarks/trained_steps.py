@@ -11,7 +11,7 @@ from quantization_tasks import Task, task
 from millstream import lower
 from millstream.cli.export_options import ExportOptions
 from millstream.cli.preparing import prepare
-from millstream.describing import model_spec
+from millstream.describing import model_spec, with_states
 from millstream.exporting import About
 from millstream.graph import StepGraph
 from millstream.ladder import Silent
@@ -47,10 +47,11 @@ def step_of(name: str) -> Step:
     traced = trace(folded, frame).graph
     initial = tuple(value[0].numpy() for value in folded.initial.values())
     starts = {pair.name: value for pair, value in zip(traced.states, initial, strict=True)}
-    graph, _ = rewritten_graph(traced, np.concatenate(data.frames[:4]), starts)
-    spec = model_spec(folded, graph, About(name))
+    done = rewritten_graph(traced, np.concatenate(data.frames[:4]), starts)
+    spec = with_states(model_spec(folded, traced, About(name)), done.graph, done.initial)
+    initial = tuple(done.initial[pair.name] for pair in traced.states)
     model = next(model for model in CATALOGUE if model.name == name)
-    return Step(name, graph, spec, Calibration(spread(data.frames), initial), task(model))
+    return Step(name, done.graph, spec, Calibration(spread(data.frames), initial), task(model))
 
 
 def compiled_bytes(graph: StepGraph) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from millstream.errors import DataInvalid
 from millstream.graph import StepGraph, Tensor
@@ -39,21 +38,30 @@ def model_spec(source: Streamable, graph: StepGraph, about: About) -> ModelSpec:
     inputs = tuple(_tensor_spec(t) for t in graph.inputs if t.name != VALID)
     outputs = tuple(_tensor_spec(t) for t in graph.outputs)
     _check_labels(about.labels, outputs[0])
-    states = tuple(
-        StateSpec(pair.name, pair.next_name, _shape(t), t.dtype.name, _fill(source.initial[pair.name]))
-        for pair, t in zip(graph.states, graph.state_tensors, strict=True)
-    )
+    initial = {name: value[0].numpy() for name, value in source.initial.items()}
     return ModelSpec(
         name=about.name,
         inputs=inputs,
         outputs=outputs,
-        states=states,
+        states=_states(graph, initial),
         batch=graph.batch,
         look_ahead=source.look_ahead,
         valid=VALID if source.look_ahead else "",
         sample_rate=about.sample_rate,
         framing=_framing(inputs[0], about.hop),
         labels=about.labels,
+    )
+
+
+def with_states(spec: ModelSpec, graph: StepGraph, initial: Mapping[str, np.ndarray]) -> ModelSpec:
+    """The contract of a step that keeps its states otherwise; `initial` has no batch dimension."""
+    return replace(spec, states=_states(graph, initial))
+
+
+def _states(graph: StepGraph, initial: Mapping[str, np.ndarray]) -> tuple[StateSpec, ...]:
+    return tuple(
+        StateSpec(pair.name, pair.next_name, _shape(t), t.dtype.name, _fill(initial[pair.name]))
+        for pair, t in zip(graph.states, graph.state_tensors, strict=True)
     )
 
 
@@ -84,12 +92,12 @@ def _shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(extent or 0 for extent in tensor.shape[1:])
 
 
-def _fill(initial: torch.Tensor) -> float | int | bool | None:
+def _fill(initial: np.ndarray) -> float | int | bool | None:
     """The one value that an initial state holds everywhere, or None when it must be stored."""
-    values = initial.unique()
-    if values.numel() > 1:
+    values = np.unique(initial)
+    if values.size > 1:
         return None
-    value = values.item() if values.numel() else 0
+    value = values.item() if values.size else 0
     return value if math.isfinite(value) else None
 
 

@@ -17,7 +17,7 @@ from millstream import lower, package, prove, prove_quantized, reference, sequen
 from millstream.budget import Budget
 from millstream.budget import check as check_budget
 from millstream.budgeted import Allowance, Chosen, Timer, choose
-from millstream.describing import About, model_spec, stored
+from millstream.describing import About, model_spec, stored, with_states
 from millstream.errors import ProofFailed, ToolMissing, UsageError
 from millstream.fallback import settle
 from millstream.float16 import loosened
@@ -37,7 +37,7 @@ from millstream.quantize.states.choosing import choose as choose_states
 from millstream.quantize.states.writing import narrowed, narrowed_initial, narrowed_spec
 from millstream.quantize.tolerance import largest_effect, rounds, widened
 from millstream.reparameterize import BOUND, Report, rewritten
-from millstream.reparameterize.graph import rewritten_graph
+from millstream.reparameterize.graph import RewrittenStep, rewritten_graph
 from millstream.sequences import Example, Sequences
 from millstream.signing import SigningKey
 from millstream.step_time import step_microseconds
@@ -219,8 +219,13 @@ class _Export:
         ladder = self._climb(Ladder(), self._sequence_rungs(traced.graph, whole))
         ladder = self._climb(ladder, _folding_rungs("step form (torch) = reparameterized (torch)", folding))
         ladder = self._climb(ladder, self._graph_rungs(folded, traced.graph, exact))
-        rewritten, rewriting = self._rewritten(traced.graph, initial)
-        ladder = self._climb(ladder, _folding_rungs("step.onnx = reparameterized step.onnx", rewriting))
+        rewriting = self._rewritten(traced.graph, initial)
+        if rewriting:
+            claim = "step.onnx = reparameterized step.onnx"
+            ladder = self._climb(ladder, _folding_rungs(claim, rewriting.report))
+            spec = with_states(spec, rewriting.graph, rewriting.initial)
+            initial = tuple(rewriting.initial[pair.name] for pair in traced.graph.states)
+        rewritten = rewriting.graph if rewriting else traced.graph
         calibration = Calibration(spread(self.data.frames), initial)
         chosen_mix = self._mix(rewritten, spec, calibration)
         format = chosen_mix.format if chosen_mix else self.format
@@ -256,7 +261,10 @@ class _Export:
         fallbacks = [detour.to_json() for detour in detours]
         report: dict[str, Any] = {"ladder": ladder.to_json(), "fallbacks": fallbacks}
         if folding and rewriting:
-            report["reparameterization"] = {"module": folding.to_json(), "step": rewriting.to_json()}
+            report["reparameterization"] = {
+                "module": folding.to_json(),
+                "step": rewriting.report.to_json(),
+            }
         if quantized:
             report["quantization"] = {**quantized.to_json(), **self._layers(quantized, calibration)}
         if chosen_mix:
@@ -333,11 +341,9 @@ class _Export:
         self.watcher.begin("folding norms and branches of the module")
         return rewritten(self.source, self.data)
 
-    def _rewritten(
-        self, graph: StepGraph, initial: tuple[np.ndarray, ...]
-    ) -> tuple[StepGraph, Report | None]:
+    def _rewritten(self, graph: StepGraph, initial: tuple[np.ndarray, ...]) -> RewrittenStep | None:
         if not self.reparameterize:
-            return graph, None
+            return None
         self.watcher.begin("folding norms and branches of the step")
         names = [pair.name for pair in graph.states]
         frames = np.concatenate(self.data.frames[:4])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 import onnx.parser
@@ -26,7 +28,9 @@ def _traced(module: nn.Module, x: Tensor) -> tuple[StepGraph, dict[str, np.ndarr
     return trace(source, x[:1]).graph, {name: value[0].numpy() for name, value in source.initial.items()}
 
 
-def _outputs(graph: StepGraph, frames: np.ndarray, initial: dict[str, np.ndarray], ahead: int) -> np.ndarray:
+def _outputs(
+    graph: StepGraph, initial: Mapping[str, np.ndarray], frames: np.ndarray, ahead: int
+) -> np.ndarray:
     """Outputs (T, ...) under the reference; a model with look-ahead is drained."""
     run, found = prepare(graph.model), []
     state = {name: value[None] for name, value in initial.items()}
@@ -42,10 +46,11 @@ def _outputs(graph: StepGraph, frames: np.ndarray, initial: dict[str, np.ndarray
 def _rewritten(module: nn.Module, x: Tensor, ahead: int = 0) -> tuple[StepGraph, StepGraph, Report]:
     """The graph before and after; they are equal over x and over odd cuts of it."""
     graph, initial = _traced(module, x)
-    rewritten, report = rewritten_graph(graph, x.numpy(), initial)
+    done = rewritten_graph(graph, x.numpy(), initial)
+    rewritten, report = done.graph, done.report
     for length in {1, 2, 7, len(x)}:
         frames = x[:length].numpy()
-        want, got = (_outputs(each, frames, initial, ahead) for each in (graph, rewritten))
+        want, got = (_outputs(*step, frames, ahead) for step in ((graph, initial), (rewritten, done.initial)))
         assert np.abs(got - want).max() < BOUND * np.abs(want).max()
     assert report.error < BOUND
     assert report.after.macs <= report.before.macs
@@ -81,11 +86,12 @@ def test_a_region_without_a_constant_gets_none(shift: str, operands: int) -> Non
     text = _SCALED.replace("SHIFT", shift)
     graph = build(onnx.parser.parse_model(text), [StatePair("sum", "next")])
     initial, x = {"sum": np.zeros(3, np.float32)}, noise(7, 3).numpy()
-    rewritten, report = rewritten_graph(graph, x, initial)
+    done = rewritten_graph(graph, x, initial)
+    rewritten, report = done.graph, done.report
     (gemm,) = [node for node in rewritten.model.graph.node if node.op_type == "Gemm"]
     assert len(gemm.input) == operands
     assert report.applied[-1].rewrite == "linear region"
-    want, got = (_outputs(each, x, initial, 0) for each in (graph, rewritten))
+    want, got = (_outputs(each, initial, x, 0) for each in (graph, rewritten))
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
 
 
@@ -121,8 +127,9 @@ step (float[B, 3] input, float[B, 3] sum) => (float[B, 3] output, float[B, 3] ne
 def test_what_is_computed_twice_is_computed_once_and_what_nothing_reads_goes() -> None:
     graph = build(onnx.parser.parse_model(_TWICE), [StatePair("sum", "next")])
     initial, x = {"sum": np.zeros(3, np.float32)}, noise(7, 3).numpy()
-    rewritten, report = rewritten_graph(graph, x, initial)
-    want, got = (_outputs(each, x, initial, 0) for each in (graph, rewritten))
+    done = rewritten_graph(graph, x, initial)
+    rewritten, report = done.graph, done.report
+    want, got = (_outputs(each, initial, x, 0) for each in (graph, rewritten))
     np.testing.assert_array_equal(got, want)
     assert sorted(node.op_type for node in rewritten.model.graph.node) == ["Add", "Add", "MatMul", "Tanh"]
     assert report.applied[-1].rewrite == "duplicates"
@@ -178,6 +185,6 @@ class _Unbounded(nn.Module):
 
 def test_zero_times_what_has_no_bound_stays() -> None:
     graph, initial = _traced(make(_Unbounded), noise(5, 4))
-    _, report = rewritten_graph(graph, noise(5, 4).numpy(), initial)
+    report = rewritten_graph(graph, noise(5, 4).numpy(), initial).report
     assert "has no bound" in report.left_alone[0].why
     assert not report.applied

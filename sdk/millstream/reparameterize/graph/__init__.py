@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,65 +16,72 @@ from millstream.reparameterize.graph.constants import constants
 from millstream.reparameterize.graph.counting import cost
 from millstream.reparameterize.graph.duplicates import duplicates
 from millstream.reparameterize.graph.editing import GraphCandidate
+from millstream.reparameterize.graph.finite_response import finite_response
 from millstream.reparameterize.graph.linear_region import linear_region
 from millstream.reparameterize.graph.ring_norm import ring_norm
 from millstream.reparameterize.report import Applied, Cost, LeftAlone, Report
 from millstream_runtime.errors import MillstreamError
 
-__all__ = ["rewritten_graph"]
+__all__ = ["RewrittenStep", "rewritten_graph"]
 
-_GraphRewrite = Callable[[StepGraph], Iterable[GraphCandidate]]
+_Initial = Mapping[str, np.ndarray]
+#: Of what a step graph with these initial states offers.
+_GraphRewrite = Callable[[StepGraph, _Initial], Iterable[GraphCandidate]]
+_REWRITES: dict[str, _GraphRewrite] = {
+    "constants": lambda graph, _: constants(graph),
+    "duplicates": lambda graph, _: duplicates(graph),
+    "norm before a ring": ring_norm,
+    "finite response": finite_response,
+    "linear region": lambda graph, _: linear_region(graph),
+}
 _TICKS = 17
 
 
-def rewritten_graph(
-    graph: StepGraph, frames: np.ndarray, initial: Mapping[str, np.ndarray]
-) -> tuple[StepGraph, Report]:
-    """Apply every rewrite of the step that helps, each proved on real frames; and what was done.
+@dataclass(frozen=True)
+class RewrittenStep:
+    """A step after its rewrites, the initial value (no batch dimension) of each state, and what was done."""
+
+    graph: StepGraph
+    initial: _Initial
+    report: Report
+
+
+def rewritten_graph(graph: StepGraph, frames: np.ndarray, initial: _Initial) -> RewrittenStep:
+    """Apply every rewrite of the step that helps, each proved on real frames.
 
     Args:
         graph: the traced step.
         frames: (T, ...), real ones.
-        initial: the initial value of each state, without batch. Rewrites do not change them; a ring may
-            hold its frames scaled.
+        initial: the initial value of each state, without batch. A ring may hold its frames scaled
+            afterwards, and a memory become a ring.
     """
-    rewrites: dict[str, _GraphRewrite] = {
-        "constants": constants,
-        "duplicates": duplicates,
-        "norm before a ring": partial(ring_norm, initial=initial),
-        "linear region": linear_region,
-    }
-    return _Run(graph, frames[:_TICKS], initial, rewrites).finished()
+    return _Run(graph, frames, initial).finished()
 
 
 class _Run:
-    """The graph as far as it is rewritten, what it gives, and what became of every place."""
+    """The step as far as it is rewritten, what it gives, and what became of every place."""
 
-    def __init__(
-        self,
-        graph: StepGraph,
-        frames: np.ndarray,
-        initial: Mapping[str, np.ndarray],
-        rewrites: Mapping[str, _GraphRewrite],
-    ) -> None:
-        self._graph, self._frames, self._initial, self._rewrites = graph, frames, initial, rewrites
+    def __init__(self, graph: StepGraph, frames: np.ndarray, initial: _Initial) -> None:
+        self._first = self._graph, self._initial = graph, initial
+        self._frames, self._ticks = frames, _TICKS
         self._cost, self._applied = cost(graph), []
-        self._outputs = self._streamed(graph)
+        self._outputs = self._streamed(graph, initial)
         self._failed: dict[tuple[str, str], str] = {}
 
-    def finished(self) -> tuple[StepGraph, Report]:
-        first, before = self._outputs, self._cost
+    def finished(self) -> RewrittenStep:
+        before = self._cost
         while True:
             applied = len(self._applied)
-            left = [each for name in self._rewrites for each in self._sweep(name)]
+            left = [each for name in _REWRITES for each in self._sweep(name)]
             if len(self._applied) == applied:
                 break
-        error = _relative_error(self._outputs, first)
-        return self._graph, Report(tuple(self._applied), tuple(left), error, before, self._cost)
+        error = _relative_error(self._outputs, self._streamed(*self._first))
+        report = Report(tuple(self._applied), tuple(left), error, before, self._cost)
+        return RewrittenStep(self._graph, self._initial, report)
 
     def _sweep(self, name: str) -> list[LeftAlone]:
         while True:
-            candidates = list(self._rewrites[name](self._graph))
+            candidates = list(_REWRITES[name](self._graph, self._initial))
             fresh = next((c for c in candidates if c.transform and (name, c.where) not in self._failed), None)
             if fresh is None:
                 return [
@@ -83,29 +91,39 @@ class _Run:
 
     def _try(self, name: str, candidate: GraphCandidate) -> None:
         """Keep the rewritten graph when it gives the same outputs for less."""
+        initial = {**self._initial, **candidate.initial}
         try:
             graph = candidate.transform() if candidate.transform else self._graph
-            outputs, after = self._streamed(graph), cost(graph)
+            after, shorter = cost(graph), _nodes(graph) < _nodes(self._graph)
+            if not _helps(self._cost, after, shorter):
+                sizes = (self._cost.macs, after.macs, self._cost.parameters, after.parameters)
+                why = "it would not help: MACs {:,} -> {:,}, parameters {:,} -> {:,}".format(*sizes)
+                self._failed[name, candidate.where] = why
+                return
+            self._look_longer(candidate.ticks)
+            outputs = self._streamed(graph, initial)
         except MillstreamError as error:
             self._failed[name, candidate.where] = f"the rewritten step is refused: {error.what}"
             return
-        error, shorter = _relative_error(outputs, self._outputs), _nodes(graph) < _nodes(self._graph)
+        error = _relative_error(outputs, self._outputs)
         if not error < BOUND:
             why = f"the outputs differ by {error:.1e} of their largest, more than {BOUND:.0e}"
             self._failed[name, candidate.where] = why
-        elif not _helps(self._cost, after, shorter):
-            sizes = (self._cost.macs, after.macs, self._cost.parameters, after.parameters)
-            why = "it would not help: MACs {:,} -> {:,}, parameters {:,} -> {:,}".format(*sizes)
-            self._failed[name, candidate.where] = why
         else:
             self._applied.append(Applied(name, candidate.where, error, self._cost, after))
-            self._graph, self._outputs, self._cost = graph, outputs, after
+            self._graph, self._initial, self._outputs, self._cost = graph, initial, outputs, after
 
-    def _streamed(self, graph: StepGraph) -> list[np.ndarray]:
-        """Every output of every tick under the reference."""
+    def _look_longer(self, ticks: int) -> None:
+        """From now on compare the outputs of so many ticks at least."""
+        if ticks > self._ticks:
+            self._ticks = ticks
+            self._outputs = self._streamed(self._graph, self._initial)
+
+    def _streamed(self, graph: StepGraph, initial: _Initial) -> list[np.ndarray]:
+        """Every output of every tick under the reference, frames over and over where there are too few."""
         run, found = prepare(graph.model), []
-        state = {name: value[None] for name, value in self._initial.items()}
-        for frame in self._frames:
+        state = {name: value[None] for name, value in initial.items()}
+        for frame in itertools.islice(itertools.cycle(self._frames), self._ticks):
             given: dict[str, np.ndarray] = {graph.inputs[0].name: frame[None]}
             given |= {each.name: np.ones(1, bool) for each in graph.inputs if each.name == VALID}
             results = run({**given, **state})

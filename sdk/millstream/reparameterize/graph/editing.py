@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import onnx
 import onnx.numpy_helper
 
-from millstream.graph import StepGraph, build, initializers, origin
+from millstream import coarse
+from millstream.graph import StatePair, StepGraph, build, initializers, origin
 
 
 @dataclass(frozen=True)
 class GraphCandidate:
-    """A place in a step graph: how to make the rewritten graph, or why the precondition fails there."""
+    """A place in a step graph: how to make the rewritten graph, or why the precondition fails there.
+
+    `initial` holds new initial values (no batch dimension) of the states that the rewritten graph keeps
+    otherwise; the outputs must be looked at for so many `ticks` to see a difference.
+    """
 
     where: str
     transform: Callable[[], StepGraph] | None = None
     why: str = ""
+    initial: Mapping[str, np.ndarray] = field(default_factory=dict)
+    ticks: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,14 @@ class View:
 
 
 def edited(
-    graph: StepGraph, nodes: Sequence[onnx.NodeProto], added: Mapping[str, np.ndarray] | None = None
+    graph: StepGraph,
+    nodes: Sequence[onnx.NodeProto],
+    added: Mapping[str, np.ndarray] | None = None,
+    states: Mapping[str, tuple[int, ...]] | None = None,
 ) -> StepGraph:
     """The graph with these nodes, and further or changed constants; what no output needs is left out.
+
+    The nodes may call coarse operations. `states` holds shapes, without batch, of states that have another.
 
     Raises GraphInvalid when the result breaks the contract.
     """
@@ -108,9 +120,25 @@ def edited(
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(kept)
     model.graph.initializer.extend(constants)
-    functions = list(model.functions)
+    _reshape(model, graph.states, states or {})
+    own = {function.name for function in model.functions}
+    functions = [*model.functions, *(each for each in coarse.functions() if each.name not in own)]
     del model.functions[:]
     return build(model, graph.states, functions)
+
+
+def _reshape(
+    model: onnx.ModelProto, pairs: Sequence[StatePair], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Declare other shapes of states, in place; the batch stays."""
+    names = {end: pair.name for pair in pairs for end in (pair.name, pair.next_name)}
+    for value in (*model.graph.input, *model.graph.output):
+        shape = shapes.get(names.get(value.name, ""))
+        if shape is not None:
+            extents = value.type.tensor_type.shape.dim
+            del extents[1:]
+            for extent in shape:
+                extents.add(dim_value=extent)
 
 
 def _live(nodes: Sequence[onnx.NodeProto], wanted: set[str]) -> Iterator[onnx.NodeProto]:

@@ -16,6 +16,7 @@ import onnx
 import onnx.helper
 
 from millstream.graph import StepGraph, origin, set_origin
+from millstream.reparameterize.graph.batch_norm import affine, is_constant
 from millstream.reparameterize.graph.editing import GraphCandidate, View, edited, place
 
 _RING = "CausalConvRing"
@@ -25,7 +26,7 @@ def ring_norm(graph: StepGraph, initial: Mapping[str, np.ndarray]) -> Iterable[G
     """Every batch norm that a ring reads; `initial` holds the initial value of each state."""
     view = View(graph)
     for node in view.nodes:
-        if node.op_type == "BatchNormalization" and all(name in view.constants for name in node.input[1:]):
+        if is_constant(view, node):
             found = _candidate(view, node, initial)
             if found:
                 yield found
@@ -35,7 +36,7 @@ def _candidate(view: View, norm: onnx.NodeProto, initial: Mapping[str, np.ndarra
     rings, others = _readers(view, norm.output[0])
     if not rings:
         return None
-    scale, shift = _affine(view, norm)
+    scale, shift = affine(view, norm)
     pairs = {pair.name: pair.next_name for pair in view.graph.states}
     for ring in rings:
         state, following = ring.input[3], ring.output[1]
@@ -72,14 +73,6 @@ def _puts_zero(view: View, node: onnx.NodeProto, value: str) -> bool:
     other = next((name for name in node.input[1:] if name != value), "")
     constant = view.constant(other)
     return constant is not None and not constant.any()
-
-
-def _affine(view: View, norm: onnx.NodeProto) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and shift of the norm in float64."""
-    gamma, beta, mean, variance = (view.constants[name].astype(np.float64) for name in norm.input[1:])
-    epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
-    scale = gamma / np.sqrt(variance + epsilon)
-    return scale, beta - mean * scale
 
 
 def _folded(

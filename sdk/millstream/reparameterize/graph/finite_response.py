@@ -1,0 +1,171 @@
+"""A linear memory that forgets becomes a ring of what was written into it.
+
+m[t] = A m[t-1] + B u[t] is the sum over j of A^j B u[t - j]. From some j = K on all terms together are less
+than what float32 loses in the recurrence; there the sum ends, and a ring of the last scalars holds all that
+the memory knew. The window of a Legendre memory does not cut off, but what is left behind it dies fast: of
+order 256 and 128 frames 181 terms count. What reads the memory by one product goes into the terms as well.
+Nothing is fed back any more, so that weights and state bear a coarse rounding.
+
+Needs: constant A and B; a memory that starts at zero, whose past nothing else reads but a gate that keeps it.
+Gives: K multiplications for each value of the memory, or for each that is read of it, in place of order + 1
+and the product that reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.helper
+import torch
+
+from millstream.coarse import DOMAIN
+from millstream.graph import StatePair, StepGraph, origin, set_origin
+from millstream.reparameterize.graph.editing import GraphCandidate, View, edited, place, renamed
+from millstream.reparameterize.graph.reading import Reading, reading
+from millstream_models.lmuformer.memory import impulse_response
+
+#: What may be cut off of all that a value gets from one input over time: float32 loses it in the recurrence.
+_REST = 1e-6
+#: A memory that has not halved after so many frames takes more terms than it has values.
+_SLOWEST = 1024
+#: So many halvings are looked at; what follows them is below 2^-32 of the whole.
+_HALVINGS = 32
+
+
+def finite_response(graph: StepGraph, initial: Mapping[str, np.ndarray]) -> Iterable[GraphCandidate]:
+    """Every linear memory; `initial` holds the initial value of each state."""
+    view = View(graph)
+    for node in view.nodes:
+        if node.op_type == "LinearMemory":
+            yield _candidate(view, node, initial)
+
+
+def terms(transition: np.ndarray, input_matrix: np.ndarray) -> np.ndarray | None:
+    """The terms A^j B that count, (order, K) float64, of A (order, order) and B (order,); None where too many
+    do."""
+    power, halved = transition.astype(np.float64), 1
+    while np.abs(power).sum(1).max() > 0.5:
+        power, halved = power @ power, 2 * halved
+        if halved > _SLOWEST:
+            return None
+    a, b = (torch.from_numpy(array.astype(np.float64)) for array in (transition, input_matrix))
+    response = impulse_response(a, b, _HALVINGS * halved).numpy()
+    rest = np.abs(response)[:, ::-1].cumsum(1)[:, ::-1]
+    return response[:, : int((rest > _REST * rest[:, :1]).any(0).sum())]
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """A memory whose state is its own: the node, its pair of states, and the gate that may keep the state."""
+
+    node: onnx.NodeProto
+    pair: StatePair
+    gate: onnx.NodeProto | None
+
+
+def _candidate(view: View, node: onnx.NodeProto, initial: Mapping[str, np.ndarray]) -> GraphCandidate:
+    where, memory = place(node), _memory(view, node)
+    transition, input_matrix = (view.constant(name) for name in node.input[1:3])
+    if transition is None or input_matrix is None:
+        return GraphCandidate(where, why="its matrices are not constant")
+    if memory is None:
+        return GraphCandidate(where, why="another reads its state, or what keeps its state is no gate")
+    start = initial[memory.pair.name]
+    if start.any():
+        return GraphCandidate(where, why=f"the state {memory.pair.name} does not start at zero")
+    found = terms(transition, input_matrix)
+    if found is None or found.shape[1] < 2:
+        return GraphCandidate(where, why="it forgets too slowly, or at once")
+    ring = {memory.pair.name: np.zeros((found.shape[1] - 1, 1), start.dtype)}
+    # Only behind all terms would what was cut off be missed.
+    return GraphCandidate(
+        where, lambda: _rewritten(view, memory, found), initial=ring, ticks=2 * found.shape[1]
+    )
+
+
+def _memory(view: View, node: onnx.NodeProto) -> _Memory | None:
+    past, present = node.input[3], node.output[0]
+    pair = next((pair for pair in view.graph.states if pair.name == past), None)
+    others = [reader for reader in view.readers[past] if reader is not node]
+    if pair is None:
+        return None
+    if pair.next_name == present:
+        return None if others else _Memory(node, pair, None)
+    gate = view.writers[pair.next_name]
+    keeps = gate.op_type == "Where" and {*gate.input[1:]} == {past, present} and others == [gate]
+    # Whether the memory is kept must be said for each stream as a whole.
+    whole = keeps and view.shapes.get(gate.input[0], (0,))[1:] == (1,)
+    return _Memory(node, pair, gate) if whole else None
+
+
+def _rewritten(view: View, memory: _Memory, found: np.ndarray) -> StepGraph:
+    """The graph with a ring of the last K - 1 inputs in place of the memory."""
+    present, gate = memory.node.output[0], memory.gate
+    read = _read(view, memory, found)
+    weight, bias = (read.weight @ found, read.bias) if read else (found, np.zeros(len(found)))
+    value = read.node.output[0] if read and not read.beside else view.fresh(f"{present}.value")
+    following = view.fresh(f"{present}.ring") if gate else memory.pair.next_name
+    taps, shift, beside, axis = (view.fresh(f"{present}.{end}") for end in ("taps", "bias", "beside", "axis"))
+    dtype = view.constants[memory.node.input[1]].dtype
+    # The ring holds the oldest input first.
+    added = {taps: weight[:, ::-1, None].astype(dtype), shift: bias.astype(dtype)}
+    operands = [memory.node.input[0], taps, shift, memory.pair.name]
+    made = {id(memory.node): [_node("CausalConvRing", operands, [value, following], domain=DOMAIN)]}
+    if read:
+        made[id(read.node)] = _with_the_rest(view, read, value, beside) if read.beside else []
+        added[beside] = read.beside_weight.astype(dtype)
+    if gate:
+        made[id(gate)] = _gated(view, gate, present, following, axis)
+        added[axis] = np.array([2], np.int64)
+    for each in made[id(memory.node)]:
+        set_origin(each, origin(memory.node))
+    names = {present: value}
+    nodes = [each for node in view.nodes for each in made.get(id(node), [renamed(node, names)])]
+    return edited(view.graph, nodes, added, {memory.pair.name: (found.shape[1] - 1, 1)})
+
+
+def _read(view: View, memory: _Memory, found: np.ndarray) -> Reading | None:
+    """What reads the memory, where it takes fewer multiplications to read the ring at once."""
+    present = memory.node.output[0]
+    readers = [reader for reader in view.readers.get(present, ()) if reader is not memory.gate]
+    read, (order, count) = reading(view, present, readers), found.shape
+    if read is None or len(read.weight) * count >= order * count + len(read.weight) * order:
+        return None
+    return read
+
+
+def _with_the_rest(view: View, read: Reading, value: str, weight: str) -> list[onnx.NodeProto]:
+    """y = what is read of the ring + the product of what stood beside the memory."""
+    result = read.node.output[0]
+    joined, other = view.fresh(f"{result}.joined"), view.fresh(f"{result}.other")
+    nodes = [
+        _node("Concat", read.beside, [joined], axis=1),
+        _node("Gemm", [joined, weight], [other], transB=1),
+        _node("Add", [value, other], [result]),
+    ]
+    for node in nodes:
+        set_origin(node, origin(read.node))
+    return nodes
+
+
+def _gated(view: View, gate: onnx.NodeProto, present: str, following: str, axis: str) -> list[onnx.NodeProto]:
+    """The gate (batch, 1) of a vector, for a ring (batch, K - 1, 1)."""
+    condition = view.fresh(f"{gate.output[0]}.condition")
+    sides = [following if name == present else name for name in gate.input[1:]]
+    nodes = [
+        _node("Unsqueeze", [gate.input[0], axis], [condition]),
+        _node("Where", [condition, *sides], [gate.output[0]]),
+    ]
+    for node in nodes:
+        set_origin(node, origin(gate))
+    return nodes
+
+
+def _node(
+    operator: str, operands: Sequence[str], results: Sequence[str], **attributes: Any
+) -> onnx.NodeProto:
+    return onnx.helper.make_node(operator, operands, results, name=f"{results[0]} node", **attributes)
