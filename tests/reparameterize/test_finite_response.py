@@ -29,6 +29,13 @@ from millstream_models.spiking_lmuformer import SpikingLMUFormer
 CONFIG = LMUFormerConfig(inputs=5, classes=3, width=8, order=24, theta=8.0)
 
 
+def _driven(kind: type[nn.Module]) -> nn.Module:
+    """An LMUFormer whose drive is not shut, as random ones may be."""
+    module = make(kind, CONFIG)
+    nn.init.constant_(module.trunk.blocks[0].token.drive.bias, 1.0)
+    return module.eval()
+
+
 class _Read(nn.Module):
     """What `read` makes of a memory of one scalar, which starts with `start` everywhere."""
 
@@ -98,7 +105,7 @@ def _refusal(module: nn.Module, x: Tensor) -> str:
 @pytest.mark.parametrize(("kind", "gate"), [(CausalLMUFormer, False), (LMUFormer, True)])
 def test_what_reads_a_memory_reads_the_ring_and_a_stream_of_any_length_is_the_same(kind, gate) -> None:
     x = noise(150, 5)
-    graph, initial, done = _rewritten(make(kind, CONFIG), x)
+    graph, initial, done = _rewritten(_driven(kind), x)
     (applied,) = [each for each in done.report.applied if each.rewrite == "finite response"]
     count = len(done.initial["memory_0"]) + 1
     assert done.initial["memory_0"].shape == (count - 1, 1)
@@ -113,6 +120,7 @@ def test_what_reads_a_memory_reads_the_ring_and_a_stream_of_any_length_is_the_sa
 
 def test_a_norm_that_reads_a_memory_goes_into_the_terms() -> None:
     module = make(SpikingLMUFormer, 5, 3, 8, 24, 8.0)
+    nn.init.constant_(module.drive.bias, 2.0)  # else the neuron that writes into the memory never fires
     x = noise(150, 5) * 3
     graph, initial, done = _rewritten(module, x)
     norms = [each.model.graph.node for each in (graph, done.graph)]
@@ -161,7 +169,7 @@ def test_the_terms_that_are_left_out_add_up_to_a_millionth(order: int, theta: fl
 
 
 def test_a_bundle_keeps_the_ring_as_its_state_and_streams_on_behind_its_end(tmp_path: Path) -> None:
-    module, x = make(CausalLMUFormer, CONFIG).eval(), noise(203, 5)
+    module, x = _driven(CausalLMUFormer), noise(203, 5)
     millstream.export(module, x[None, :64], target="numba").save(tmp_path / "ring.mill")
     with torch.no_grad():
         want = module(x[None])[0].numpy()
