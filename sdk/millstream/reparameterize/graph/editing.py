@@ -121,10 +121,19 @@ def edited(
     model.graph.node.extend(kept)
     model.graph.initializer.extend(constants)
     _reshape(model, graph.states, states or {})
-    own = {function.name for function in model.functions}
-    functions = [*model.functions, *(each for each in coarse.functions() if each.name not in own)]
+    functions = [*model.functions]
     del model.functions[:]
+    if any(node.domain == coarse.DOMAIN for node in kept):
+        _import_coarse(model)
+        own = {function.name for function in functions}
+        functions += [each for each in coarse.functions() if each.name not in own]
     return build(model, graph.states, functions)
+
+
+def _import_coarse(model: onnx.ModelProto) -> None:
+    """Let a model call coarse operations, in place."""
+    if all(entry.domain != coarse.DOMAIN for entry in model.opset_import):
+        model.opset_import.add(domain=coarse.DOMAIN, version=coarse.VERSION)
 
 
 def _reshape(

@@ -25,6 +25,7 @@ import torch
 from millstream.coarse import DOMAIN
 from millstream.graph import StatePair, StepGraph, origin, set_origin
 from millstream.reparameterize.graph.editing import GraphCandidate, View, edited, place, renamed
+from millstream.reparameterize.graph.linear_memories import LinearMemory, linear_memories
 from millstream.reparameterize.graph.reading import Reading, reading
 from millstream_models.lmuformer.memory import impulse_response
 
@@ -32,6 +33,8 @@ from millstream_models.lmuformer.memory import impulse_response
 _REST = 1e-6
 #: A memory that has not halved after so many frames takes more terms than it has values.
 _SLOWEST = 1024
+#: A memory that grows so far does not forget.
+_GROWN = 1e6
 #: So many halvings are looked at; what follows them is below 2^-32 of the whole.
 _HALVINGS = 32
 
@@ -39,81 +42,73 @@ _HALVINGS = 32
 def finite_response(graph: StepGraph, initial: Mapping[str, np.ndarray]) -> Iterable[GraphCandidate]:
     """Every linear memory; `initial` holds the initial value of each state."""
     view = View(graph)
-    for node in view.nodes:
-        if node.op_type == "LinearMemory":
-            yield _candidate(view, node, initial)
+    for memory in linear_memories(view):
+        yield _candidate(view, memory, initial)
 
 
 def terms(transition: np.ndarray, input_matrix: np.ndarray) -> np.ndarray | None:
-    """The terms A^j B that count, (order, K) float64, of A (order, order) and B (order,); None where too many
-    do."""
-    power, halved = transition.astype(np.float64), 1
-    while np.abs(power).sum(1).max() > 0.5:
-        power, halved = power @ power, 2 * halved
-        if halved > _SLOWEST:
+    """The terms A^j B that count, (order, K), of A (order, order) and B (order,), all float64; None where too
+    many do."""
+    power, halved = transition, 1
+    while (largest := np.abs(power).sum(1).max()) > 0.5:
+        if halved == _SLOWEST or largest > _GROWN:
             return None
-    a, b = (torch.from_numpy(array.astype(np.float64)) for array in (transition, input_matrix))
+        power, halved = power @ power, 2 * halved
+    a, b = (torch.from_numpy(array) for array in (transition, input_matrix))
     response = impulse_response(a, b, _HALVINGS * halved).numpy()
     rest = np.abs(response)[:, ::-1].cumsum(1)[:, ::-1]
     return response[:, : int((rest > _REST * rest[:, :1]).any(0).sum())]
 
 
 @dataclass(frozen=True)
-class _Memory:
-    """A memory whose state is its own: the node, its pair of states, and the gate that may keep the state."""
+class _Own:
+    """A memory whose state is its own: its pair of states, and the gate that may keep the state."""
 
-    node: onnx.NodeProto
+    memory: LinearMemory
     pair: StatePair
     gate: onnx.NodeProto | None
 
 
-def _candidate(view: View, node: onnx.NodeProto, initial: Mapping[str, np.ndarray]) -> GraphCandidate:
-    where, memory = place(node), _memory(view, node)
-    transition, input_matrix = (view.constant(name) for name in node.input[1:3])
-    if transition is None or input_matrix is None:
-        return GraphCandidate(where, why="its matrices are not constant")
-    if memory is None:
+def _candidate(view: View, memory: LinearMemory, initial: Mapping[str, np.ndarray]) -> GraphCandidate:
+    where, own = place(memory.node), _own(view, memory)
+    if own is None:
         return GraphCandidate(where, why="another reads its state, or what keeps its state is no gate")
-    start = initial[memory.pair.name]
+    start = initial[memory.past]
     if start.any():
-        return GraphCandidate(where, why=f"the state {memory.pair.name} does not start at zero")
-    found = terms(transition, input_matrix)
+        return GraphCandidate(where, why=f"the state {memory.past} does not start at zero")
+    found = terms(memory.transition, memory.input_matrix)
     if found is None or found.shape[1] < 2:
         return GraphCandidate(where, why="it forgets too slowly, or at once")
-    ring = {memory.pair.name: np.zeros((found.shape[1] - 1, 1), start.dtype)}
+    ring = {memory.past: np.zeros((found.shape[1] - 1, 1), start.dtype)}
     # Only behind all terms would what was cut off be missed.
-    return GraphCandidate(
-        where, lambda: _rewritten(view, memory, found), initial=ring, ticks=2 * found.shape[1]
-    )
+    return GraphCandidate(where, lambda: _rewritten(view, own, found), initial=ring, ticks=2 * found.shape[1])
 
 
-def _memory(view: View, node: onnx.NodeProto) -> _Memory | None:
-    past, present = node.input[3], node.output[0]
-    pair = next((pair for pair in view.graph.states if pair.name == past), None)
-    others = [reader for reader in view.readers[past] if reader is not node]
-    if pair is None:
-        return None
+def _own(view: View, memory: LinearMemory) -> _Own | None:
+    past, present = memory.past, memory.present
+    pair = next(pair for pair in view.graph.states if pair.name == past)
+    others = [reader for reader in view.readers[past] if reader is not memory.reader]
     if pair.next_name == present:
-        return None if others else _Memory(node, pair, None)
+        return None if others else _Own(memory, pair, None)
     gate = view.writers[pair.next_name]
     keeps = gate.op_type == "Where" and {*gate.input[1:]} == {past, present} and others == [gate]
     # Whether the memory is kept must be said for each stream as a whole.
     whole = keeps and view.shapes.get(gate.input[0], (0,))[1:] == (1,)
-    return _Memory(node, pair, gate) if whole else None
+    return _Own(memory, pair, gate) if whole else None
 
 
-def _rewritten(view: View, memory: _Memory, found: np.ndarray) -> StepGraph:
+def _rewritten(view: View, own: _Own, found: np.ndarray) -> StepGraph:
     """The graph with a ring of the last K - 1 inputs in place of the memory."""
-    present, gate = memory.node.output[0], memory.gate
-    read = _read(view, memory, found)
+    memory, gate, present = own.memory, own.gate, own.memory.present
+    read = _read(view, own, found)
     weight, bias = (read.weight @ found, read.bias) if read else (found, np.zeros(len(found)))
     value = read.node.output[0] if read and not read.beside else view.fresh(f"{present}.value")
-    following = view.fresh(f"{present}.ring") if gate else memory.pair.next_name
+    following = view.fresh(f"{present}.ring") if gate else own.pair.next_name
     taps, shift, beside, axis = (view.fresh(f"{present}.{end}") for end in ("taps", "bias", "beside", "axis"))
-    dtype = view.constants[memory.node.input[1]].dtype
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(view.kinds[memory.past])
     # The ring holds the oldest input first.
     added = {taps: weight[:, ::-1, None].astype(dtype), shift: bias.astype(dtype)}
-    operands = [memory.node.input[0], taps, shift, memory.pair.name]
+    operands = [memory.drive, taps, shift, memory.past]
     made = {id(memory.node): [_node("CausalConvRing", operands, [value, following], domain=DOMAIN)]}
     if read:
         made[id(read.node)] = _with_the_rest(view, read, value, beside) if read.beside else []
@@ -125,13 +120,13 @@ def _rewritten(view: View, memory: _Memory, found: np.ndarray) -> StepGraph:
         set_origin(each, origin(memory.node))
     names = {present: value}
     nodes = [each for node in view.nodes for each in made.get(id(node), [renamed(node, names)])]
-    return edited(view.graph, nodes, added, {memory.pair.name: (found.shape[1] - 1, 1)})
+    return edited(view.graph, nodes, added, {memory.past: (found.shape[1] - 1, 1)})
 
 
-def _read(view: View, memory: _Memory, found: np.ndarray) -> Reading | None:
+def _read(view: View, own: _Own, found: np.ndarray) -> Reading | None:
     """What reads the memory, where it takes fewer multiplications to read the ring at once."""
-    present = memory.node.output[0]
-    readers = [reader for reader in view.readers.get(present, ()) if reader is not memory.gate]
+    present = own.memory.present
+    readers = [reader for reader in view.readers.get(present, ()) if reader is not own.gate]
     read, (order, count) = reading(view, present, readers), found.shape
     if read is None or len(read.weight) * count >= order * count + len(read.weight) * order:
         return None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnx.helper
 
+from millstream.reparameterize.graph import products
 from millstream.reparameterize.graph.batch_norm import affine, is_constant
 from millstream.reparameterize.graph.editing import View
 
@@ -44,7 +44,7 @@ def _alone(view: View, name: str, node: onnx.NodeProto) -> Reading | None:
     if is_constant(view, node):
         scale, shift = affine(view, node)
         return Reading(node, np.diag(scale), shift, (), np.zeros((len(scale), 0)))
-    product = _product(view, node)
+    product = products.affine(view, node)
     return product and Reading(node, *product, (), np.zeros((len(product[0]), 0)))
 
 
@@ -53,7 +53,7 @@ def _side_by_side(view: View, name: str, concat: onnx.NodeProto) -> Reading | No
     readers = view.readers.get(joined, ())
     if operands.count(name) != 1 or joined in view.outputs or len(readers) != 1:
         return None
-    product = _product(view, readers[0]) if readers[0].input[0] == joined else None
+    product = products.affine(view, readers[0]) if readers[0].input[0] == joined else None
     shapes = [view.shapes.get(operand, ()) for operand in operands]
     if product is None or any(len(shape) != 2 or shape[1] is None for shape in shapes):
         return None
@@ -64,21 +64,3 @@ def _side_by_side(view: View, name: str, concat: onnx.NodeProto) -> Reading | No
     beside = columns[:at] + columns[at + 1 :]
     others = tuple(operands[:at] + operands[at + 1 :])
     return Reading(readers[0], columns[at], bias, others, np.concatenate(beside, axis=1))
-
-
-def _product(view: View, node: onnx.NodeProto) -> tuple[np.ndarray, np.ndarray] | None:
-    """Weight (width, in) and bias (width,) of a product by a constant matrix, in float64."""
-    matrix = view.constant(node.input[1]) if node.op_type in ("Gemm", "MatMul") else None
-    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    if matrix is None or matrix.ndim != 2 or attributes.get("transA") or not _is_plain(attributes):
-        return None
-    weight = matrix.astype(np.float64) if attributes.get("transB") else matrix.astype(np.float64).T
-    if len(node.input) < 3 or not node.input[2]:
-        return weight, np.zeros(len(weight))
-    bias = view.constant(node.input[2])
-    return None if bias is None else (weight, np.broadcast_to(bias.astype(np.float64), len(weight)))
-
-
-def _is_plain(attributes: dict[str, object]) -> bool:
-    """Whether a product neither scales its matrices nor its bias."""
-    return attributes.get("alpha", 1.0) == 1.0 and attributes.get("beta", 1.0) == 1.0
