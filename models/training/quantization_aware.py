@@ -19,7 +19,7 @@ from millstream import reference
 from millstream.datasets import japanese_vowels
 from millstream.graph import StepGraph
 from millstream.loading import load
-from millstream.prove_quantized import last_outputs
+from millstream.prove_quantized import labelled_outputs
 from millstream.quantize import FORMATS, quantize
 from millstream.quantize.aware import INT4_INT8, TERNARY, aware, settled
 from millstream.quantize.calibration import Calibration, spread
@@ -82,7 +82,7 @@ def accuracy(model: nn.Module, format: str | None) -> float:
     if format:
         graph = quantize(graph, FORMATS[format], Calibration(spread(example.frames), initial)).graph
     core = Core(made.model, reference.open(graph.model, made.model), initial, "")
-    return float((last_outputs(core, test.frames).argmax(1) == test.labels).mean())
+    return float((labelled_outputs(core, test).argmax(1) == test.labels).mean())
 
 
 if __name__ == "__main__":

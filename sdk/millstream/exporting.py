@@ -422,10 +422,10 @@ class _Export:
         self, ladder: Ladder, models: Sequence[Model], core: Core, format: str, labelled: Sequences
     ) -> Ladder:
         """Backends predict what torch predicts, or what the quantized reference does, which stays near."""
-        wanted, of = prove.last_outputs_of_torch(self.source, labelled), format or "torch"
+        wanted, of = prove.labelled_outputs_of_torch(self.source, labelled), format or "torch"
         if format:
-            found = prove_quantized.last_outputs(core, labelled.frames)
-            near = prove_quantized.keeps_accuracy(format, wanted, found, labelled.labels)
+            found = prove_quantized.labelled_outputs(core, labelled)
+            near = prove_quantized.keeps_accuracy(format, wanted, found, labelled)
             ladder, wanted = self._climb(ladder, [near], _COARSE), found
         return self._climb(ladder, [prove.same_predictions(of, wanted, models, labelled)])
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from millstream.graph import StepGraph
-from millstream.prove_quantized import last_outputs
+from millstream.prove_quantized import labelled_outputs
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.error import relative_errors
 from millstream.quantize.search import Loss
@@ -33,7 +33,7 @@ class Losses:
         self._core_of = core_of
         self._calibration = calibration
         self._labelled = labelled if labelled is not None and labelled.labels.size else None
-        self._exact = last_outputs(core_of(flat), self._labelled.frames) if self._labelled else None
+        self._exact = labelled_outputs(core_of(flat), self._labelled) if self._labelled else None
         self._outputs = [tensor.name for tensor in flat.outputs]
 
     @property
@@ -52,13 +52,13 @@ class Losses:
         if self._labelled is None or self._exact is None:
             error = max(relative_errors(self._flat, made, self._outputs, self._calibration).values())
             return Loss(error, error)
-        got = last_outputs(self._core_of(made), self._labelled.frames)
+        got = labelled_outputs(self._core_of(made), self._labelled)
         lost = _accuracy(self._exact, self._labelled) - _accuracy(got, self._labelled)
         return Loss(lost, _relative(got, self._exact))
 
 
 def _accuracy(outputs: np.ndarray, data: Sequences) -> float:
-    return float((outputs.argmax(1) == data.labels).mean())
+    return float((outputs.argmax(1) == data.answers).mean())
 
 
 def _relative(got: np.ndarray, want: np.ndarray) -> float:

@@ -179,26 +179,30 @@ def long_run(models: Sequence[Model], reference: Core, frames: np.ndarray, ticks
     ]
 
 
-def last_outputs_of_torch(source: Streamable, data: Sequences) -> np.ndarray:
-    """The first output of torch at the last frame of each whole sequence, (N, ...)."""
+def labelled_outputs_of_torch(source: Streamable, data: Sequences) -> np.ndarray:
+    """The first output of torch behind every frame that has a label, (M, ...), from whole sequences."""
     whole = sequence_outputs if source.stateful else torch_outputs
-    return np.stack([whole(source, frames)[0][-1] for frames in data.frames])
+    rows = zip(data.frames, data.asked, strict=True)
+    return np.concatenate([whole(source, frames)[0][row[: len(frames)]] for frames, row in rows])
 
 
 def same_predictions(name: str, wanted: np.ndarray, models: Sequence[Model], data: Sequences) -> Rung:
-    """Each backend, streaming, gives the class that `wanted` (N, classes) gives: the last outputs of `name`.
+    """Each backend, streaming, gives the class that `wanted` (M, classes) gives: the outputs of `name` where
+    `data` has labels.
 
-    A prediction is the largest value of the last output. Where the two largest values are closer than
-    the backend's tolerance there is no right answer, and either counts. `data` has labels.
+    A prediction is the largest value of an output. Where the two largest values are closer than the
+    backend's tolerance there is no right answer, and either counts.
     """
-    classes = wanted.argmax(1)
-    parts, agree = [f"{name} {_percent(classes, data.labels)}"], True
+    classes, labels = wanted.argmax(1), data.answers
+    parts, agree = [f"{name} {_percent(classes, labels)}"], True
     for model in models:
-        found = np.stack([stepped(model.core, frames)[0][-1] for frames in data.frames]).argmax(1)
+        rows = zip(data.frames, data.asked, strict=True)
+        outputs = [stepped(model.core, frames)[0][row[: len(frames)]] for frames, row in rows]
+        found = np.concatenate(outputs).argmax(1)
         decided = _margins(wanted) > 2 * _allowed(wanted, model.target.tolerance)
         agree = agree and bool((found == classes)[decided].all())
-        parts.append(f"{model.target.name} {_percent(found, data.labels)}")
-    return Rung(f"predictions agree on {len(data.frames)} labelled sequences", agree, detail=", ".join(parts))
+        parts.append(f"{model.target.name} {_percent(found, labels)}")
+    return Rung(f"predictions agree on {data.questions}", agree, detail=", ".join(parts))
 
 
 def _margins(outputs: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from millstream.quantize.fixed_point.spiking import apart, neurons
 from millstream.quantize.recurrence import LONG, without_reset
 from millstream.quantize.states.choosing import Chosen
 from millstream.quantize.states.writing import narrowed, narrowed_initial, widened
+from millstream.sequences import Sequences
 from millstream_runtime.core import Core
 from millstream_runtime.registers import Registers
 
@@ -96,31 +97,37 @@ def narrow_states_near_float(graph: StepGraph, chosen: Chosen, calibration: Cali
     return Rung(claim, errors[worst] <= chosen.most, errors[worst], chosen.most, detail)
 
 
-def keeps_accuracy(name: str, exact: np.ndarray, quantized: np.ndarray, labels: np.ndarray) -> Rung:
-    """Last outputs (N, classes) of the quantized reference find as many labels (N,) as those of torch."""
+def keeps_accuracy(name: str, exact: np.ndarray, quantized: np.ndarray, data: Sequences) -> Rung:
+    """Outputs (M, classes) of the quantized reference, where `data` has labels, find as many as torch's."""
+    labels = data.answers
     before, after = (float((outputs.argmax(1) == labels).mean()) for outputs in (exact, quantized))
     allowed = max(MOST_LOST, 1 / len(labels))
-    detail = f"{len(labels)} labelled sequences: torch {before:.2%}, {name} {after:.2%}"
+    detail = f"{data.questions}: torch {before:.2%}, {name} {after:.2%}"
     lost = max(before - after, 0.0)
     return Rung(f"{name} keeps its accuracy", lost <= allowed, lost, allowed, detail)
 
 
-def last_outputs(core: Core, sequences: Sequence[np.ndarray]) -> np.ndarray:
-    """The first output after the last frame of each sequence, (N, ...).
+def labelled_outputs(core: Core, data: Sequences) -> np.ndarray:
+    """The first output behind every frame that has a label, (M, ...), sequence by sequence.
 
     The sequences stream side by side where the batch is free.
     """
+    asked = data.asked
     if core.spec.batch is not None:
-        return np.stack([stepped(core, frames)[0][-1] for frames in sequences])
-    registers = Registers(core, len(sequences))
-    lengths = np.array([len(frames) for frames in sequences])
-    found = np.empty_like(registers.outputs[0])
+        rows = zip(data.frames, asked, strict=True)
+        return np.concatenate([stepped(core, frames)[0][row[: len(frames)]] for frames, row in rows])
+    registers = Registers(core, len(asked))
+    lengths = np.array([len(frames) for frames in data.frames])
+    found = np.empty((asked.sum(), *registers.outputs[0].shape[1:]), registers.outputs[0].dtype)
+    places = asked.cumsum().reshape(asked.shape) - 1
     for tick in range(lengths.max() + core.spec.look_ahead):
-        for row, frames in enumerate(sequences):
+        for row, frames in enumerate(data.frames):
             registers.inputs[0][row] = frames[tick] if tick < len(frames) else 0
         for flag in registers.inputs[1:]:
             flag[...] = tick < lengths
         registers.tick()
-        done = lengths + core.spec.look_ahead == tick + 1
-        found[done] = registers.outputs[0][done]
+        frame = tick - core.spec.look_ahead
+        if frame >= 0:
+            due = asked[:, frame]
+            found[places[due, frame]] = registers.outputs[0][due]
     return found

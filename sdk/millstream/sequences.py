@@ -1,7 +1,8 @@
 """Example and labelled data: real frames for the proof, labels for the metric.
 
 A data file is an `.npz` with `x` (N, T, ...) holding N sequences of frames, or (N, ...) holding N frames
-of a stateless model; optionally `lengths` (N,) when sequences end before T, and `y` (N,) integer labels.
+of a stateless model; optionally `lengths` (N,) when sequences end before T, and integer labels `y`: (N,), one
+for each sequence, or (N, T), one for each frame, -1 where a frame has none.
 """
 
 from __future__ import annotations
@@ -21,13 +22,36 @@ Example = object
 
 @dataclass(frozen=True)
 class Sequences:
-    """Sequences (T_i, *frame) of one dtype and frame shape; labels (N,) int64, empty when there are none."""
+    """Sequences (T_i, *frame) of one dtype and frame shape, and what their outputs should say.
+
+    `labels` are int64: (N,), of each sequence, which its last output tells; or (N, T), of each frame, -1
+    where there is none; empty when there are no labels at all.
+    """
 
     frames: tuple[np.ndarray, ...]
     labels: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
         _check(self)
+
+    @property
+    def asked(self) -> np.ndarray:
+        """Which frames (N, longest) have a label, bool."""
+        lengths = _lengths(self.frames)
+        ticks = np.arange(lengths.max())
+        if self.labels.ndim == 2:
+            return self.labels[:, : len(ticks)] >= 0
+        return (ticks == lengths[:, None] - 1) & bool(self.labels.size)
+
+    @property
+    def answers(self) -> np.ndarray:
+        """The labels (M,) of the frames that have one, sequence by sequence."""
+        return self.labels[:, : self.asked.shape[1]][self.asked] if self.labels.ndim == 2 else self.labels
+
+    @property
+    def questions(self) -> str:
+        """How many labels of what there are, in words."""
+        return f"{len(self.answers)} labelled {'frames' if self.labels.ndim == 2 else 'sequences'}"
 
 
 def sequences(example: Example, labels: object = ()) -> Sequences:
@@ -91,7 +115,9 @@ def random_sequences(count: int, frames: int, shape: Sequence[int]) -> Sequences
     return Sequences(tuple(items))
 
 
-_FORMAT = "save it with np.savez(path, x=frames) where x is (N, T, ...), optionally lengths and y (N,)"
+_FORMAT = (
+    "save it with np.savez(path, x=frames) where x is (N, T, ...), optionally lengths, and y (N,) or (N, T)"
+)
 
 
 def _time_first(x: np.ndarray, time_axis: int, where: str) -> np.ndarray:
@@ -132,5 +158,25 @@ def _check(data: Sequences) -> None:
         )
     if dtype.kind not in "fiub":
         raise DataInvalid(f"frames of dtype {dtype}", fix="use numbers")
-    if data.labels.shape not in ((0,), (len(data.frames),)):
-        raise DataInvalid(f"{data.labels.shape} labels for {len(data.frames)} sequences")
+    _check_labels(data.labels, _lengths(data.frames))
+
+
+def _check_labels(labels: np.ndarray, lengths: np.ndarray) -> None:
+    """Of sequences with these lengths (N,)."""
+    if labels.shape in ((0,), lengths.shape):
+        return
+    count, longest = len(lengths), lengths.max()
+    if labels.ndim != 2 or len(labels) != count or labels.shape[1] < longest:
+        raise DataInvalid(
+            f"{labels.shape} labels for {count} sequences", why=f"the longest has {longest}", fix=_FORMAT
+        )
+    if (labels < 0).all() or (labels[np.arange(labels.shape[1]) >= lengths[:, None]] >= 0).any():
+        raise DataInvalid(
+            "labels of frames that are not there, or none",
+            fix="write -1 for frames without, and behind the end",
+        )
+
+
+def _lengths(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """How many frames each sequence has, (N,)."""
+    return np.array([len(each) for each in frames])

@@ -30,7 +30,8 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="PATH", help="Without: NAME.mill. A folder if it ends with /."),
 ]
 Labelled = Annotated[
-    str | None, typer.Option(metavar="DATA", help="An .npz with x and labels y (N,), for the metric.")
+    str | None,
+    typer.Option(metavar="DATA", help="An .npz with x and labels y (N,) or (N, T)."),
 ]
 Config = Annotated[
     str | None,

@@ -56,7 +56,11 @@ def _dataset(reference: ReferenceModel) -> ModuleType:
 def _with_labels(path: str, time_axis: int) -> Sequences:
     data = sequences.read(path, time_axis)
     if not data.labels.size:
-        raise DataInvalid("no labels", where=path, fix="save y (N,), the class of each sequence, beside x")
+        raise DataInvalid(
+            "no labels",
+            where=path,
+            fix="save y beside x: (N,), of each sequence, or (N, T), of each frame",
+        )
     return data
 
 

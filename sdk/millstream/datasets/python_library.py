@@ -45,8 +45,8 @@ def train() -> Sequences:
 
 
 def test() -> Sequences:
-    """A hundred and twenty stretches (96,) of the held-out modules, each with the byte that follows as its
-    label. Raises DataInvalid."""
+    """A hundred and twenty stretches (96,) of the held-out modules, each byte with the one that follows as
+    its label. Raises DataInvalid."""
     parts = [_stretches(text, 10) for text in held_out_texts().values()]
     return Sequences(
         tuple(frames for part in parts for frames in part.frames),
@@ -56,7 +56,8 @@ def test() -> Sequences:
 
 def _stretches(text: NDArray[np.int64], count: int) -> Sequences:
     starts = np.linspace(0, len(text) - LENGTH - 1, count).astype(int)
-    return Sequences(tuple(text[i : i + LENGTH] for i in starts), text[starts + LENGTH])
+    following = np.stack([text[i + 1 : i + LENGTH + 1] for i in starts])
+    return Sequences(tuple(text[i : i + LENGTH] for i in starts), following)
 
 
 def _folder() -> Path:

@@ -30,11 +30,12 @@ class Confusion:
 
 
 def confusion(model: Model, data: Sequences, origin: str) -> Confusion:
-    """Stream each sequence through the model: its class is the largest value of the last output.
+    """Stream each sequence through the model: the class of a frame with a label, or of a sequence behind its
+    last, is the largest value of the output.
 
     Raises DataInvalid for a model whose first output is no vector of classes, and for labels outside it.
     """
-    from millstream.prove_quantized import last_outputs
+    from millstream.prove_quantized import labelled_outputs
 
     shape = model.spec.outputs[0].shape
     if len(shape) != 1:
@@ -42,12 +43,13 @@ def confusion(model: Model, data: Sequences, origin: str) -> Confusion:
             "labelled data for a model without classes", where=origin, why=f"its output has shape {shape}"
         )
     classes = shape[0]
-    if data.labels.size and not 0 <= data.labels.min() <= data.labels.max() < classes:
+    labelled = data.answers
+    if labelled.size and not 0 <= labelled.min() <= labelled.max() < classes:
         raise DataInvalid(
             f"labels outside 0 to {classes - 1}", where=origin, fix="label the data with the model's classes"
         )
-    found = last_outputs(model.core, data.frames).argmax(1)
+    found = labelled_outputs(model.core, data).argmax(1)
     counts = np.zeros((classes, classes), int)
-    np.add.at(counts, (data.labels, found), 1)
+    np.add.at(counts, (labelled, found), 1)
     labels = model.spec.labels or tuple(map(str, range(classes)))
     return Confusion(model.target.name, origin, labels, tuple(tuple(row) for row in counts.tolist()))
