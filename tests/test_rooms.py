@@ -71,6 +71,8 @@ FLOORS = (
         "opening",
         "cold_load",
     },
+    {"shaping"},
+    {"bundling"},
     {"exporting", "verify", "bench", "deploy", "checking", "streamify", "importing"},
     {"huggingface", "profiling", "comparing"},
     {"report"},

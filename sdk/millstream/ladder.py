@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
+
+from millstream.errors import ProofFailed
+
+#: What helps where two forms differ that should not.
+UNEQUAL = "make the two forms compute the same"
 
 
 @dataclass(frozen=True)
@@ -60,3 +66,23 @@ class Silent:
 
     def climbed(self, rung: Rung) -> None:
         """Nothing to show."""
+
+
+def climb(ladder: Ladder, rungs: Sequence[Rung], watcher: Watcher, fix: str = UNEQUAL) -> Ladder:
+    """The ladder with further rungs. `fix` says what helps where one fails. Raises ProofFailed."""
+    for rung in rungs:
+        watcher.climbed(rung)
+        ladder = Ladder((*ladder.rungs, rung))
+        if not rung.passed:
+            raise ProofFailed(
+                f"rung failed: {rung.claim}",
+                why=_why(rung),
+                fix=f"nothing was written; {fix}, then export again",
+            )
+    return ladder
+
+
+def _why(rung: Rung) -> str:
+    if rung.difference is None or rung.bound is None:
+        return rung.detail
+    return f"largest difference {rung.difference:.3g}, allowed {rung.bound:.3g}; {rung.detail}"
