@@ -29,7 +29,7 @@ from millstream_runtime.bundle import MANIFEST, Bundle
 RECORD = "build.json"
 MODEL = "model"
 SIMULATOR = "simulator"
-FORMAT = 3
+FORMAT = 4
 #: Endings of what a compiler is given by name; other sources are read by these.
 _COMPILED = (".v", ".cpp")
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -74,6 +75,9 @@ def plan(bundle: BundlePath, part: PartName, clock: Clock = None, as_json: Json 
         for each in plans:
             reasons = [*each.overflows, *map(str, each.gaps)]
             out.print(facts({each.road: "fits" if each.fits else "no: " + "; ".join(reasons)}))
+            strategies = Counter(share.strategy for share in each.shares if share.strategy)
+            layers = ", ".join(f"{name}: {count}" for name, count in strategies.items())
+            out.print(facts({f"layers by strategy, {each.road}": layers} if layers else {}))
         limits = ", ".join(f"{name}: {c.limited} of {c.values}" for name, c in met.items())
         out.print(facts({"at a limit in the golden frames": limits or "no value"}))
     if not fits:
@@ -235,7 +239,13 @@ def _road(planned: Plan, speed: float) -> dict[str, object]:
     needs = planned.estimate
     found = {**asdict(needs), "microseconds": needs.microseconds(speed)} if needs else {}
     reasons = [*planned.overflows, *map(str, planned.gaps)]
-    return {"fits": planned.fits, "lanes": planned.lanes, **found, "why not": reasons}
+    return {
+        "fits": planned.fits,
+        "lanes": planned.lanes,
+        **found,
+        "layers": planned.shares,
+        "why not": reasons,
+    }
 
 
 def _planned(plans: list[Plan], part: Part, speed: float) -> list[tuple[str, ...]]:

@@ -10,7 +10,8 @@ from millstream_hw.parts import Part
 @dataclass(frozen=True)
 class Share:
     """What one layer of a model takes: `multipliers` that it uses, 16-bit `words` of constants, and cycles of
-    a frame. `origin` is its place in the model, empty for what the road adds."""
+    a frame. `origin` is its place in the model, empty for what the road adds; `strategy` is how it computes,
+    empty where a road has one way alone."""
 
     layer: str
     kind: str
@@ -18,6 +19,7 @@ class Share:
     multipliers: int
     words: int
     cycles: int
+    strategy: str = ""
 
 
 @dataclass(frozen=True)

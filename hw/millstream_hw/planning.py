@@ -126,8 +126,8 @@ def _unrolled(found: Circuit, part: Part, clock_mhz: float) -> Plan:
 
 
 def _hls(found: Circuit, part: Part, clock_mhz: float) -> Plan:
+    from millstream_hw.hls import adders, layers, sharing  # da4ml takes its time to load
     from millstream_hw.hls import estimate as hls_estimate
-    from millstream_hw.hls import layers, sharing
 
     lacking = list(layers.gaps(found))
     if not part.device:
@@ -135,14 +135,15 @@ def _hls(found: Circuit, part: Part, clock_mhz: float) -> Plan:
     if lacking:
         return Plan(HLS, 0, None, (), tuple(lacking), dict)
     network = layers.network(found)
+    wired = adders.adders(network)
     for target in sharing.TARGETS:
-        reuse = sharing.shared(network, target)
-        needs = hls_estimate.estimate(network, reuse, part)
+        strategies = sharing.mixed(network, target, wired, part.multipliers)
+        needs = hls_estimate.estimate(network, strategies, part)
         over = tuple(needs.overflows(part))
         if not over:
             break
-    write = partial(_hls_files, found, network, reuse, part.device, clock_mhz)
-    return Plan(HLS, 0, needs, over, (), write, hls_estimate.shares(network, reuse))
+    write = partial(_hls_files, found, network, strategies, part.device, clock_mhz)
+    return Plan(HLS, 0, needs, over, (), write, hls_estimate.shares(network, strategies))
 
 
 def _hls_files(found: Circuit, *rest: Any) -> Mapping[str, bytes]:

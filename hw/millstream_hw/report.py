@@ -10,7 +10,16 @@ from millstream_hw.simulation import SIMULATION
 from millstream_hw.synthesis import SYNTHESIS
 
 COLUMNS = ("", "estimated", "simulated", "synthesized", "the part has")
-LAYER_COLUMNS = ("layer", "kind", "in the model", "multipliers", "constants", "cycles", "% of a frame")
+LAYER_COLUMNS = (
+    "layer",
+    "kind",
+    "in the model",
+    "strategy",
+    "multipliers",
+    "constants",
+    "cycles",
+    "% of a frame",
+)
 PAGE = "report.html"
 Row = tuple[str, str, str, str, str]
 
@@ -50,6 +59,7 @@ def layers(build: Build) -> list[tuple[str, ...]]:
             share.layer,
             share.kind,
             share.origin or "-",
+            share.strategy or "-",
             *(_text(number) for number in (share.multipliers, share.words, share.cycles)),
             f"{100 * share.cycles / whole:.1f}",
         )

@@ -90,8 +90,8 @@ def test_a_type_that_hls4ml_does_not_take_is_caught_in_its_headers(lost, monkeyp
     """hls4ml falls back to a default type when a key is missing or misspelled."""
     settings = convert._settings
 
-    def misspelled(layer, reuse):
-        found = settings(layer, reuse)
+    def misspelled(layer, strategies):
+        found = settings(layer, strategies)
         kinds = found["Precision"]
         return {**found, "Precision": {name + "x" * (name == lost): kind for name, kind in kinds.items()}}
 
@@ -105,8 +105,13 @@ def test_a_type_that_hls4ml_does_not_take_is_caught_in_its_headers(lost, monkeyp
 
 
 def test_weights_that_are_not_those_of_the_graph_are_caught(monkeypatch):
-    real = convert._real
-    monkeypatch.setattr(convert, "_real", lambda weights: real(weights) * 0.5)
+    described = convert._described
+
+    def halved(layer, strategies):
+        found = described(layer, strategies)
+        return found | ({"weight_data": found["weight_data"] / 2} if layer.kind == "dense" else {})
+
+    monkeypatch.setattr(convert, "_described", halved)
     network = layers.network(circuit_of(gru()))
     with pytest.raises(HeadersDiffer, match="given_fixed: the values of weight are not those of the graph"):
         convert.firmware(network, sharing.shared(network, 1), DEVICE, 200)
@@ -138,11 +143,10 @@ def test_a_part_without_an_hls_tool_is_refused(fpga, bundle):
 
 
 def test_multipliers_are_shared_until_the_part_has_enough():
-    found = circuit_of(recurrent())
-    network = layers.network(found)
+    network = layers.network(circuit_of(recurrent()))
     for target in (1, 2, 5, 16, 1 << 16):
-        for name, factor in sharing.shared(network, target).items():
-            layer = network.layer(name)
+        for name, strategy in sharing.shared(network, target).items():
+            layer, factor = network.layer(name), strategy.reuse
             if layer.kind == "dense":
                 # What hls4ml's Dense can do: divisors of its inputs, or whole outputs one after the other.
                 assert layer.products % factor == 0
@@ -152,7 +156,8 @@ def test_multipliers_are_shared_until_the_part_has_enough():
                 or factor == max(layer.size * max(layer.length, 1), 1)
                 or (layer.kind != "dense" and factor == layer.size)
             )
-    large, small = (planning.plan(found, part_named(name), "hls4ml") for name in ("xcku5p", "xc7a35t"))
+    cell = circuit_of(gru())
+    large, small = (planning.plan(cell, part_named(name), "hls4ml") for name in ("xcku5p", "xc7a35t"))
     assert large.estimate.multipliers > small.estimate.multipliers
     assert small.estimate.multipliers <= part_named("xc7a35t").multipliers
     assert large.estimate.cycles < small.estimate.cycles

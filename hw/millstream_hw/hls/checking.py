@@ -12,11 +12,15 @@ import numpy as np
 from millstream_hw.errors import HeadersDiffer
 from millstream_hw.hls.fixed import Fixed
 from millstream_hw.hls.layers import Layer, Network, Weights
+from millstream_hw.hls.strategy import Strategy
+from millstream_hw.hls.written import sums
 
 _TYPE = re.compile(r"^\s*typedef\s+(.+?)\s+(\w+);\s*$", re.MULTILINE)
 _NUMBER = re.compile(r"static const \w+ (\w+) = ([\w:]+);")
 _FIXED = re.compile(r"ap_(u?)fixed<(\d+),(-?\d+)(?:,AP_(\w+),AP_(\w+),0)?>$")
 _ARRAY = re.compile(r"=\s*\{(.*)\}", re.DOTALL)
+#: Where hls4ml leaves the functions that da4ml writes, and what it calls them.
+_WRITTEN, _FUNCTION = "nnet_utils/nnet_code_gen.h", r"void dense_da_{}\(.*?\n\}}"
 #: hls4ml's Dense names its sums so.
 _SUMS = {"dense": "accum_t"}
 
@@ -31,7 +35,7 @@ class Named:
 
 
 def check(
-    network: Network, reuse: Mapping[str, int], names: Mapping[str, Named], files: Mapping[str, str]
+    network: Network, strategies: Mapping[str, Strategy], names: Mapping[str, Named], files: Mapping[str, str]
 ) -> None:
     """Compare every type, template constant and weight of the written files.
 
@@ -41,7 +45,7 @@ def check(
     found = [
         f"{layer.name}: {difference}"
         for layer in network.layers
-        for difference in _differences(layer, reuse, names[layer.name], types, files)
+        for difference in _differences(network, layer, strategies, names[layer.name], types, files)
     ]
     if found:
         raise HeadersDiffer(
@@ -52,24 +56,29 @@ def check(
 
 
 def _differences(
+    network: Network,
     layer: Layer,
-    reuse: Mapping[str, int],
+    strategies: Mapping[str, Strategy],
     named: Named,
     types: Mapping[str, str],
     files: Mapping[str, str],
 ) -> Iterator[str]:
     yield from _type("result", layer.result, types.get(named.result, "none"))
+    strategy = strategies.get(layer.name)
+    if strategy and strategy.adders:
+        yield from _sums(layer, network.layer(layer.inputs[0]).result, files[_WRITTEN], named.index)
+        return
     for name, weights in layer.weights.items():
         array, kind = named.weights[name]
         yield from _type(name, weights.type, types.get(kind, "none"))
-        yield from _values(name, weights, files, array, _turned(layer, name, reuse))
+        yield from _values(name, weights, files, array, _turned(layer, name, strategies))
     if layer.kind == "input":
         return
     config = _config(files["parameters.h"], named.index)
     numbers = dict(_NUMBER.findall(config))
     wanted = dict(layer.numbers)
     if layer.kind == "dense":
-        wanted |= {"reuse_factor": reuse[layer.name]}
+        wanted |= {"reuse_factor": strategies[layer.name].reuse}
     for name, value in wanted.items():
         if numbers.get(name) != str(value):
             yield f"{name} is {numbers.get(name)} instead of {value}"
@@ -102,9 +111,27 @@ def _values(name: str, weights: Weights, files: Mapping[str, str], array: str, t
             yield f"the values of {name} are not those of the graph"
 
 
-def _turned(layer: Layer, name: str, reuse: Mapping[str, int]) -> bool:
+def _sums(layer: Layer, operand: Fixed, code: str, index: int) -> Iterator[str]:
+    """Adders, held against the weights and the bias that are wired into them."""
+    function = re.search(_FUNCTION.format(index), code, re.DOTALL)
+    if function is None:
+        yield "its adders are not there"
+        return
+    weight, bias = (layer.weights[name].real for name in ("weight", "bias"))
+    try:
+        found = sums(function[0], layer.length, layer.size, operand)
+    except ValueError as error:
+        yield f"no sum is {error}"
+        return
+    if not (np.array_equal(found.matrix, weight) and np.array_equal(found.constants, bias)):
+        yield "its adders do not add up to the weights of the graph"
+    if found.narrow:
+        yield "too narrow for its sums: " + ", ".join(found.narrow)
+
+
+def _turned(layer: Layer, name: str, strategies: Mapping[str, Strategy]) -> bool:
     """hls4ml's shared Dense reads its weights transposed."""
-    return layer.kind == "dense" and name == "weight" and reuse[layer.name] > 1
+    return layer.kind == "dense" and name == "weight" and strategies[layer.name].reuse > 1
 
 
 def _config(text: str, index: int) -> str:

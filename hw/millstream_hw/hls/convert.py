@@ -10,15 +10,15 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from hls4ml.backends import get_backend
 from hls4ml.model.graph import ModelGraph
 
 from millstream_hw.hls.checking import Named, check
 from millstream_hw.hls.extension import BACKEND, register
 from millstream_hw.hls.fixed import Fixed
-from millstream_hw.hls.layers import Layer, Network, Weights
+from millstream_hw.hls.layers import Layer, Network
 from millstream_hw.hls.sharing import parallel
+from millstream_hw.hls.strategy import Strategy
 
 CORE = "millstream_core"
 FIRMWARE = "firmware"
@@ -26,37 +26,37 @@ _INCLUDE = re.compile(rb'^\s*#include "([^"]+)"', re.MULTILINE)
 
 
 def firmware(
-    network: Network, reuse: Mapping[str, int], part: str, clock_mhz: float
+    network: Network, strategies: Mapping[str, Strategy], part: str, clock_mhz: float
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """The C++ of the core, by path below the build, and the C++ type of each input and result by layer.
 
-    `reuse` is the reuse factor of every layer that has one. Raises HeadersDiffer when hls4ml wrote other
+    `strategies` holds that of every layer that computes. Raises HeadersDiffer when hls4ml wrote other
     types, numbers or weights than the network has.
     """
     with tempfile.TemporaryDirectory() as room, contextlib.redirect_stdout(io.StringIO()):
-        graph = _graph(network, reuse, part, clock_mhz, room)
+        graph = _graph(network, strategies, part, clock_mhz, room)
         graph.write()
         written = dict(_sources(os.path.join(room, FIRMWARE)))
     names = {layer.name: _named(graph, layer) for layer in network.layers}
-    check(network, reuse, names, {path: data.decode() for path, data in written.items()})
+    check(network, strategies, names, {path: data.decode() for path, data in written.items()})
     ports = (*network.inputs, *network.states, *network.outputs, *network.following)
     types = {name: names[name].result for name in ports}
     return {f"{FIRMWARE}/{path}": data for path, data in written.items()}, types
 
 
 def _graph(
-    network: Network, reuse: Mapping[str, int], part: str, clock_mhz: float, folder: str
+    network: Network, strategies: Mapping[str, Strategy], part: str, clock_mhz: float, folder: str
 ) -> ModelGraph:
     register()
     config = get_backend(BACKEND).create_initial_config(part=part, clock_period=1000 / clock_mhz)
     config |= {"Backend": BACKEND, "OutputDir": folder, "ProjectName": CORE}
     config["HLSConfig"] = {
         "Model": {"Precision": "fixed<16,16>", "ReuseFactor": 1, "Strategy": "Latency"},
-        "LayerName": {layer.name: _settings(layer, reuse) for layer in network.layers},
+        "LayerName": {layer.name: _settings(layer, strategies) for layer in network.layers},
     }
     given, results = [*network.inputs, *network.states], [*network.outputs, *network.following]
     graph = ModelGraph.from_layer_list(
-        config, [_described(layer, reuse) for layer in network.layers], inputs=given, outputs=results
+        config, [_described(layer, strategies) for layer in network.layers], inputs=given, outputs=results
     )
     # One frame needs the states that the one before it leaves: its layers run one after the other, and
     # overlapping frames or sharing arrays among processes, as hls4ml's styles do, would gain nothing.
@@ -64,17 +64,16 @@ def _graph(
     return graph
 
 
-def _settings(layer: Layer, reuse: Mapping[str, int]) -> dict[str, Any]:
+def _settings(layer: Layer, strategies: Mapping[str, Strategy]) -> dict[str, Any]:
     types = {"result": _text(layer.result)}
     if layer.kind != "dense" or layer.sums is None:
         return {"Precision": types}
     types |= {name: _text(weights.type) for name, weights in layer.weights.items()}
-    factor = reuse[layer.name]
-    strategy = "Resource" if factor > 1 else "Latency"
+    strategy = strategies[layer.name]
     return {
         "Precision": types | {"accum": _text(layer.sums)},
-        "ReuseFactor": factor,
-        "Strategy": strategy,
+        "ReuseFactor": strategy.reuse,
+        "Strategy": strategy.name,
     }
 
 
@@ -83,28 +82,24 @@ def _text(kind: Fixed) -> str:
     return f"{'' if kind.signed else 'u'}fixed<{kind.bits},{kind.bits - kind.fraction},{below},{above}>"
 
 
-def _described(layer: Layer, reuse: Mapping[str, int]) -> dict[str, Any]:
+def _described(layer: Layer, strategies: Mapping[str, Strategy]) -> dict[str, Any]:
     """A layer in the form that `from_layer_list` takes."""
     if layer.kind == "input":
         return {"class_name": "InputLayer", "name": layer.name, "input_shape": [layer.size]}
     common = {"name": layer.name, "inputs": list(layer.inputs)}
     if layer.kind == "dense":
-        arrays = {f"{name}_data": _real(weights) for name, weights in layer.weights.items()}
+        arrays = {f"{name}_data": weights.real for name, weights in layer.weights.items()}
         return {"class_name": "Dense", **common, **layer.numbers, **arrays, "use_bias": True}
-    side_by_side = {} if layer.kind == "gather" else {"parallel": parallel(layer, reuse[layer.name])}
+    side_by_side = {} if layer.kind == "gather" else {"parallel": parallel(layer, strategies[layer.name])}
     return {
         "class_name": "MillstreamLayer",
         **common,
         "kind": layer.kind,
         "size": layer.size,
         "numbers": {**layer.numbers, **side_by_side},
-        "arrays": {name: (_real(weights), weights.type) for name, weights in layer.weights.items()},
+        "arrays": {name: (weights.real, weights.type) for name, weights in layer.weights.items()},
         "sums": layer.sums.cpp if layer.sums else "",
     }
-
-
-def _real(weights: Weights) -> np.ndarray:
-    return weights.integers.astype(np.float64) * 2.0**-weights.type.fraction
 
 
 def _named(graph: ModelGraph, layer: Layer) -> Named:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from millstream_hw.circuit import Circuit
 from millstream_hw.hls import convert, top, vitis
 from millstream_hw.hls.layers import Network, initial
+from millstream_hw.hls.strategy import Strategy
 
 
 def files(
-    circuit: Circuit, network: Network, reuse: Mapping[str, int], device: str, clock_mhz: float
+    circuit: Circuit, network: Network, strategies: Mapping[str, Strategy], device: str, clock_mhz: float
 ) -> dict[str, bytes]:
     """Everything that simulation and synthesis read, by path below the build."""
-    core, types = convert.firmware(network, reuse, device, clock_mhz)
+    core, types = convert.firmware(network, strategies, device, clock_mhz)
     return {
         **core,
         **top.files(network, types, initial(circuit.states)),

@@ -22,6 +22,16 @@ class Fixed:
         return ("RND", "SAT") if self.rounds else ("TRN", "WRAP")
 
     @property
+    def lowest(self) -> int:
+        """The smallest value, in units of the last bit."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def highest(self) -> int:
+        """The largest value, in units of the last bit."""
+        return (1 << (self.bits - self.signed)) - 1
+
+    @property
     def cpp(self) -> str:
         """The type as C++ writes it."""
         name = "ap_fixed" if self.signed else "ap_ufixed"

@@ -46,6 +46,11 @@ class Weights:
     integers: np.ndarray
     type: Fixed
 
+    @property
+    def real(self) -> np.ndarray:
+        """What they stand for, float64."""
+        return self.integers.astype(np.float64) * 2.0**-self.type.fraction
+
 
 @dataclass(frozen=True)
 class Layer:
