@@ -8,6 +8,7 @@ from dataclasses import replace
 from millstream_hw import build as builds
 from millstream_hw import planning
 from millstream_hw.board import files as board_files
+from millstream_hw.board import planning as board_planning
 from millstream_hw.board.board import Board
 from millstream_hw.build import Build
 from millstream_hw.engine.files import load_of
@@ -35,7 +36,7 @@ def build_for_board(
     Raises UnsupportedOperators, DoesNotFit, ClockUnreachable, FileInTheWay.
     """
     circuit = planning.stateless_circuit_of(bundle)
-    plan = planning.fitting(circuit, board.target, planning.ENGINE, lanes)
+    plan = board_planning.fitting(circuit, board, lanes)
     sources = plan.files()
     load = load_of(sources)
     around = board_files.files(board, circuit, identity(bundle, circuit, load), load, clock_mhz)

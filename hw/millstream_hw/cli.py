@@ -21,7 +21,9 @@ from millstream.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from millstream_hw.board.board import Board
     from millstream_hw.build import Build
+    from millstream_hw.estimate import Estimate
     from millstream_hw.parts import Part
     from millstream_hw.planning import Plan
 
@@ -30,7 +32,8 @@ _T = TypeVar("_T")
 app = typer.Typer(name="fpga", help="Turn a bundle in fixed point into a circuit.", no_args_is_help=True)
 
 PartName = Annotated[
-    str, typer.Option("--part", metavar="PART", help="The FPGA, such as lfe5u-85f or ice40up5k.")
+    str | None,
+    typer.Option("--part", metavar="PART", help="The FPGA where it has no board: lfe5u-85f, ice40up5k."),
 ]
 BoardName = Annotated[
     str | None,
@@ -48,30 +51,45 @@ BuildPath = Annotated[
 ]
 
 
-def plan(bundle: BundlePath, part: PartName, clock: Clock = None, as_json: Json = False) -> None:
-    """Estimate what each road takes of a part, before it is built; exit code 1 says that none fits."""
+def plan(
+    bundle: BundlePath,
+    part: PartName = None,
+    board: BoardName = None,
+    clock: Clock = None,
+    as_json: Json = False,
+) -> None:
+    """Estimate what each road takes of a part, or the engine of a board, before it is built; exit code 1 says
+    that none fits."""
     from millstream.quantize.calibration import Calibration
     from millstream.quantize.fixed_point import saturation
     from millstream_hw import planning
-    from millstream_hw.parts import part_named
+    from millstream_hw.board import planning as board_planning
+    from millstream_hw.board.estimate import around
     from millstream_runtime import golden
     from millstream_runtime.spec import GOLDEN
 
-    target = part_named(part)
+    target, on = _place(part, board)
     speed = _clock(clock, target.clock_mhz)
     read = millstream_runtime.read(bundle)
-    found = planning.circuit_of(read)
-    plans = [planning.plan(found, target, road, clock_mhz=speed) for road in planning.ROADS]
+    if on:
+        plans = [board_planning.plan(planning.stateless_circuit_of(read), on)]
+    else:
+        found = planning.circuit_of(read)
+        plans = [planning.plan(found, target, road, clock_mhz=speed) for road in planning.ROADS]
+    beside = around(on) if on else None
     frames = golden.load(read.members[GOLDEN], read.manifest.model).inputs[0]
     met = saturation(planning.step_graph(read), Calibration([frames], read.initial()))
     fits = any(each.fits for each in plans)
     if as_json:
         roads = {each.road: _road(each, speed) for each in plans}
-        print_json({"part": target.name, "clock_mhz": speed, "fits": fits, "roads": roads, "saturated": met})
+        place = {"part": target.name, "board": on.name if on else "", "clock_mhz": speed}
+        print_json({**place, "fits": fits, "roads": roads, "beside": beside, "saturated": met})
     else:
         out = console()
-        columns = ("", *(f"{each.road} {each.lanes or ''}".strip() for each in plans), f"{target.name} has")
-        out.print(table(columns, _planned(plans, target, speed), title="estimated"))
+        needs = {f"{each.road} {each.lanes or ''}".strip(): each.estimate for each in plans}
+        needs |= {"of which beside it": beside} if beside else {}
+        columns = ("", *needs, f"{target.name} has")
+        out.print(table(columns, _planned([*needs.values()], target, speed), title="estimated"))
         for each in plans:
             reasons = [*each.overflows, *map(str, each.gaps)]
             out.print(facts({each.road: "fits" if each.fits else "no: " + "; ".join(reasons)}))
@@ -104,9 +122,7 @@ def boards(as_json: Json = False) -> None:
 def build(
     bundle: BundlePath,
     output: Annotated[str, typer.Option("--output", "-o", metavar="FOLDER", help="Where the build goes.")],
-    part: Annotated[
-        str | None, typer.Option("--part", metavar="PART", help="The FPGA, where it has no board.")
-    ] = None,
+    part: PartName = None,
     board: BoardName = None,
     road: Road = "engine",
     clock: Clock = None,
@@ -115,22 +131,17 @@ def build(
 ) -> None:
     """Write the circuit's sources, for a part or for a board. The same model and options are built once."""
     from millstream_hw import building
-    from millstream_hw.board.boards import board_named
-    from millstream_hw.parts import part_named
     from millstream_hw.planning import ENGINE
 
-    if board and not part:
-        if road != ENGINE:
-            raise UsageError(f"no board runs what {road} makes", fix="drop --road, or give --part")
-        found = board_named(board)
-        speed = _clock(clock, found.target.clock_mhz)
-        made, new = building.build_for_board(millstream_runtime.read(bundle), found, speed, lanes, output)
-    elif part and not board:
-        target = part_named(part)
-        speed = _clock(clock, target.clock_mhz)
-        made, new = building.build(millstream_runtime.read(bundle), target, speed, road, lanes, output)
+    target, on = _place(part, board)
+    if on and road != ENGINE:
+        raise UsageError(f"no board runs what {road} makes", fix="drop --road, or give --part")
+    speed = _clock(clock, target.clock_mhz)
+    read = millstream_runtime.read(bundle)
+    if on:
+        made, new = building.build_for_board(read, on, speed, lanes, output)
     else:
-        raise UsageError("a build is for a part or for a board", fix="give one of --part and --board")
+        made, new = building.build(read, target, speed, road, lanes, output)
     document = {"folder": made.folder, "new": new, "road": made.road, "lanes": made.lanes}
     if as_json:
         print_json({**document, "sources": made.compiled})
@@ -248,7 +259,7 @@ def _road(planned: Plan, speed: float) -> dict[str, object]:
     }
 
 
-def _planned(plans: list[Plan], part: Part, speed: float) -> list[tuple[str, ...]]:
+def _planned(needs: list[Estimate | None], part: Part, speed: float) -> list[tuple[str, ...]]:
     """One row for each quantity: what each road needs, and what the part has."""
     quantities = {
         "logic tables": (lambda e: e.tables, part.tables),
@@ -260,7 +271,7 @@ def _planned(plans: list[Plan], part: Part, speed: float) -> list[tuple[str, ...
         f"us a frame at {speed:g} MHz": (lambda e: round(e.microseconds(speed), 2), None),
     }
     return [
-        (name, *(f"{read(p.estimate):,}" if p.estimate else "-" for p in plans), f"{has:,}" if has else "")
+        (name, *(f"{read(each):,}" if each else "-" for each in needs), f"{has:,}" if has else "")
         for name, (read, has) in quantities.items()
     ]
 
@@ -277,6 +288,19 @@ def _working(quiet: bool, work: Callable[[Callable[[str], None]], _T]) -> _T:
         return work(lambda what: None)
     with console().status("") as status:
         return work(status.update)
+
+
+def _place(part: str | None, board: str | None) -> tuple[Part, Board | None]:
+    """The part, and the board that it is on. Raises UsageError."""
+    from millstream_hw.board.boards import board_named
+    from millstream_hw.parts import part_named
+
+    if part and not board:
+        return part_named(part), None
+    if board and not part:
+        found = board_named(board)
+        return found.target, found
+    raise UsageError("a circuit is for a part or for a board", fix="give one of --part and --board")
 
 
 def _clock(text: str | None, usual: float) -> float:

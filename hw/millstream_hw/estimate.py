@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from millstream_hw.parts import Part
 
@@ -28,10 +28,15 @@ class Estimate:
 
     tables: int
     registers: int
-    multipliers: int
-    blocks: int
-    cycles: int
+    multipliers: int = 0
+    blocks: int = 0
+    cycles: int = 0
     sprams: int = 0
+
+    def __add__(self, other: Estimate) -> Estimate:
+        """Both on one part."""
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Estimate(*(mine + others for mine, others in pairs))
 
     def overflows(self, part: Part) -> list[str]:
         """One line for everything that the part has too little of."""
@@ -49,3 +54,7 @@ class Estimate:
     def microseconds(self, clock_mhz: float) -> float:
         """How long a frame lasts."""
         return self.cycles / clock_mhz
+
+
+#: What takes nothing.
+NOTHING = Estimate(0, 0)

@@ -15,6 +15,7 @@ from pathlib import Path
 from millstream import package
 from millstream.package import Contents
 from millstream_hw import verilator
+from millstream_hw.board import planning as board_planning
 from millstream_hw.board import simulated as simulated_board
 from millstream_hw.board.board import Board
 from millstream_hw.circuit import Circuit
@@ -22,7 +23,7 @@ from millstream_hw.engine.compile import compile_circuit
 from millstream_hw.engine.files import files, load_of
 from millstream_hw.engine.image import Image
 from millstream_hw.errors import BitsDiffer
-from millstream_hw.planning import ENGINE, circuit_of, fitting, stateless_circuit_of
+from millstream_hw.planning import circuit_of, stateless_circuit_of
 from millstream_runtime import machine
 from millstream_runtime.backends import Step, circuit, serial
 from millstream_runtime.backends import verilator as simulated
@@ -71,7 +72,7 @@ def pack_for_board(bundle: Bundle, board: Board, lanes: int | None, begin: Calla
     if lacking:
         raise LibraryMissing("pyserial, which the proof speaks through, is not installed", fix=lacking)
     found = stateless_circuit_of(bundle)
-    plan = fitting(found, board.target, ENGINE, lanes)
+    plan = board_planning.fitting(found, board, lanes)
     sources = plan.files()
     load = load_of(sources)
     name = identity(bundle, found, load)

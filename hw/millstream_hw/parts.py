@@ -10,6 +10,8 @@ from millstream_hw.errors import UnknownPart
 
 #: Words of 16 bits of one SPRAM.
 SPRAM_WORDS = 16384
+#: Bits to choose among that are worth a block RAM to Yosys (a block costs 64 or 128 there, two bits cost 1).
+_CHOSEN_BITS = 128
 #: (words, bits of a word) that one block RAM can be.
 Shapes = tuple[tuple[int, int], ...]
 
@@ -39,8 +41,11 @@ class Part:
     sprams: int = 0
 
     def blocks_of(self, words: int, bits: int) -> int:
-        """How many block RAMs hold that memory."""
-        return min(math.ceil(words / deep) * math.ceil(bits / wide) for deep, wide in self.block)
+        """How many block RAMs hold that memory. Synthesis takes one more sooner than it chooses among the
+        words of many."""
+        shapes = ((math.ceil(words / deep), math.ceil(bits / wide)) for deep, wide in self.block)
+        rows, columns = min(shapes, key=lambda s: s[0] * s[1] + (s[0] - 1) * (bits + 1) / _CHOSEN_BITS)
+        return rows * columns
 
     def sprams_of(self, words: int, bits: int) -> int:
         """How many SPRAMs hold that memory."""

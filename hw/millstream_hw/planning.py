@@ -14,11 +14,11 @@ from millstream.gap import Gap, refuse
 from millstream.graph import StepGraph
 from millstream_hw import circuit
 from millstream_hw.circuit import Circuit
-from millstream_hw.engine import compile as engine
+from millstream_hw.engine import compile as compiling
 from millstream_hw.engine import files as engine_files
 from millstream_hw.engine.estimate import estimate, shares
 from millstream_hw.errors import DoesNotFit
-from millstream_hw.estimate import Estimate, Share
+from millstream_hw.estimate import NOTHING, Estimate, Share
 from millstream_hw.parts import Part
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.spec import STEP
@@ -75,7 +75,7 @@ def plan(found: Circuit, part: Part, road: str, lanes: int | None = None, clock_
     Raises UsageError for a road that does not exist, or lanes for a road that has none.
     """
     if road == ENGINE:
-        return _engine(found, part, lanes)
+        return engine(found, part, lanes)
     if road not in ROADS:
         raise UsageError(f"no road is called {road!r}", fix="use one of " + ", ".join(ROADS))
     if lanes:
@@ -86,28 +86,34 @@ def plan(found: Circuit, part: Part, road: str, lanes: int | None = None, clock_
 
 def fitting(found: Circuit, part: Part, road: str, lanes: int | None = None, clock_mhz: float = 0) -> Plan:
     """`plan`. Raises UnsupportedOperators, and DoesNotFit naming everything that overflows."""
-    made = plan(found, part, road, lanes, clock_mhz)
-    refuse({road: made.gaps})
+    return fitted(plan(found, part, road, lanes, clock_mhz), part.name)
+
+
+def fitted(made: Plan, place: str) -> Plan:
+    """A plan, as it is, that fits a place. Raises UnsupportedOperators, and DoesNotFit naming everything that
+    overflows."""
+    refuse({made.road: made.gaps})
     if made.overflows:
         raise DoesNotFit(
-            f"the model does not fit {part.name}",
+            f"the model does not fit {place}",
             why="it needs " + "; ".join(made.overflows),
             fix="choose a larger part, or a smaller model",
         )
     return made
 
 
-def _engine(found: Circuit, part: Part, lanes: int | None) -> Plan:
-    lacking = tuple(engine.gaps(found))
+def engine(found: Circuit, part: Part, lanes: int | None = None, around: Estimate = NOTHING) -> Plan:
+    """An engine with the most lanes that fit, or `lanes`, on a part that has room for what is `around` it."""
+    lacking = tuple(compiling.gaps(found))
     if lacking:
         return Plan(ENGINE, 0, None, (), lacking, dict)
-    options = [_engine_of(found, part, count) for count in ((lanes,) if lanes else LANES)]
+    options = [_engine_of(found, part, count, around) for count in ((lanes,) if lanes else LANES)]
     return next((option for option in options if option.fits), options[-1])
 
 
-def _engine_of(found: Circuit, part: Part, lanes: int) -> Plan:
-    image = engine.compile_circuit(found, lanes)
-    needs = estimate(image, part)
+def _engine_of(found: Circuit, part: Part, lanes: int, around: Estimate) -> Plan:
+    image = compiling.compile_circuit(found, lanes)
+    needs = estimate(image, part) + around
     over, write = tuple(needs.overflows(part)), partial(engine_files.files, image, part.sprams > 0)
     return Plan(ENGINE, lanes, needs, over, (), write, shares(image, found))
 

@@ -25,7 +25,5 @@ def estimate(circuit: Circuit, stages: Sequence[CombLogic], part: Part) -> Estim
     return Estimate(
         tables=round(sum(stage.cost for stage in stages) * _TABLES[part.family]),
         registers=held + 16 * outputs + _CONTROL,
-        multipliers=0,
-        blocks=0,
         cycles=inputs + len(stages) + outputs,
     )
