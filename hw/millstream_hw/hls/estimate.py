@@ -82,5 +82,6 @@ def _tables(layer: Layer, strategy: Strategy) -> int:
 
 def _registers(layer: Layer, strategy: Strategy) -> int:
     if strategy.adders:
+        # Each bit of an adder is kept for the cycle of the next level.
         return strategy.adders.tables
     return 2 * multipliers(layer, strategy) * (layer.sums.bits if layer.sums else _WORD)
