@@ -147,8 +147,14 @@ def test_bursts_of_channels_are_spread(name: str) -> None:
     graph = _bursts(_step(_RESIDUAL))
     seen, format = _one_hot(graph), FORMATS[name]
     products, _ = find(graph)
-    made = rotated(graph, format, products, seen)
+    done = rotated(graph, format, products, seen)
+    made = done.graph
     before, after = (noise_alone(g, format, find(g)[0], seen) for g in (graph, made))
+    (told,) = done.gains
+    assert told.method == "rotated"
+    around = before.keys() & told.modules
+    assert told.before == pytest.approx(sum(before[name] for name in around))
+    assert told.after == pytest.approx(sum(after[name] for name in around))
     assert after["drive"] < before["drive"] / 2
     assert after["output"] < before["output"] * (1 - LEAST_GAIN)
     _assert_same_function(graph, made, seen, 1e-6)
@@ -156,7 +162,7 @@ def test_bursts_of_channels_are_spread(name: str) -> None:
 
 def test_an_even_stream_is_left_alone() -> None:
     graph = _step(_RESIDUAL)
-    assert rotated(graph, FORMATS["w8a8"], find(graph)[0], calibration(graph)) is graph
+    assert rotated(graph, FORMATS["w8a8"], find(graph)[0], calibration(graph)).graph is graph
 
 
 def test_a_stream_that_an_output_shows_does_not_turn() -> None:
@@ -170,8 +176,8 @@ def test_a_stream_that_an_output_shows_does_not_turn() -> None:
 def test_formats_that_do_not_round_activations_are_left_alone(name: str) -> None:
     graph = _bursts(_step(_RESIDUAL))
     seen, products = _one_hot(graph), find(graph)[0]
-    assert rotated(graph, FORMATS[name], products, seen) is graph
-    assert rotated_online(graph, FORMATS[name], products, seen) is graph
+    assert rotated(graph, FORMATS[name], products, seen).graph is graph
+    assert rotated_online(graph, FORMATS[name], products, seen).graph is graph
 
 
 @pytest.mark.parametrize("name", ["w8a8", "w8a8-static"])
@@ -179,24 +185,28 @@ def test_bursts_behind_a_gate_are_spread_by_the_step_itself(name: str) -> None:
     graph = _bursts(_step(_GATED))
     seen, format = _one_hot(graph), FORMATS[name]
     products, _ = find(graph)
-    assert rotated(graph, format, products, seen) is graph
-    made = rotated_online(graph, format, products, seen)
+    assert rotated(graph, format, products, seen).graph is graph
+    done = rotated_online(graph, format, products, seen)
+    made = done.graph
     before, after = (noise_alone(g, format, find(g)[0], seen) for g in (graph, made))
     assert after["output"] < before["output"] * 2 / 3
+    (told,) = done.gains
+    assert (told.method, told.modules) == ("rotated in the step", ("output",))
+    assert (told.before, told.after) == (before["output"], after["output"])
     _assert_same_function(graph, made, seen, 1e-6)
 
 
 def test_even_channels_behind_a_gate_are_left_alone() -> None:
     graph = _step(_GATED)
-    assert rotated_online(graph, FORMATS["w8a8"], find(graph)[0], calibration(graph)) is graph
+    assert rotated_online(graph, FORMATS["w8a8"], find(graph)[0], calibration(graph)).graph is graph
 
 
 def test_a_rotation_that_is_much_of_the_work_is_left_out() -> None:
     graph = _bursts(_step(_GATED))
     seen, products = _one_hot(graph), find(graph)[0]
-    assert rotated_online(graph, FORMATS["w8a8"], products, seen) is not graph
+    assert rotated_online(graph, FORMATS["w8a8"], products, seen).graph is not graph
     narrow = _bursts(_step(_GATED.replace("72", "63"), 63))
-    assert rotated_online(narrow, FORMATS["w8a8"], find(narrow)[0], seen) is narrow
+    assert rotated_online(narrow, FORMATS["w8a8"], find(narrow)[0], seen).graph is narrow
 
 
 @pytest.mark.parametrize("backend", EVERY_BACKEND)
@@ -205,6 +215,7 @@ def test_a_rotated_step_is_the_same_everywhere(backend: str) -> None:
     seen = _one_hot(graph)
     made = quantize(graph, FORMATS["w8a8"], seen)
     assert "rotation" in initializers(made.graph.model)
+    assert [each["method"] for each in made.to_json()["prepared"]] == ["rotated in the step"]
     x, state = seen.sequences[0], np.zeros((40, 1), np.float32)
     want = prepare(made.graph.model)({"input": x, "state": state})["output"]
     got = first_output(made.graph, backend, x, state)

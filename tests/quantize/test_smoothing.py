@@ -86,9 +86,15 @@ def test_a_layer_whose_channels_differ_gets_less_noise(name: str) -> None:
     graph, seen = _uneven()
     products, _ = find(graph)
     format = FORMATS[name]
-    made = smoothed(graph, format, products, seen)
+    done = smoothed(graph, format, products, seen)
+    made = done.graph
     before = noise_alone(graph, format, products, seen)
     after = noise_alone(made, format, find(made)[0], seen)
+    assert {told.method for told in done.gains} <= {"smoothed, half", "smoothed, whole"}
+    told = next(told for told in done.gains if "drive" in told.modules)
+    assert told.before == pytest.approx(sum(before[name] for name in told.modules))
+    # Tried with ranges from half of the example, kept with those from all of it.
+    assert told.after == pytest.approx(sum(after[name] for name in told.modules), rel=0.2)
     # int4 has not the steps for what the activation no longer carries.
     assert after["drive"] < before["drive"] / (1.2 if name == "w4a8" else 3)
     assert all(after[each] <= before[each] * 1.0001 for each in before)
@@ -98,7 +104,7 @@ def test_a_layer_whose_channels_differ_gets_less_noise(name: str) -> None:
 @pytest.mark.parametrize("name", ["w8", "w4", "w16"])
 def test_formats_that_do_not_round_activations_are_left_alone(name: str) -> None:
     graph, seen = _uneven()
-    assert smoothed(graph, FORMATS[name], find(graph)[0], seen) is graph
+    assert smoothed(graph, FORMATS[name], find(graph)[0], seen).graph is graph
 
 
 def test_channels_that_every_sequence_makes_large_or_small_anew_are_left_alone() -> None:
@@ -108,13 +114,13 @@ def test_channels_that_every_sequence_makes_large_or_small_anew_are_left_alone()
     shape = frame.shape[1:]
     sequences = [rng.standard_normal((40, *shape)) * np.exp(rng.standard_normal(shape)) for _ in range(8)]
     seen = Calibration([each.astype(np.float32) for each in sequences], calibration(graph).initial)
-    assert smoothed(graph, FORMATS["w8a8-static"], find(graph)[0], seen) is graph
+    assert smoothed(graph, FORMATS["w8a8-static"], find(graph)[0], seen).graph is graph
 
 
 def test_even_channels_are_left_alone() -> None:
     graph = recurrent_graph()
     seen = calibration(graph)
-    assert smoothed(graph, FORMATS["w8a8"], find(graph)[0], seen) is graph
+    assert smoothed(graph, FORMATS["w8a8"], find(graph)[0], seen).graph is graph
 
 
 @pytest.mark.parametrize("middle", CHAINS.values(), ids=CHAINS)
@@ -122,7 +128,7 @@ def test_what_computes_the_activation_takes_the_division(middle: tuple[onnx.Node
     graph = _chain(*middle)
     seen = calibration(graph)
     products = [product for product in find(graph)[0] if product.activation == "inner"]
-    made = smoothed(graph, FORMATS["w8a8"], products, seen)
+    made = smoothed(graph, FORMATS["w8a8"], products, seen).graph
     assert made is not graph
     assert _operators(made) == _operators(graph)
     _assert_same_numbers(graph, made, seen)
@@ -152,7 +158,7 @@ def test_a_weight_that_others_read_is_left_alone() -> None:
     model.CopyFrom(graph.model)
     model.graph.node.append(oh.make_node("MatMul", ["input", "u"], ["again"]))
     twice = build(model, graph.states)
-    made = smoothed(twice, FORMATS["w8a8"], [p for p in find(twice)[0] if p.weight == "u"], seen)
+    made = smoothed(twice, FORMATS["w8a8"], [p for p in find(twice)[0] if p.weight == "u"], seen).graph
     assert made is twice
 
 

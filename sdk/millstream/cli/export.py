@@ -28,7 +28,7 @@ from millstream.cli.arguments import (
 )
 from millstream.cli.device_memory import device_memory
 from millstream.cli.output import console, facts, print_json
-from millstream.cli.quantized import front, left_in_float, quantized
+from millstream.cli.quantized import details, front, quantized
 from millstream.cli.reparameterized import reparameterized, rewrites
 from millstream.cli.state_dtypes import narrow_states, state_dtypes
 from millstream.errors import UsageError
@@ -264,8 +264,8 @@ def show(exported: Exported, path: str, key: str) -> None:
         out.print(front(told["search"]))
     if told["reparameterization"]:
         out.print(*rewrites(told["reparameterization"]), sep="\n")
-    if told["quantization"] and told["quantization"]["left in float"]:
-        out.print(left_in_float(told["quantization"]))
+    for each in details(told["quantization"]):
+        out.print(each)
 
 
 def _devices(exported: Exported) -> list[tuple[TargetSpec, Mapping[str, bytes]]]:

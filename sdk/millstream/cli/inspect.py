@@ -15,7 +15,7 @@ from millstream.budget import flash, ram
 from millstream.cli.arguments import BundlePath, Json
 from millstream.cli.device_memory import device_memory
 from millstream.cli.output import FAILED, OK, console, facts, print_json, table
-from millstream.cli.quantized import left_in_float, quantized
+from millstream.cli.quantized import details, quantized
 from millstream.cli.reparameterized import reparameterized, rewrites
 from millstream.cli.state_dtypes import state_dtypes
 from millstream.errors import UsageError
@@ -91,8 +91,7 @@ def _sections(bundle: Bundle) -> Iterator[RenderableType]:
         yield from rewrites(report["reparameterization"])
     if isinstance(report, dict) and "quantization" in report:
         yield quantized(report["quantization"])
-        if report["quantization"]["left in float"]:
-            yield left_in_float(report["quantization"])
+        yield from details(report["quantization"])
     if isinstance(report, dict) and "states" in report:
         yield state_dtypes(report["states"])
     yield facts(_texts(manifest.options), title="options")

@@ -1,10 +1,10 @@
-"""What an export quantized and what it left in float, from the report of a bundle."""
+"""What an export quantized, how, and what it left in float, from the report of a bundle."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -25,11 +25,26 @@ def quantized(found: Mapping[str, Any] | None) -> str:
     return f"{found['format']}: {products}{beside}, {taken:,} of {whole:,} weights"
 
 
-def left_in_float(found: Mapping[str, Any]) -> RenderableType:
-    """Every weight that stays in float, and why; those that are alike on one line."""
-    rows = Counter(
-        (weight["operator"], str(tuple(weight["shape"])), weight["why"]) for weight in found["left in float"]
+def details(found: Mapping[str, Any] | None) -> Iterator[RenderableType]:
+    """What was changed before the rounding, and what stays in float, as tables; none that would be empty."""
+    if found and found.get("prepared"):  # Older bundles do not tell.
+        yield _prepared(found["prepared"])
+    if found and found["left in float"]:
+        yield _left_in_float(found["left in float"])
+
+
+def _prepared(gains: Sequence[Mapping[str, Any]]) -> RenderableType:
+    rows = (
+        (each["method"], ", ".join(each["modules"]), f"{each['before']:.2%}", f"{each['after']:.2%}")
+        for each in gains
     )
+    columns = ("", "around", "noise before", "noise with it")
+    return table(columns, rows, title="before the rounding")
+
+
+def _left_in_float(weights: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Every weight that stays in float, and why; those that are alike on one line."""
+    rows = Counter((weight["operator"], str(tuple(weight["shape"])), weight["why"]) for weight in weights)
     columns = ("", "operator", "shape", "why")
     return table(columns, ((f"{count} x", *row) for row, count in rows.items()), title="left in float")
 

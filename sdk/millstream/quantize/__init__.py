@@ -19,6 +19,7 @@ from millstream.quantize.formats import FORMATS, Format, format_named
 from millstream.quantize.mixed import mixed
 from millstream.quantize.moving import moving
 from millstream.quantize.online_rotation import rotated_online
+from millstream.quantize.preparing import Gain
 from millstream.quantize.product import Product, Weight, find, left_in_float, unknown
 from millstream.quantize.recurrence import drifting, states_read
 from millstream.quantize.rotation import rotated
@@ -40,7 +41,7 @@ class Quantized:
 
     `format` says of each product which one it got.
     `original` is the flat float graph that it was made from, `prepared` the same with smoothed or rotated
-    activations.
+    activations, `gains` what that took from the noise.
     """
 
     format: Format
@@ -50,12 +51,14 @@ class Quantized:
     products: tuple[Product, ...]
     beside: tuple[Operand, ...]
     left: tuple[Weight, ...]
+    gains: tuple[Gain, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the report."""
         constants = initializers(self.prepared.model)
         return {
             "format": self.format.name,
+            "prepared": [asdict(each) for each in self.gains],
             "quantized": [
                 {
                     "operator": product.node.op_type,
@@ -100,9 +103,10 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
     products = [product for product in found if format.of(product)]
     constants = initializers(flat.model)
     left += [left_in_float(p, constants, _COSTLY) for p in found if not format.of(p)]
-    read, prepared = states_read(flat, products), flat
+    read, prepared, gains = states_read(flat, products), flat, list[Gain]()
     for method in _PREPARING:
-        prepared = method(prepared, format, products, calibration)
+        made = method(prepared, format, products, calibration)
+        prepared, gains = made.graph, [*gains, *made.gains]
         products = _again(products, prepared)
     ways, unborne = _ways(prepared, format, products, read, calibration)
     constants = initializers(prepared.model)
@@ -122,7 +126,7 @@ def quantize(graph: StepGraph, format: Format, calibration: Calibration) -> Quan
     beside, still_float = bearing(prepared, found_beside, calibration)
     left += [*still_float, *unknown(prepared, {each.name for each in beside})]
     small = in_int16(made, beside)
-    return Quantized(taken, small, flat, prepared, chosen, tuple(beside), tuple(left))
+    return Quantized(taken, small, flat, prepared, chosen, tuple(beside), tuple(left), tuple(gains))
 
 
 def _ways(

@@ -18,6 +18,7 @@ from millstream.quantize.calibration import Calibration, samples
 from millstream.quantize.formats import Format
 from millstream.quantize.hadamard import mixing, remaining
 from millstream.quantize.layers import noise_alone
+from millstream.quantize.preparing import Prepared, gain
 from millstream.quantize.product import Product, find
 from millstream.quantize.reweighing import reweighable
 from millstream.reparameterize.graph.editing import View, edited, renamed
@@ -31,7 +32,7 @@ LEAST_GAIN = 1 / 3
 
 def rotated_online(
     graph: StepGraph, format: Format, products: Sequence[Product], calibration: Calibration
-) -> StepGraph:
+) -> Prepared:
     """The flat graph with a rotation before the products that have so much less noise by it; the graph itself
     where there are none.
 
@@ -41,18 +42,22 @@ def rotated_online(
     seen = samples(graph, sorted(able), calibration) if able else {}
     able = {name: own for name, own in able.items() if _is_uneven(seen[name])}
     if not able:
-        return graph
+        return Prepared(graph)
     tried = [product for own in able.values() for product in own]
     before = noise_alone(graph, format, tried, calibration)
     trial = turned_online(graph, able)
     again = [p for p in find(trial)[0] if p.output in before]
     after = noise_alone(trial, format, again, calibration)
-    gained = {
-        name: own
+    gains = {
+        name: gain(
+            "rotated in the step", own, *(sum(noise[p.output] for p in own) for noise in (before, after))
+        )
         for name, own in able.items()
-        if sum(after[p.output] for p in own) < (1 - LEAST_GAIN) * sum(before[p.output] for p in own)
     }
-    return turned_online(graph, gained) if gained else graph
+    kept = {name: each for name, each in gains.items() if each.after < (1 - LEAST_GAIN) * each.before}
+    if not kept:
+        return Prepared(graph)
+    return Prepared(turned_online(graph, {name: able[name] for name in kept}), tuple(kept.values()))
 
 
 def turned_online(graph: StepGraph, activations: Mapping[str, Sequence[Product]]) -> StepGraph:

@@ -21,6 +21,7 @@ from millstream.quantize.calibration import Calibration, samples
 from millstream.quantize.formats import Format
 from millstream.quantize.hadamard import mixing, remaining
 from millstream.quantize.layers import noise_alone
+from millstream.quantize.preparing import Gain, Prepared, gain
 from millstream.quantize.product import Product, attributes, find
 from millstream.quantize.smoothing import LEAST_GAIN
 from millstream.reparameterize.graph.editing import View, edited, renamed
@@ -50,7 +51,7 @@ class Region:
 
 def rotated(
     graph: StepGraph, format: Format, products: Sequence[Product], calibration: Calibration
-) -> StepGraph:
+) -> Prepared:
     """The flat graph with the regions rotated whose products get less noise by it, each tried alone; the
     graph itself where none does.
 
@@ -59,12 +60,15 @@ def rotated(
     """
     found = regions(graph, format, products)
     if not found:
-        return graph
+        return Prepared(graph)
     read = {p.activation for p in products} | {name for region in found for name in region.values}
     seen = samples(graph, sorted(read), calibration)
     uneven = [region for region in found if _is_uneven(region, products, seen)]
-    gained = [region for region in uneven if _gains(graph, region, format, products, calibration)]
-    return turned(graph, gained) if gained else graph
+    tried = [(region, _tried(graph, region, format, products, calibration)) for region in uneven]
+    kept = [(region, each) for region, each in tried if each.after < (1 - LEAST_GAIN) * each.before]
+    if not kept:
+        return Prepared(graph)
+    return Prepared(turned(graph, [region for region, _ in kept]), tuple(each for _, each in kept))
 
 
 def regions(graph: StepGraph, format: Format, products: Sequence[Product]) -> list[Region]:
@@ -119,24 +123,23 @@ def _is_uneven(region: Region, products: Sequence[Product], seen: Mapping[str, n
     )
 
 
-def _gains(
+def _tried(
     graph: StepGraph,
     region: Region,
     format: Format,
     products: Sequence[Product],
     calibration: Calibration,
-) -> bool:
-    """Whether the products around a region have so much less noise when it is rotated."""
+) -> Gain:
+    """The noise of the products around a region as it is, and rotated."""
     touched = {each.node for each in region.turned}
+    around = [product for product in products if product.output in touched]
     trial = turned(graph, [region])
+    again = [product for product in find(trial)[0] if product.output in {p.output for p in around}]
     before, after = (
         sum(noise_alone(some, format, own, calibration).values())
-        for some, own in (
-            (graph, [product for product in products if product.output in touched]),
-            (trial, [p for p in find(trial)[0] if p.output in touched & {q.output for q in products}]),
-        )
+        for some, own in ((graph, around), (trial, again))
     )
-    return after < (1 - LEAST_GAIN) * before
+    return gain("rotated", around, before, after)
 
 
 def _along(array: np.ndarray, each: Turned, rotation: np.ndarray) -> np.ndarray:

@@ -20,10 +20,12 @@ from millstream.graph import StepGraph, build, initializers, set_origin
 from millstream.quantize.calibration import Calibration, halves, samples
 from millstream.quantize.formats import Format
 from millstream.quantize.layers import noise_alone
+from millstream.quantize.preparing import Gain, Prepared, gain
 from millstream.quantize.product import Product, find
 from millstream.quantize.reweighing import reweighable
 
-_POWERS = (0.5, 1.0)
+#: By its name, the part of a large channel's burden that the weights take.
+_POWERS = {"smoothed, half": 0.5, "smoothed, whole": 1.0}
 #: The part of its noise that smoothing must take from the products of an activation.
 LEAST_GAIN = 0.2
 #: By the name of an activation, what its channels (n,) are divided by.
@@ -32,7 +34,7 @@ Scales = Mapping[str, np.ndarray]
 
 def smoothed(
     graph: StepGraph, format: Format, products: Sequence[Product], calibration: Calibration
-) -> StepGraph:
+) -> Prepared:
     """The flat graph with the activations smoothed whose products get less noise by it, each tried alone with
     each of two strengths; the graph itself where none does.
 
@@ -41,7 +43,7 @@ def smoothed(
     """
     shared = reweighable(graph, format, products)
     if not shared:
-        return graph
+        return Prepared(graph)
     constants = initializers(graph.model)
 
     def scales(powers: Mapping[str, float], example: Calibration) -> Scales:
@@ -51,15 +53,19 @@ def smoothed(
     tried = [p for own in shared.values() for p in own]
     noise = _noise(noise_alone(graph, format, tried, calibration), shared)
     best: dict[str, float] = {}
+    gains: dict[str, Gain] = {}
     least = {name: (1 - LEAST_GAIN) * value for name, value in noise.items()}
     ranged, _ = halves(calibration)
-    for power in _POWERS:
+    for method, power in _POWERS.items():
         trial = divided(graph, scales(dict.fromkeys(shared, power), ranged), products)
         again = [p for p in find(trial)[0] if p.output in {q.output for q in tried}]
         for name, value in _noise(noise_alone(trial, format, again, calibration), shared).items():
             if value < least[name]:
                 least[name], best[name] = value, power
-    return divided(graph, scales(best, calibration), products) if best else graph
+                gains[name] = gain(method, shared[name], noise[name], value)
+    if not best:
+        return Prepared(graph)
+    return Prepared(divided(graph, scales(best, calibration), products), tuple(gains.values()))
 
 
 def divided(graph: StepGraph, scales: Scales, products: Sequence[Product]) -> StepGraph:

@@ -167,6 +167,7 @@ def quantization(report: Report) -> str:
         _blame(found) if layers else "What is quantized.",
         _layers(layers, found["to blame"]) if layers else _weights(found["quantized"]),
         _beside(found.get("in int16", ())),
+        _prepared(found.get("prepared", ())),
         "<h3>Left in float</h3>",
         table(("module", "operator", "why"), left),
     )
@@ -222,6 +223,15 @@ def _decibels(found: float | None) -> str:
 
 def _beside(found: Sequence[Mapping[str, Any]]) -> str:
     return f"<h3>Beside the products, in int16</h3>{_weights(found)}" if found else ""
+
+
+def _prepared(found: Sequence[Mapping[str, Any]]) -> str:
+    rows = (
+        (one["method"], ", ".join(one["modules"]), f"{one['before']:.2%}", f"{one['after']:.2%}")
+        for one in found
+    )
+    columns = ("", "around", "noise before", "noise with it")
+    return f"<h3>Changed before the rounding</h3>{table(columns, rows)}" if found else ""
 
 
 def _weights(found: Sequence[Mapping[str, Any]]) -> str:
