@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 from command_line import Command
+from rich.console import Console
 from small_models import RunningMean, frames, seeded
 from torch import Tensor, nn
 
 import millstream
 import millstream_runtime
 from millstream import reference
+from millstream.cli.quantized import details
 from millstream.errors import DataInvalid
 from millstream.report import Effort, Labelled, Report, report
 from millstream.report.drift import drifts
@@ -209,6 +211,23 @@ def test_a_quantized_bundle_shows_its_layers(pair: tuple[Bundle, Bundle]) -> Non
     blamed = {**told.quantization, "to blame": told.quantization["layers"][0]["result"]}
     text = _seen(page(dataclasses.replace(told, quantization=blamed))).text
     assert f"passes the format's bound is {told.quantization['layers'][0]['origin']}" in text
+
+
+def test_what_was_changed_before_the_rounding_is_shown(pair: tuple[Bundle, Bundle]) -> None:
+    """On the page and on the command line; bundles of before that do not tell it are shown as they were."""
+    told = report(pair[1], Effort(steps=10, ticks=10))
+    gains = [{"method": "rotated", "modules": ["mixer.in", "mixer.out"], "before": 0.031, "after": 0.0105}]
+    made = {**(told.quantization or {}), "prepared": gains}
+    older = {name: value for name, value in made.items() if name != "prepared"}
+    shown, plain = (_seen(page(dataclasses.replace(told, quantization=each))).text for each in (made, older))
+    for figure in ("Changed before the rounding", "rotated", "mixer.in, mixer.out", "3.10%", "1.05%"):
+        assert figure in shown
+    assert "Changed before the rounding" not in plain
+    out = Console(width=120)
+    with out.capture() as captured:
+        out.print(*details(made))
+    assert all(figure in captured.get() for figure in ("rotated", "mixer.in, mixer.out", "3.10%", "1.05%"))
+    assert len([*details(made)]) - len([*details(older)]) == 1
 
 
 def test_the_command_writes_a_page_and_the_same_figures(
