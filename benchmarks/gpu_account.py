@@ -4,11 +4,12 @@
     python benchmarks/gpu_account.py C --formats float32 w8 --states int8 --arch sm_90
 
 Bytes are counted from the lowered program: weights once for each tile of streams, which caches mostly serve,
-everything else once for each stage that reads or writes it. At the least, weights come from memory once, and
-states, frames and what kernels leave each other as counted: a step is no faster than a copy of so many bytes
-(`--copy`, GB/s; without, what an H100 was measured to copy). Of each kernel NVIDIA's compiler says the
-registers; how many blocks of it stand on one multiprocessor follows from these, from its threads and its
-shared memory. Whether a model bears a format is for `millstream export` to say.
+everything else once for each stage that reads or writes it, but for what a kernel keeps in shared memory. At
+the least, weights come from memory once, and states, frames and what kernels leave each other as counted: a
+step is no faster than a copy of so many bytes (`--copy`, GB/s; without, what an H100 was measured to copy).
+Of each kernel NVIDIA's compiler says the registers; how many blocks of it stand on one multiprocessor follows
+from these, from its threads and its shared memory. Whether a model bears a format is for `millstream export`
+to say.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import options
@@ -33,12 +34,13 @@ from millstream.quantize.states.storage import Storage
 from millstream.quantize.states.writing import narrowed
 from millstream.targets.cuda import SHARED_BYTES, choices
 from millstream.targets.gpu.build import compiled, cuda_source, without_prelude
-from millstream.targets.gpu.columns import columns
-from millstream.targets.gpu.compiling import kernels
-from millstream.targets.gpu.cutting import pieces_of_step
+from millstream.targets.gpu.compiling import kernels, laid_out
+from millstream.targets.gpu.cutting import cut_up
+from millstream.targets.gpu.forms import Tile
 from millstream.targets.gpu.paying import moved, weights_read
-from millstream_runtime.backends.gpu.layout import Launch, Layout, load, rows_of, way_for
-from millstream_runtime.program import Program, Stage
+from millstream.targets.gpu.pieces import Piece, Pieces
+from millstream_runtime.backends.gpu.layout import Layout, Way, load, rows_of, way_for
+from millstream_runtime.program import Program
 
 FLOAT = "float32"
 #: GB/s that a copy reads and writes on an H100 (docs/gpu.md).
@@ -95,8 +97,9 @@ def main() -> None:
                 made = kernels(
                     lowered.program, lowered.weights, choices(lowered.program), SHARED_BYTES[arguments.arch]
                 )
-                layout, program = load(made.layout), columns(lowered.program, lowered.weights).program
-                moves += [_bytes(name, form, layout, program, n, arguments.copy) for n in STREAMS]
+                layout, program = load(made.layout), laid_out(lowered.program, lowered.weights).program
+                shared = SHARED_BYTES[arguments.arch]
+                moves += [_bytes(name, form, layout, program, n, shared, arguments.copy) for n in STREAMS]
                 fills += _fills(name, form, layout, made.functions, arguments.arch)
     console.print(_moved(moves), _filled(fills), sep="\n")
     if arguments.json:
@@ -114,31 +117,35 @@ def _lowered(name: str, form: str, states: str) -> Lowered:
     return lower.lower(graph)
 
 
-def _bytes(name: str, form: str, layout: Layout, program: Program, streams: int, copy: float) -> Bytes:
+def _bytes(
+    name: str, form: str, layout: Layout, program: Program, streams: int, shared: int, copy: float
+) -> Bytes:
     way = way_for(layout, streams)
-    rows = rows_of(way, streams)
-    pieces = _stages(program, way.least, way.launches)
+    rows, cut = rows_of(way, streams), _cut(way, program, shared)
     weights = sum(
-        rows // launch.streams * weights_read(stage, program) for launch, stages in pieces for stage in stages
+        rows // launch.streams * weights_read(stage, program)
+        for launch, piece in zip(way.launches, cut.pieces, strict=True)
+        for stage in piece.stages
     )
     kept = sum(
         streams * moved(stage, program, role)
         for stage in program.stages
         for role in ("state", "next_state", "input", "output")
     )
-    apart = len(pieces) > 1
-    scratch = sum(streams * moved(stage, program, "scratch") for stage in program.stages) if apart else 0
+    scratch = sum(streams * moved(stage, cut.program, "scratch") for stage in program.stages)
     least = (program.weight_bytes + kept + scratch) / copy / 1e3
-    return Bytes(name, form, streams, len(pieces), weights, kept, scratch, least)
+    return Bytes(name, form, streams, len(cut.pieces), weights, kept, scratch, least)
 
 
-def _stages(program: Program, least: int, launches: Sequence[Launch]) -> list[tuple[Launch, Sequence[Stage]]]:
-    """The launches of a way and what each of them computes."""
-    if len(launches) == 1:
-        return [(launches[0], program.stages)]
-    tiles = next(choice.tiles for choice in choices(program) if choice.least == least)
-    pieces = pieces_of_step(program, *tiles)
-    return [(launch, piece.stages) for launch, piece in zip(launches, pieces, strict=True)]
+def _cut(way: Way, program: Program, shared: int) -> Pieces:
+    """What each launch of a way computes, and what it keeps: all scratch where it is alone."""
+    if len(way.launches) == 1:
+        (launch,) = way.launches
+        piece = Piece(program.stages, Tile(launch.streams, launch.threads), apart=False)
+        buffers = tuple(buffer for buffer in program.buffers if buffer.role != "scratch")
+        return Pieces(replace(program, buffers=buffers), (piece,))
+    wide, narrow = next(choice.tiles for choice in choices(program) if choice.least == way.least)
+    return cut_up(program, wide, narrow, shared)
 
 
 def _fills(name: str, form: str, layout: Layout, functions: Sequence[str], arch: str) -> Iterator[Fill]:

@@ -24,9 +24,12 @@ def aligned(size: int) -> int:
 
 
 def _offsets(program: Program) -> dict[str, int]:
-    """Largest first, each at the lowest offset where no buffer alive at the same time lies."""
+    """Largest first, each at the lowest offset where no buffer alive at the same time lies.
+
+    Those of one size come in the order of the program, so that layers that are alike lie alike.
+    """
     lifetimes = _lifetimes(program)
-    order = sorted((b for b in program.buffers if b.name in lifetimes), key=lambda b: (-_bytes(b), b.name))
+    order = sorted((b for b in program.buffers if b.name in lifetimes), key=lambda b: -_bytes(b))
     placed: list[tuple[Buffer, int]] = []
     for buffer in order:
         first, last = lifetimes[buffer.name]

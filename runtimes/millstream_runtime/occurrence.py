@@ -26,7 +26,8 @@ class Operand:
 
 @dataclass(frozen=True)
 class Shape:
-    """What stages do: they stand on buffers that are called after their operands, without an origin."""
+    """What stages do: they stand on buffers that are called after their operands, without an origin. Other
+    buffers are the same wherever the shape occurs."""
 
     stages: tuple[Stage, ...]
     operands: tuple[Operand, ...]
@@ -49,7 +50,7 @@ class Occurrence:
 
 
 def occurrence(stages: Sequence[Stage], buffers: Mapping[str, Buffer], unit: int = 1) -> Occurrence:
-    """The stages with their buffers numbered in the order in which they name them.
+    """The stages with these buffers numbered in the order in which they name them; others stay as they are.
 
     An operand begins at the lowest offset among the stages' addresses of that buffer, or the multiple of
     `unit` elements below it.
@@ -57,7 +58,8 @@ def occurrence(stages: Sequence[Stage], buffers: Mapping[str, Buffer], unit: int
     spans: dict[str, list[tuple[int, int]]] = {}
     for stage in stages:
         for access, extents in accesses(stage):
-            spans.setdefault(access.buffer, []).append(_span(access, extents))
+            if access.buffer in buffers:
+                spans.setdefault(access.buffer, []).append(_span(access, extents))
     begins = {name: min(begin for begin, _ in found) // unit * unit for name, found in spans.items()}
     names = {buffer: f"b{number}" for number, buffer in enumerate(spans)}
     operands = tuple(
@@ -71,6 +73,8 @@ def occurrence(stages: Sequence[Stage], buffers: Mapping[str, Buffer], unit: int
     )
 
     def placed(access: Access, extents: tuple[int, ...]) -> Access:
+        if access.buffer not in buffers:
+            return access
         return replace(access, buffer=names[access.buffer], offset=access.offset - begins[access.buffer])
 
     places = tuple(Place(name, begin) for name, begin in begins.items())

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from millstream_runtime.program import Program, Stage, item_size, loaded, stored_into
+from millstream_runtime.program import Buffer, Program, Stage, item_size, loaded, stored_into
 
 
 @dataclass(frozen=True)
 class _Region:
-    """Memory of one stream: scratch by its bytes, what belongs to the caller as a whole."""
+    """Memory of one stream: scratch of each program by its bytes, what belongs to the caller as a whole."""
 
-    space: str
+    space: str | int
     begin: float
     end: float
 
 
-def barriers(stages: Sequence[Stage], program: Program) -> tuple[bool, ...]:
+def barriers(stages: Sequence[Stage], *programs: Program) -> tuple[bool, ...]:
     """For each stage whether a barrier must stand before it: it reads what was written since the last one, or
-    writes what was touched."""
+    writes what was touched. Each of their buffers is one of these programs', whose scratch lies apart."""
+    regions = {
+        buffer.name: _region(buffer, number)
+        for number, program in enumerate(programs)
+        for buffer in program.buffers
+        if buffer.role != "constant"
+    }
     read: list[_Region] = []
     written: list[_Region] = []
     found = []
     for stage in stages:
-        reads, writes = (list(_regions(names(stage), program)) for names in (loaded, stored_into))
+        reads, writes = (
+            [regions[name] for name in names(stage) if name in regions] for names in (loaded, stored_into)
+        )
         wait = _meet(reads, written) or _meet(writes, [*read, *written])
         if wait:
             read, written = [], []
@@ -35,14 +43,10 @@ def barriers(stages: Sequence[Stage], program: Program) -> tuple[bool, ...]:
     return tuple(found)
 
 
-def _regions(names: Iterable[str], program: Program) -> Iterator[_Region]:
-    buffers = {buffer.name: buffer for buffer in program.buffers}
-    for name in names:
-        buffer = buffers[name]
-        if buffer.role == "scratch":
-            yield _Region("", buffer.offset, buffer.offset + buffer.size * item_size(buffer.dtype))
-        elif buffer.role != "constant":
-            yield _Region(name, 0, math.inf)
+def _region(buffer: Buffer, program: int) -> _Region:
+    if buffer.role == "scratch":
+        return _Region(program, buffer.offset, buffer.offset + buffer.size * item_size(buffer.dtype))
+    return _Region(buffer.name, 0, math.inf)
 
 
 def _meet(some: Sequence[_Region], others: Sequence[_Region]) -> bool:

@@ -13,12 +13,12 @@ from millstream.targets.gpu.forms import Tile
 from millstream.targets.gpu.paying import pays
 from millstream.targets.gpu.placing import scratch_bytes
 from millstream.targets.gpu.prefill import unroll
-from millstream.targets.gpu.script import Printed, whole
+from millstream.targets.gpu.script import Printed, in_pieces, whole
 from millstream.targets.tools import require
 from millstream.targets.tvm.build import missing_tvm
 from millstream_runtime.backends.gpu.layout import Layout, Prefill, Way, dump
 from millstream_runtime.chunked import FRAMES
-from millstream_runtime.program import Program, state_bytes
+from millstream_runtime.program import Filled, Program, state_bytes
 from millstream_runtime.spec import Machine, Memory, Tolerance
 
 _TOLERANCE = Tolerance(
@@ -60,12 +60,12 @@ def kernels(program: Program, weights: bytes, choices: Sequence[Choice], shared:
 
     A choice that asks for more is left out; there is always a way for one stream.
     """
-    filled = columns(program, weights)
+    filled = laid_out(program, weights)
     program = filled.program
-    printed = {choice: _printed(program, choice.tiles) for choice in choices}
+    printed = {choice: _printed(program, choice.tiles, shared) for choice in choices}
     printed = {choice: each for choice, each in printed.items() if each.shared_bytes <= shared}
     if not any(choice.least <= 1 for choice in printed):
-        printed[_ALWAYS] = _printed(program, _ALWAYS.tiles)
+        printed[_ALWAYS] = _printed(program, _ALWAYS.tiles, shared)
     functions = dict.fromkeys(choosing.functions())
     for each in printed.values():
         functions |= dict.fromkeys(each.functions)
@@ -73,8 +73,14 @@ def kernels(program: Program, weights: bytes, choices: Sequence[Choice], shared:
     frames, prefill = _frames(program, alone.tiles[-1], len(printed[alone].launches), shared)
     functions |= dict.fromkeys(frames)
     ways = tuple(Way(choice.least, each.launches) for choice, each in printed.items())
-    layout = Layout(program.callers, scratch_bytes(program), program.weight_bytes, ways, prefill)
+    scratch = max(each.scratch_bytes for each in printed.values())
+    layout = Layout(program.callers, scratch, program.weight_bytes, ways, prefill)
     return Kernels(tuple(functions), dump(layout), filled.weights)
+
+
+def laid_out(program: Program, weights: bytes) -> Filled:
+    """A lowered program as its kernels take it."""
+    return columns(program, weights)
 
 
 def _frames(
@@ -83,10 +89,11 @@ def _frames(
     """The functions for frames of one stream together, and their launches; none where its steps, of so many
     `launches`, are better."""
     unrolled = unroll(program, FRAMES)
-    printed = cut_up_frames(unrolled, WIDE_FRAMES, replace(narrow, streams=1))
+    cut = cut_up_frames(unrolled, WIDE_FRAMES, replace(narrow, streams=1), shared)
+    printed = in_pieces(cut, "frames")
     if printed.shared_bytes > shared or not pays(unrolled, len(printed.launches), program, launches):
         return (), None
-    return printed.functions, Prefill(FRAMES, scratch_bytes(unrolled.program), printed.launches)
+    return printed.functions, Prefill(FRAMES, printed.scratch_bytes, printed.launches)
 
 
 def portable(program: Program, weights: bytes) -> Kernels:
@@ -107,5 +114,8 @@ def packaged(
     )
 
 
-def _printed(program: Program, tiles: tuple[Tile, ...]) -> Printed:
-    return whole(program, *tiles) if len(tiles) == 1 else cut_up(program, *tiles)
+def _printed(program: Program, tiles: tuple[Tile, ...], shared: int) -> Printed:
+    if len(tiles) == 1:
+        return whole(program, *tiles)
+    wide, narrow = tiles
+    return in_pieces(cut_up(program, wide, narrow, shared), "part")

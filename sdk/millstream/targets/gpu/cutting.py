@@ -12,9 +12,9 @@ from dataclasses import replace
 from math import prod
 
 from millstream.targets.gpu.forms import Tile, form_of
+from millstream.targets.gpu.pieces import Piece, Pieces, keeping
 from millstream.targets.gpu.placing import of_streams
 from millstream.targets.gpu.prefill import Unrolled, is_apart
-from millstream.targets.gpu.script import Piece, Printed, in_pieces
 from millstream_runtime.lanes import loads
 from millstream_runtime.program import Program, Stage
 
@@ -22,23 +22,17 @@ from millstream_runtime.program import Program, Stage
 _MANY_PRODUCTS = 8192
 
 
-def cut_up(program: Program, wide: Tile, narrow: Tile) -> Printed:
-    """The step of many streams, or of one."""
-    return in_pieces(program, pieces_of_step(program, wide, narrow), "part")
+def cut_up(program: Program, wide: Tile, narrow: Tile, shared: int) -> Pieces:
+    """The step of many streams, or of one, whose blocks may have `shared` bytes of shared memory."""
+    return keeping(program, _pieces(program, program.stages, wide, narrow), shared)
 
 
-def pieces_of_step(program: Program, wide: Tile, narrow: Tile) -> Iterator[Piece]:
-    """What `cut_up` makes kernels of."""
-    return _pieces(program, program.stages, wide, narrow)
+def cut_up_frames(unrolled: Unrolled, wide: Tile, narrow: Tile, shared: int) -> Pieces:
+    """The same for the frames of one stream; `narrow` is a tile of one."""
+    return keeping(unrolled.program, _pieces_of_frames(unrolled, wide, narrow), shared)
 
 
-def cut_up_frames(unrolled: Unrolled, wide: Tile, narrow: Tile) -> Printed:
-    """The frames of one stream; `narrow` is a tile of one."""
-    return in_pieces(unrolled.program, pieces_of_frames(unrolled, wide, narrow), "frames")
-
-
-def pieces_of_frames(unrolled: Unrolled, wide: Tile, narrow: Tile) -> Iterator[Piece]:
-    """What `cut_up_frames` makes kernels of."""
+def _pieces_of_frames(unrolled: Unrolled, wide: Tile, narrow: Tile) -> Iterator[Piece]:
     program = unrolled.program
     for run in unrolled.runs:
         if not run.in_turn:
@@ -53,7 +47,7 @@ def _pieces(program: Program, stages: Iterable[Stage], wide: Tile, narrow: Tile)
     """The stages in order, those with many weights alone."""
     group: list[Stage] = []
     for stage in stages:
-        if _is_large(stage, program):
+        if is_large(stage, program):
             if group:
                 yield Piece(group, narrow, apart=len(group) == 1)
             yield Piece([stage], _fitting(stage, program, wide), apart=True)
@@ -66,13 +60,13 @@ def _pieces(program: Program, stages: Iterable[Stage], wide: Tile, narrow: Tile)
 
 def _fitting(stage: Stage, program: Program, wide: Tile) -> Tile:
     """A tile of as many streams with no more threads than have a whole sum to do, where that can be."""
-    own = of_streams(stage, program, wide.streams)
+    own = of_streams(stage, wide.streams, program)
     threads = [count for count in (256, 128, 64) if count <= wide.threads]
     tiles = (replace(wide, threads=count) for count in threads)
     return next((tile for tile in tiles if not form_of(own, tile).shared), wide)
 
 
-def _is_large(stage: Stage, program: Program) -> bool:
+def is_large(stage: Stage, program: Program) -> bool:
     """Whether a stage multiplies with many weights."""
     constants = {buffer.name for buffer in program.role("constant")}
     terms = loads(stage.reduction.operand) if stage.reduction else []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from millstream.targets.gpu.assembler import ThreadAssembler
 from millstream.targets.gpu.forms import VECTOR, Form, Tile
 from millstream_runtime.kernels.assembler import Index
@@ -114,3 +116,8 @@ class Items:
         if not last:
             return point
         return point.at(last, point.index[last] + vector.times(self.near * self.vector) + lane)
+
+
+def meeting_bytes(stages: Iterable[Items]) -> int:
+    """Bytes of shared memory in which the parts of sums of these stages meet."""
+    return max((stage.part_bytes for stage in stages), default=0)

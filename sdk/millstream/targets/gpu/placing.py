@@ -48,23 +48,27 @@ def scratch_bytes(program: Program) -> int:
     return size + (-size + ALIGNMENT // 4) % _BANKS if size else 0
 
 
-def of_streams(stage: Stage, program: Program, streams: int) -> Stage:
-    """The stage with a first axis of streams, each on its own part of the arrays."""
-    buffers = {buffer.name: buffer for buffer in program.buffers}
+def of_streams(stage: Stage, streams: int, *programs: Program) -> Stage:
+    """The stage with a first axis of streams, each on its own part of the arrays.
+
+    Each of its buffers is one of these programs'.
+    """
+    arrays = {buffer.name: array_of(buffer, program) for program in programs for buffer in program.buffers}
 
     def apart(access: Access) -> Access:
-        step = array_of(buffers[access.buffer], program).apart
-        return replace(access, strides=(step, *access.strides[1:]))
+        return replace(access, strides=(arrays[access.buffer].apart, *access.strides[1:]))
 
     return _readdressed(with_leading_axis(stage, streams), apart)
 
 
 def on_arrays(stage: Stage, program: Program) -> Stage:
-    """The stage on the arrays in place of their buffers."""
+    """The stage on the arrays in place of the program's buffers; others stay as they are."""
     buffers = {buffer.name: buffer for buffer in program.buffers}
 
     def moved(access: Access) -> Access:
-        buffer = buffers[access.buffer]
+        buffer = buffers.get(access.buffer)
+        if buffer is None:
+            return access
         return replace(access, buffer=array_of(buffer, program).name, offset=access.offset + begin_of(buffer))
 
     return _readdressed(stage, moved)

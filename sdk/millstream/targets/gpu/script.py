@@ -3,8 +3,8 @@
 In a whole kernel every block of threads takes a tile of streams through all stages. Streams share nothing but
 weights, so no block waits for another, and scratch lies in the memory that the threads of a block share.
 
-In pieces (`cutting.py` says where it is cut), scratch lies in the device's memory. Kernels that differ only
-in where their buffers lie are one.
+In pieces (`cutting.py` says where it is cut), scratch that several of them touch lies in the device's memory.
+Kernels that differ only in where their buffers lie there are one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from millstream.targets.gpu.assembler import PARTS, ThreadAssembler
 from millstream.targets.gpu.barriers import barriers
 from millstream.targets.gpu.forms import Tile, form_of
-from millstream.targets.gpu.items import Items
+from millstream.targets.gpu.items import Items, meeting_bytes
+from millstream.targets.gpu.pieces import Pieces
 from millstream.targets.gpu.placing import array_of, begin_of, of_streams, on_arrays, scratch_bytes
 from millstream.targets.gpu.stage import write_stage
 from millstream.targets.tvm.literal import stored_dtype
@@ -34,10 +35,13 @@ DYNAMIC, STATIC = "shared.dyn", "shared"
 
 @dataclass(frozen=True)
 class Printed:
-    """The functions of kernels, and the launches that make a step with them."""
+    """The functions of kernels, and the launches that make a step with them, with `scratch_bytes` of each
+    stream in the device's memory.
+    """
 
     functions: tuple[str, ...]
     launches: tuple[Launch, ...]
+    scratch_bytes: int
 
     @property
     def shared_bytes(self) -> int:
@@ -50,47 +54,48 @@ def whole(program: Program, tile: Tile) -> Printed:
     name = f"whole_{tile.streams}_{tile.threads}"
     stages = []
     for stage in program.stages:
-        own = of_streams(stage, program, tile.streams)
+        own = of_streams(stage, tile.streams, program)
         stages.append(Items(on_arrays(own, program), form_of(own, tile), tile))
-    scratch = tile.streams * scratch_bytes(program)
-    size = scratch + _meeting(stages)
+    kept = _kept(program, tile.streams)
+    size = kept.size + meeting_bytes(stages)
     arrays = {array_of(buffer, program): buffer for buffer in program.buffers}
     taken = {array: buffer for array, buffer in arrays.items() if buffer.role != "scratch"}
-    kept = {array: array.dtype for array, buffer in arrays.items() if buffer.role == "scratch"}
     bases = {array.name: f"tile * T.int64({array.apart * tile.streams})" for array in taken if array.apart}
-    write = ThreadAssembler(bases, scratch)
+    write = ThreadAssembler(bases, kept.size)
     write.line(_TILE)
     _write_all(stages, barriers(program.stages, program), write)
-    views = [_view(array.name, size, dtype) for array, dtype in kept.items()]
-    body = [*_memory(stages, size, views), *write.lines]
+    body = [*_memory(stages, size, kept), *write.lines]
     text = _function(name, [(array.name, array.dtype) for array in taken], (), tile, body, alone=False)
     names = tuple(buffer.name if array.apart else WEIGHTS for array, buffer in taken.items())
-    return Printed((text,), (Launch(name, tile.streams, tile.threads, 1, size, names, ()),))
+    return Printed((text,), (Launch(name, tile.streams, tile.threads, 1, size, names, ()),), 0)
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Stages that follow each other, for one kernel: a block serves a tile of streams.
+class _Kept:
+    """Scratch in the shared memory of a block: its bytes, and its arrays by name and dtype."""
 
-    A stage whose rounds are `apart` needs nothing in one of them of another, and each gets a block. With
-    several `turns` the rows are that many frames of one stream, which a block takes one after the other.
-    """
-
-    stages: Sequence[Stage]
-    tile: Tile
-    apart: bool
-    turns: int = 1
+    size: int
+    arrays: tuple[tuple[str, str], ...]
 
 
-def in_pieces(program: Program, pieces: Iterable[Piece], prefix: str) -> Printed:
+def _kept(program: Program, streams: int) -> _Kept:
+    """All scratch of a program, for so many streams."""
+    arrays = {array_of(buffer, program) for buffer in program.role("scratch")}
+    names = sorted((array.name, array.dtype) for array in arrays)
+    return _Kept(streams * scratch_bytes(program), tuple(names))
+
+
+def in_pieces(cut: Pieces, prefix: str) -> Printed:
     """A step as launches, one for each piece; `prefix` begins the names of their kernels."""
-    buffers = {buffer.name: buffer for buffer in program.buffers}
-    printed: dict[tuple[Shape, tuple[bool, ...], Tile, bool, int], _Kernel] = {}
+    buffers = {buffer.name: buffer for buffer in cut.program.buffers}
+    printed: dict[tuple[Shape, tuple[bool, ...], Tile, bool, int, _Kept], _Kernel] = {}
     launches = []
-    for piece in pieces:
-        tile = piece.tile
-        found = occurrence([of_streams(s, program, tile.streams) for s in piece.stages], buffers, _UNIT)
-        key = (found.shape, barriers(piece.stages, program), tile, piece.apart, piece.turns)
+    for piece in cut.pieces:
+        tile, kept = piece.tile, piece.kept
+        own = (of_streams(stage, tile.streams, cut.program, kept) for stage in piece.stages)
+        found = occurrence([on_arrays(stage, kept) for stage in own], buffers, _UNIT)
+        waits = barriers(piece.stages, cut.program, kept)
+        key = (found.shape, waits, tile, piece.apart, piece.turns, _kept(kept, tile.streams))
         if key not in printed:
             printed[key] = _kernel(f"{prefix}{len(printed)}_{tile.streams}_{tile.threads}", *key)
         kernel = printed[key]
@@ -107,7 +112,8 @@ def in_pieces(program: Program, pieces: Iterable[Piece], prefix: str) -> Printed
                 tuple((begin_of(buffer) + element) // _UNIT for buffer, element in places),
             )
         )
-    return Printed(tuple(kernel.function for kernel in printed.values()), tuple(launches))
+    functions = tuple(kernel.function for kernel in printed.values())
+    return Printed(functions, tuple(launches), scratch_bytes(cut.program))
 
 
 @dataclass(frozen=True)
@@ -121,20 +127,21 @@ class _Kernel:
 
 
 def _kernel(
-    name: str, shape: Shape, waits: Sequence[bool], tile: Tile, is_apart: bool, turns: int
+    name: str, shape: Shape, waits: Sequence[bool], tile: Tile, is_apart: bool, turns: int, kept: _Kept
 ) -> _Kernel:
     """The kernel of one shape, a block for each round where they are apart."""
     stages = [Items(stage, form_of(stage, tile), tile) for stage in shape.stages]
     apart = _apart(shape.stages)
-    write = ThreadAssembler({o.name: _begin(o.name, apart[o.name] * tile.streams) for o in shape.operands}, 0)
+    bases = {o.name: _begin(o.name, apart[o.name] * tile.streams) for o in shape.operands}
+    write = ThreadAssembler(bases, kept.size)
     columns = stages[0].rounds if is_apart else 1
     with _turns(turns, write):
         if is_apart:
             write_stage(stages[0], write, "column" if columns > 1 else "0")
         else:
             _write_all(stages, waits, write)
-    size = _meeting(stages)
-    body = [*_memory(stages, size, []), *write.lines]
+    size = kept.size + meeting_bytes(stages)
+    body = [*_memory(stages, size, kept), *write.lines]
     arrays = [(operand.name, operand.dtype) for operand in shape.operands]
     numbers = [f"from_{operand.name}" for operand in shape.operands]
     text = _function(name, arrays, numbers, tile, body, alone=len(stages) == 1)
@@ -190,17 +197,12 @@ def _write_rounds(stage: Items, write: ThreadAssembler) -> None:
             write.barrier()
 
 
-def _meeting(stages: Iterable[Items]) -> int:
-    """Bytes of shared memory in which parts of sums meet."""
-    return max((stage.part_bytes for stage in stages), default=0)
-
-
-def _memory(stages: Iterable[Items], size: int, views: Sequence[str]) -> Iterator[str]:
+def _memory(stages: Iterable[Items], size: int, kept: _Kept) -> Iterator[str]:
     """The memory that the threads of a block share, and its views."""
     if not size:
         return
     yield f'shared = T.alloc_buffer(({size},), "uint8", scope="{DYNAMIC}")'
-    yield from views
+    yield from (_view(name, size, dtype) for name, dtype in kept.arrays)
     reductions = [items.stage.reduction for items in stages if items.form.shared]
     for dtype in sorted({reduction.operand.dtype for reduction in reductions if reduction}):
         yield _view(f"{PARTS}_{dtype}", size, dtype)

@@ -1,0 +1,181 @@
+"""Scratch of a step that is cut up: what a kernel keeps, and what it must leave in the device's memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from backend_programs import Case, F, Weights, differences, expected, load, matrix_vector, poisoned
+from lowered_models import random_arrays
+from quantized_graphs import recurrent_graph
+
+from millstream.lower import Lowered, lower
+from millstream.quantize.states.storage import STORAGES
+from millstream.quantize.states.writing import narrowed
+from millstream.targets.gpu import pieces
+from millstream.targets.gpu.build import opencl_source
+from millstream.targets.gpu.compiling import Choice, kernels, laid_out
+from millstream.targets.gpu.cutting import cut_up, cut_up_frames
+from millstream.targets.gpu.forms import Tile
+from millstream.targets.gpu.pieces import Piece, Pieces
+from millstream.targets.gpu.placing import scratch_bytes
+from millstream.targets.gpu.prefill import unroll
+from millstream_runtime.arena import place_scratch
+from millstream_runtime.backends.gpu import layout
+from millstream_runtime.backends.gpu.step import DeviceStep
+from millstream_runtime.backends.opencl import OpenclDevice
+from millstream_runtime.program import Access, Buffer, Call, Program, Stage, check
+
+WIDTH = 128
+#: Of the products, and of what lies between them: a stream alone, and several.
+TILES = ((Tile(16, 128), Tile(1, 256)), (Tile(16, 128), Tile(4, 64)))
+#: Room for all scratch of these steps; and for none.
+MUCH, NONE = 1 << 20, 0
+SUM_BOUND = 1e-5
+
+
+def layered(layers: int) -> Lowered:
+    """A product, then for x in each layer W (x + |x| - x * x), the bracket in three stages."""
+    rng, weights, stages = np.random.default_rng(0), Weights(), []
+    scratch: list[str] = []
+    source = "x"
+
+    def product(target: str) -> None:
+        weights.add(f"{target}.w", (rng.standard_normal(WIDTH**2) / WIDTH).astype(F))
+        weights.add(f"{target}.w.bias", rng.standard_normal(WIDTH).astype(F))
+        stages.append(matrix_vector(f"{target}.w", source, target, WIDTH, WIDTH, False))
+
+    for layer in range(layers):
+        # Numbers that names are not sorted by, as the lowering gives them.
+        drive, size, square, mixed = (f"s{4 * layer + number}" for number in range(4))
+        product(drive)
+        value, total = load(drive), Call("add", (load(drive), load(size)), F)
+        terms = {
+            size: Call("absolute", (value,), F),
+            square: Call("multiply", (value, value), F),
+            mixed: Call("subtract", (total, load(square)), F),
+        }
+        stages += [Stage("", (WIDTH,), None, term, Access(name, 0, (1,))) for name, term in terms.items()]
+        scratch += [drive, *terms]
+        source = mixed
+    product("y")
+    roles = {"x": "input", "y": "output", **dict.fromkeys(scratch, "scratch")}
+    buffers = (*(Buffer(name, role, F, WIDTH) for name, role in roles.items()), *weights.buffers)
+    program = place_scratch(Program(buffers, tuple(stages), 0, len(weights.blob)))
+    check(program)
+    return Lowered(program, weights.blob)
+
+
+def step_of_integers() -> Lowered:
+    """A recurrence whose state is in int8, between products large enough for kernels of their own."""
+    int8, _ = STORAGES
+    return lower(narrowed(recurrent_graph(WIDTH, WIDTH, WIDTH), {"state": int8}))
+
+
+def cut(lowered: Lowered, shared: int, threads: int = 256) -> Pieces:
+    """The pieces of a step, those between its products with so many threads for a stream."""
+    program = laid_out(lowered.program, lowered.weights).program
+    return cut_up(program, Tile(16, 128), Tile(1, threads), shared)
+
+
+def kept_by(pieces: Pieces) -> list[list[str]]:
+    """By piece the names of what it keeps."""
+    return [sorted(buffer.name for buffer in piece.kept.buffers) for piece in pieces.pieces]
+
+
+def layout_of(lowered: Lowered, tiles: tuple[Tile, ...], shared: int) -> layout.Layout:
+    return layout.load(kernels(lowered.program, lowered.weights, [Choice(1, tiles)], shared).layout)
+
+
+def results(
+    lowered: Lowered, tiles: tuple[Tile, ...], shared: int, arrays: list[np.ndarray]
+) -> list[np.ndarray]:
+    """Outputs and next states of a step on this host's device."""
+    made = kernels(lowered.program, lowered.weights, [Choice(1, tiles)], shared)
+    step = DeviceStep(OpenclDevice(opencl_source(made.functions)), layout.load(made.layout), made.weights)
+    program, streams = lowered.program, len(arrays[0])
+    inputs = len(program.role("input"))
+    outputs, after = (poisoned(streams, program.role(role)) for role in ("output", "next_state"))
+    step.bind(arrays[:inputs], arrays[inputs:], outputs, after)()
+    return [*outputs, *after]
+
+
+def arrays_of(lowered: Lowered, streams: int) -> list[np.ndarray]:
+    """Inputs and states."""
+    return random_arrays((*lowered.program.role("input"), *lowered.program.role("state")), streams, 0)
+
+
+def test_what_one_kernel_alone_touches_takes_no_memory_of_the_device() -> None:
+    lowered = layered(1)
+    own = cut(lowered, MUCH)
+    assert kept_by(own) == [[], ["s1", "s2"], []]
+    assert [buffer.name for buffer in own.program.role("scratch")] == ["s0", "s3"]
+    found = layout_of(lowered, TILES[0], MUCH)
+    assert found.scratch_bytes == scratch_bytes(own.program)
+    assert found.scratch_bytes < layout_of(lowered, TILES[0], NONE).scratch_bytes
+    # Beside its two arrays a stream has some bytes between it and the next.
+    assert [launch.shared_bytes // (4 * WIDTH) for launch in found.ways[0].launches][1] == 2
+
+
+def test_scratch_without_room_stays_in_the_memory_of_the_device() -> None:
+    lowered, streams = layered(1), arrays_of(layered(1), 19)
+    assert kept_by(cut(lowered, NONE)) == [[], [], []]
+    # One of the two fits: a block of 256 threads may have a quarter of what a multiprocessor has.
+    room = 4 * (4 * WIDTH + 256)
+    assert kept_by(cut(lowered, room + 3 * 1024)) == [[], ["s1"], []]
+    every = [results(lowered, TILES[0], shared, streams) for shared in (MUCH, room + 3 * 1024, NONE)]
+    for other in every[1:]:
+        for one, same in zip(every[0], other, strict=True):
+            np.testing.assert_array_equal(one, same)
+
+
+def test_blocks_that_fill_a_multiprocessor_with_threads_may_have_all_that_one_block_may() -> None:
+    lowered, all_of_it = layered(1), 4 * WIDTH * 3
+    assert kept_by(cut(lowered, all_of_it, 1024))[1] == ["s1", "s2"]
+    assert kept_by(cut(lowered, all_of_it, 512))[1] == []
+
+
+def test_layers_that_are_alike_have_one_kernel_for_all() -> None:
+    found = layout_of(layered(12), TILES[0], MUCH)
+    assert len(found.ways[0].launches) == 25
+    # The first product reads what belongs to the caller, the last writes it.
+    assert len({launch.kernel for launch in found.ways[0].launches}) == 4
+
+
+@pytest.mark.parametrize("tiles", TILES)
+def test_pools_of_any_size_have_the_reference_s_numbers(tiles: tuple[Tile, ...]) -> None:
+    lowered = step_of_integers()
+    arrays = arrays_of(lowered, 67)
+    inputs = len(lowered.program.role("input"))
+    case = Case(lowered.program, lowered.weights, tuple(arrays[:inputs]), tuple(arrays[inputs:]))
+    wanted = expected(case)
+    alike = results(lowered, (Tile(4, 128),), MUCH, arrays)
+    for size in (1, 3, 67):
+        got = results(lowered, tiles, MUCH, [array[:size].copy() for array in arrays])
+        want = [array[:size] for array in (*wanted[0], *wanted[1])]
+        assert differences(case, got, want, SUM_BOUND) == []
+        for one, same in zip(got, alike, strict=True):
+            np.testing.assert_array_equal(one, same[:size])
+
+
+def test_a_recurrence_keeps_its_scratch_from_frame_to_frame() -> None:
+    lowered = step_of_integers()
+    program = laid_out(lowered.program, lowered.weights).program
+    frames = cut_up_frames(unroll(program, 16), Tile(16, 256), Tile(1, 256), MUCH)
+    assert any(piece.turns > 1 and piece.kept.buffers for piece in frames.pieces)
+
+
+def test_live_values_in_one_place_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that placing is known to be tested by the others."""
+    lowered, place = layered(1), pieces._kept
+    streams = arrays_of(lowered, 5)
+    right = results(lowered, TILES[0], MUCH, streams)
+
+    def together(piece: Piece, program: Program, own: set[str], shared: int) -> Program:
+        kept = place(piece, program, own, shared)
+        return replace(kept, buffers=tuple(replace(buffer, offset=0) for buffer in kept.buffers))
+
+    monkeypatch.setattr(pieces, "_kept", together)
+    wrong = results(lowered, TILES[0], MUCH, streams)
+    assert not np.array_equal(right[0], wrong[0])
