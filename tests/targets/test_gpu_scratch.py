@@ -18,6 +18,7 @@ from millstream.targets.gpu.build import opencl_source
 from millstream.targets.gpu.compiling import Choice, kernels, laid_out
 from millstream.targets.gpu.cutting import cut_up, cut_up_frames
 from millstream.targets.gpu.forms import Tile
+from millstream.targets.gpu.nearing import near
 from millstream.targets.gpu.pieces import Piece, Pieces
 from millstream.targets.gpu.placing import scratch_bytes
 from millstream.targets.gpu.prefill import unroll
@@ -25,7 +26,7 @@ from millstream_runtime.arena import place_scratch
 from millstream_runtime.backends.gpu import layout
 from millstream_runtime.backends.gpu.step import DeviceStep
 from millstream_runtime.backends.opencl import OpenclDevice
-from millstream_runtime.program import Access, Buffer, Call, Program, Stage, check
+from millstream_runtime.program import Access, Buffer, Call, Program, Stage, check, loaded, stored_into
 
 WIDTH = 128
 #: Of the products, and of what lies between them: a stream alone, and several.
@@ -159,6 +160,13 @@ def test_pools_of_any_size_have_the_reference_s_numbers(tiles: tuple[Tile, ...])
             np.testing.assert_array_equal(one, same[:size])
 
 
+def test_rounding_a_state_needs_no_memory_of_the_device() -> None:
+    """What it leaves to other kernels is what it leaves them with a state in floats."""
+    floats = lower(recurrent_graph(WIDTH, WIDTH, WIDTH))
+    assert cut(step_of_integers(), MUCH).program.scratch_bytes == cut(floats, MUCH).program.scratch_bytes
+    assert any(kept_by(cut(step_of_integers(), MUCH)))
+
+
 def test_a_recurrence_keeps_its_scratch_from_frame_to_frame() -> None:
     lowered = step_of_integers()
     program = laid_out(lowered.program, lowered.weights).program
@@ -179,3 +187,21 @@ def test_live_values_in_one_place_are_wrong(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pieces, "_kept", together)
     wrong = results(lowered, TILES[0], MUCH, streams)
     assert not np.array_equal(right[0], wrong[0])
+
+
+def test_stages_near_each_other_stay_behind_what_they_read() -> None:
+    lowered = step_of_integers()
+    moved = near(lowered.program)
+    check(moved)
+    assert sorted(map(repr, moved.stages)) == sorted(map(repr, lowered.program.stages))
+    assert moved.stages != lowered.program.stages
+    written: set[str] = {b.name for role in ("input", "state", "constant") for b in moved.role(role)}
+    for stage in moved.stages:
+        assert loaded(stage) <= written | stored_into(stage)
+        written |= stored_into(stage)
+    arrays = arrays_of(lowered, 3)
+    inputs = len(lowered.program.role("input"))
+    given = tuple(arrays[:inputs]), tuple(arrays[inputs:])
+    before, behind = (expected(Case(p, lowered.weights, *given)) for p in (lowered.program, moved))
+    for one, same in zip(before[0] + before[1], behind[0] + behind[1], strict=True):
+        np.testing.assert_array_equal(one, same)

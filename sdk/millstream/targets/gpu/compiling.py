@@ -10,6 +10,7 @@ from millstream.targets.gpu import choosing
 from millstream.targets.gpu.columns import columns
 from millstream.targets.gpu.cutting import cut_up, cut_up_frames
 from millstream.targets.gpu.forms import Tile
+from millstream.targets.gpu.nearing import near
 from millstream.targets.gpu.paying import pays
 from millstream.targets.gpu.placing import scratch_bytes
 from millstream.targets.gpu.prefill import unroll
@@ -79,8 +80,9 @@ def kernels(program: Program, weights: bytes, choices: Sequence[Choice], shared:
 
 
 def laid_out(program: Program, weights: bytes) -> Filled:
-    """A lowered program as its kernels take it."""
-    return columns(program, weights)
+    """A lowered program as its kernels take it: weights and stages in their order."""
+    filled = columns(program, weights)
+    return replace(filled, program=near(filled.program))
 
 
 def _frames(
