@@ -72,7 +72,7 @@ class Bytes:
 @dataclass(frozen=True)
 class Fill:
     """A kernel: the threads of a block, registers of each, bytes that did not fit into them, shared bytes of
-    a block, and the part of a multiprocessor's threads that as many blocks as fit on it fill."""
+    a block, how many blocks fit on a multiprocessor, and the part of its threads that they fill."""
 
     workload: str
     format: str
@@ -81,6 +81,7 @@ class Fill:
     registers: int
     spilled: int
     shared: int
+    blocks: int
     filled: float
 
 
@@ -153,10 +154,10 @@ def _fills(name: str, form: str, layout: Layout, functions: Sequence[str], arch:
     launches = {launch.kernel: launch for launch in layout.launches}
     for kernel, launch in sorted(launches.items()):
         spilled, registers = used[kernel]
-        yield Fill(
-            *(name, form, kernel, launch.threads, registers, spilled, launch.shared_bytes),
-            _part(launch.threads, registers, launch.shared_bytes, SHARED_BYTES[arch]),
-        )
+        threads, shared = launch.threads, launch.shared_bytes
+        blocks = _blocks(threads, registers, shared, SHARED_BYTES[arch])
+        figures = (threads, registers, spilled, shared, blocks)
+        yield Fill(name, form, kernel, *figures, blocks * threads / _THREADS)
 
 
 def _used(source: str, arch: str) -> Mapping[str, tuple[int, int]]:
@@ -165,17 +166,16 @@ def _used(source: str, arch: str) -> Mapping[str, tuple[int, int]]:
     return {kernel: (int(spilled), int(used)) for kernel, spilled, used in _USED.findall(told)}
 
 
-def _part(threads: int, registers: int, shared: int, most: int) -> float:
-    """The part of a multiprocessor's threads that as many blocks as fit on it fill."""
+def _blocks(threads: int, registers: int, shared: int, most: int) -> int:
+    """How many blocks fit on a multiprocessor."""
     warps = -(-threads // _WARP)
     of_a_warp = -(-registers * _WARP // _REGISTERS_AT_ONCE) * _REGISTERS_AT_ONCE
-    blocks = min(
+    return min(
         _BLOCKS,
         _THREADS // threads,
         _REGISTERS // of_a_warp // warps,
         (most + _OF_THE_SYSTEM) // (shared + _OF_THE_SYSTEM),
     )
-    return blocks * threads / _THREADS
 
 
 def _moved(rows: Sequence[Bytes]) -> Table:
@@ -192,10 +192,10 @@ def _moved(rows: Sequence[Bytes]) -> Table:
 
 def _filled(rows: Sequence[Fill]) -> Table:
     table = Table("workload", "format", "kernel", title="how full a multiprocessor is")
-    for column in ("threads", "registers", "spilled, B", "shared, B", "of its threads"):
+    for column in ("threads", "registers", "spilled, B", "shared, B", "blocks", "of its threads"):
         table.add_column(column, justify="right")
     for row in rows:
-        figures = (row.threads, row.registers, row.spilled, row.shared)
+        figures = (row.threads, row.registers, row.spilled, row.shared, row.blocks)
         table.add_row(row.workload, row.format, row.kernel, *map(str, figures), f"{row.filled:.0%}")
     return table
 

@@ -74,10 +74,9 @@ def step_of_integers() -> Lowered:
     return lower(narrowed(recurrent_graph(WIDTH, WIDTH, WIDTH), {"state": int8}))
 
 
-def cut(lowered: Lowered, shared: int, threads: int = 256) -> Pieces:
-    """The pieces of a step, those between its products with so many threads for a stream."""
-    program = laid_out(lowered.program, lowered.weights).program
-    return cut_up(program, Tile(16, 128), Tile(1, threads), shared)
+def cut(lowered: Lowered, shared: int) -> Pieces:
+    """The pieces of a step."""
+    return cut_up(laid_out(lowered.program, lowered.weights).program, *TILES[0], shared)
 
 
 def kept_by(pieces: Pieces) -> list[list[str]]:
@@ -121,20 +120,24 @@ def test_what_one_kernel_alone_touches_takes_no_memory_of_the_device() -> None:
 
 def test_scratch_without_room_stays_in_the_memory_of_the_device() -> None:
     lowered, streams = layered(1), arrays_of(layered(1), 19)
-    assert kept_by(cut(lowered, NONE)) == [[], [], []]
-    # One of the two fits: a block of 256 threads may have a quarter of what a multiprocessor has.
-    room = 4 * (4 * WIDTH + 256)
-    assert kept_by(cut(lowered, room + 3 * 1024)) == [[], ["s1"], []]
-    every = [results(lowered, TILES[0], shared, streams) for shared in (MUCH, room + 3 * 1024, NONE)]
+    one, both = (room_for(scratch_bytes(Program((), (), count * 4 * WIDTH, 0))) for count in (1, 2))
+    kept = {both: ["s1", "s2"], both - 64: ["s1"], one: ["s1"], one - 64: [], NONE: []}
+    assert {shared: kept_by(cut(lowered, shared))[1] for shared in kept} == kept
+    every = [results(lowered, TILES[0], shared, streams) for shared in (MUCH, one, NONE)]
     for other in every[1:]:
-        for one, same in zip(every[0], other, strict=True):
-            np.testing.assert_array_equal(one, same)
+        for first, same in zip(every[0], other, strict=True):
+            np.testing.assert_array_equal(first, same)
 
 
-def test_blocks_that_fill_a_multiprocessor_with_threads_may_have_all_that_one_block_may() -> None:
-    lowered, all_of_it = layered(1), 4 * WIDTH * 3
-    assert kept_by(cut(lowered, all_of_it, 1024))[1] == ["s1", "s2"]
-    assert kept_by(cut(lowered, all_of_it, 512))[1] == []
+def room_for(size: int) -> int:
+    """The shared memory that as many blocks of 64 threads as make 1,024 share, each with so much, and with what
+    the system takes."""
+    return 16 * (size + 1024) - 1024
+
+
+def test_blocks_have_no_more_threads_than_work() -> None:
+    """Of 128 elements a thread takes four."""
+    assert [piece.tile.threads for piece in cut(layered(1), MUCH).pieces] == [128, 64, 128]
 
 
 def test_layers_that_are_alike_have_one_kernel_for_all() -> None:

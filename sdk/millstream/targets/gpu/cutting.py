@@ -7,11 +7,12 @@ what lies between two of them is one kernel, with `narrow` tiles.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import prod
 
 from millstream.targets.gpu.forms import Tile, form_of
+from millstream.targets.gpu.items import Items
 from millstream.targets.gpu.pieces import Piece, Pieces, keeping
 from millstream.targets.gpu.placing import of_streams
 from millstream.targets.gpu.prefill import Unrolled, is_apart
@@ -20,6 +21,8 @@ from millstream_runtime.program import Program, Stage
 
 #: Products of one stream with weights that are worth a kernel of their own.
 _MANY_PRODUCTS = 8192
+#: Threads of a block that has no work for all that its tile may have.
+_THREADS = (256, 128, 64)
 
 
 def cut_up(program: Program, wide: Tile, narrow: Tile, shared: int) -> Pieces:
@@ -49,19 +52,28 @@ def _pieces(program: Program, stages: Iterable[Stage], wide: Tile, narrow: Tile)
     for stage in stages:
         if is_large(stage, program):
             if group:
-                yield Piece(group, narrow, apart=len(group) == 1)
+                yield _between(group, program, narrow)
             yield Piece([stage], _fitting(stage, program, wide), apart=True)
             group = []
         else:
             group.append(stage)
     if group:
-        yield Piece(group, narrow, apart=len(group) == 1)
+        yield _between(group, program, narrow)
+
+
+def _between(stages: Sequence[Stage], program: Program, narrow: Tile) -> Piece:
+    """Stages with few weights, and no more threads than have something to do in one of them: others would
+    keep further blocks away."""
+    owns = [of_streams(stage, narrow.streams, program) for stage in stages]
+    busy = max(Items(own, form_of(own, narrow), narrow).busy for own in owns)
+    threads = next(count for count in (*_THREADS[::-1], narrow.threads) if busy <= count)
+    return Piece(stages, replace(narrow, threads=min(threads, narrow.threads)), apart=len(stages) == 1)
 
 
 def _fitting(stage: Stage, program: Program, wide: Tile) -> Tile:
     """A tile of as many streams with no more threads than have a whole sum to do, where that can be."""
     own = of_streams(stage, wide.streams, program)
-    threads = [count for count in (256, 128, 64) if count <= wide.threads]
+    threads = [count for count in _THREADS if count <= wide.threads]
     tiles = (replace(wide, threads=count) for count in threads)
     return next((tile for tile in tiles if not form_of(own, tile).shared), wide)
 

@@ -32,6 +32,11 @@ class Items:
         return -(-self.count // self.at_once)
 
     @property
+    def busy(self) -> int:
+        """Threads of a block that have something to do."""
+        return min(self.count * (self.form.parts if self.form.shared else 1), self.tile.threads)
+
+    @property
     def sums(self) -> int:
         """Sums of one item."""
         return self.form.streams * self.form.width

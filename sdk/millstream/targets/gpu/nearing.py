@@ -30,7 +30,8 @@ def near(program: Program) -> Program:
     # Large products have odd places, what lies between two of them the even one.
     place = [2 * sum(large[:number]) + large[number] for number in numbers]
     for number in numbers:
-        if number not in needed:
+        # What neither takes from a product nor gives to any stage may stay where it is.
+        if number not in needed and (number in needing or users[number]):
             place[number] = max((place[source] + large[source] for source in sources[number]), default=0)
     for number in reversed(numbers):
         if number not in needing and users[number]:
