@@ -130,8 +130,8 @@ def test_scratch_without_room_stays_in_the_memory_of_the_device() -> None:
 
 
 def room_for(size: int) -> int:
-    """The shared memory that as many blocks of 64 threads as make 1,024 share, each with so much, and with what
-    the system takes."""
+    """The shared memory of blocks of 64 threads, 1,024 in all, each with so much and with what the system
+    takes."""
     return 16 * (size + 1024) - 1024
 
 
