@@ -5,6 +5,8 @@ A compiler reads them as C++, with so much of the language as they use; the same
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from backend_programs import Case, F, cascade, differences, elementwise, expected, operations, pairs, run
 from lowered_models import MODELS, lmuformer_jv, lowered_model
+from small_models import ConvNet, GatedRecurrence
 
 from millstream.targets import metal
 from millstream_runtime.backends import Step
@@ -65,6 +68,26 @@ def test_a_compiler_reads_the_kernels_of_models(make: type, tmp_path: Path) -> N
     lowered = lowered_model(make)
     source = metal.compile_program(lowered.program, lowered.weights).files["step.metal"]
     assert complaints(source, tmp_path) == ""
+
+
+@pytest.mark.parametrize("make", [GatedRecurrence, ConvNet], ids=lambda make: make.__name__)
+def test_a_kernel_declares_the_shared_memory_that_its_layout_tells(make: type) -> None:
+    lowered = lowered_model(make)
+    files = metal.compile_program(lowered.program, lowered.weights).files
+    kernels = re.split(r"\nkernel void ", files["step.metal"].decode())[1:]
+    declared = {text[: text.index("(")]: _declared(text) for text in kernels}
+    layout = json.loads(files["layout.json"])
+    launches = [launch for way in layout["ways"] for launch in way["launches"]]
+    assert any(launch["shared_bytes"] for launch in launches)
+    for launch in launches:
+        # An array of floats may leave out what is no whole float at the end.
+        assert 0 <= launch["shared_bytes"] - declared[launch["kernel"]] < 4
+
+
+def _declared(kernel: str) -> int:
+    """Bytes of a kernel's arrays in the memory of a threadgroup."""
+    found = re.findall(r"threadgroup (float|int|uchar|char) \w+\[(\d+)\];", kernel)
+    return sum(int(count) * {"float": 4, "int": 4, "uchar": 1, "char": 1}[kind] for kind, count in found)
 
 
 def test_the_same_kernels_prove_it() -> None:

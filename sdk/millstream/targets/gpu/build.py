@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 _METAL_OPENING = "#include <metal_stdlib>\nusing namespace metal;\n"
 _METAL_UNION = "union __TVMArgUnion {\n int v_int[2];\n};\n"
-# Shared memory, which whole vectors are read from.
-_SHARED = re.compile(r"((?:__local|threadgroup) \w+ \w+\[\d+\]);")
+# Shared memory, which whole vectors are read from: its type, its name, its bytes.
+_SHARED = re.compile(r"(?:__local|threadgroup) (\w+) (\w+)\[(\d+)\];")
+_METAL_BYTES = {"char": 1, "uchar": 1, "short": 2, "ushort": 2, "int": 4, "uint": 4, "float": 4}
 _VECTOR_OF_CPP = re.compile(r"\b(char|uchar|short|ushort|int|uint|float)([24])\(")
 
 
@@ -31,17 +32,23 @@ def opencl_source(functions: Sequence[str]) -> str:
     text = _source(map(_sized, functions), {"kind": "opencl"})
     # TVM writes vectors as C++ does, and its barriers leave out what lies in the device's memory.
     text = _VECTOR_OF_CPP.sub(r"(\1\2)(", text)
-    text = _SHARED.sub(r"\1 __attribute__((aligned(16)));", text)
+    text = _SHARED.sub(r"__local \1 \2[\3] __attribute__((aligned(16)));", text)
     return text.replace("CLK_LOCAL_MEM_FENCE", "CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE")
 
 
 def metal_source(functions: Sequence[str]) -> str:
     """The Metal shading language."""
     text = _source(map(_sized, functions), {"kind": "metal"})
-    text = _SHARED.sub(r"alignas(16) \1;", text)
+    text = _SHARED.sub(_threadgroup, text)
     # TVM opens every function as if it stood alone.
     text = _METAL_OPENING + text.replace(_METAL_OPENING, "").replace(_METAL_UNION, "")
     return text.replace("mem_flags::mem_threadgroup", "mem_flags::mem_threadgroup | mem_flags::mem_device")
+
+
+def _threadgroup(found: re.Match[str]) -> str:
+    """Shared memory in Metal: TVM takes the type that it sees there, and the bytes for their number."""
+    kind, name, size = found.groups()
+    return f"alignas(16) threadgroup {kind} {name}[{int(size) // _METAL_BYTES[kind]}];"
 
 
 def _sized(function: str) -> str:
