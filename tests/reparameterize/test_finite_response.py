@@ -113,6 +113,15 @@ class _Normed(_Read):
         return torch.tanh(self.norm(memory))
 
 
+class _Shown(_Read):
+    """The memory is an output, and kept as it was where the input is negative."""
+
+    def step(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        past = state["memory"]
+        memory = linear_memory(x, self.memory.transition, self.memory.input_matrix, past)
+        return memory, {"memory": torch.where(x > 0, memory, past)}
+
+
 class _Looks(_Read):
     """The memory of the frame before is an output too."""
 
@@ -172,7 +181,7 @@ def test_a_norm_that_reads_a_memory_goes_into_the_terms() -> None:
     assert np.abs(got - want).max() < BOUND * np.abs(want).max()
 
 
-@pytest.mark.parametrize("kind", [_Read, _Plain, _Layers])
+@pytest.mark.parametrize("kind", [_Read, _Plain, _Layers, _Shown])
 def test_a_memory_with_several_readers_is_written_out_of_the_ring_however_it_is_said(kind) -> None:
     memory, x = LegendreMemory(64, 8.0), noise(200, 1)
     graph, initial, done = _rewritten(kind(memory), x)

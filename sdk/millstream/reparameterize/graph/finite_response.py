@@ -90,11 +90,11 @@ def _own(view: View, memory: LinearMemory) -> _Own | None:
     others = [reader for reader in view.readers[past] if reader is not memory.reader]
     if pair.next_name == present:
         return None if others else _Own(memory, pair, None)
-    gate = view.writers[pair.next_name]
-    keeps = gate.op_type == "Where" and {*gate.input[1:]} == {past, present} and others == [gate]
+    gate = view.writers.get(pair.next_name)
+    if gate is None or gate.op_type != "Where" or {*gate.input[1:]} != {past, present} or others != [gate]:
+        return None
     # Whether the memory is kept must be said for each stream as a whole.
-    whole = keeps and view.shapes.get(gate.input[0], (0,))[1:] == (1,)
-    return _Own(memory, pair, gate) if whole else None
+    return _Own(memory, pair, gate) if view.shapes.get(gate.input[0], (0,))[1:] == (1,) else None
 
 
 def _rewritten(view: View, own: _Own, found: np.ndarray) -> StepGraph:
@@ -102,7 +102,7 @@ def _rewritten(view: View, own: _Own, found: np.ndarray) -> StepGraph:
     memory, gate, present = own.memory, own.gate, own.memory.present
     read = _read(view, own, found)
     weight, bias = (read.weight @ found, read.bias) if read else (found, np.zeros(len(found)))
-    value = read.node.output[0] if read and not read.beside else view.fresh(f"{present}.value")
+    value = _value(view, own, read)
     following = view.fresh(f"{present}.ring") if gate else own.pair.next_name
     taps, shift, beside, axis = (view.fresh(f"{present}.{end}") for end in ("taps", "bias", "beside", "axis"))
     dtype = onnx.helper.tensor_dtype_to_np_dtype(view.kinds[memory.past])
@@ -128,20 +128,32 @@ def _read(view: View, own: _Own, found: np.ndarray) -> Reading | None:
     present = own.memory.present
     readers = [reader for reader in view.readers.get(present, ()) if reader is not own.gate]
     read, (order, count) = reading(view, present, readers), found.shape
+    if own.gate and present in view.outputs:
+        return None
     if read is None or len(read.weight) * count >= order * count + len(read.weight) * order:
         return None
     return read
+
+
+def _value(view: View, own: _Own, read: Reading | None) -> str:
+    """The name of what the taps give: all that is read, or the memory, whose name may be that of the state."""
+    if read and not read.beside:
+        return read.node.output[0]
+    present = own.memory.present
+    return present if own.gate and not read else view.fresh(f"{present}.value")
 
 
 def _with_the_rest(view: View, read: Reading, value: str, weight: str) -> list[onnx.NodeProto]:
     """y = what is read of the ring + the product of what stood beside the memory."""
     result = read.node.output[0]
     joined, other = view.fresh(f"{result}.joined"), view.fresh(f"{result}.other")
-    nodes = [
-        _node("Concat", read.beside, [joined], axis=1),
-        _node("Gemm", [joined, weight], [other], transB=1),
-        _node("Add", [value, other], [result]),
-    ]
+    nodes: list[onnx.NodeProto] = []
+    if len(read.beside) == 1:
+        joined = read.beside[0]
+    else:
+        nodes.append(_node("Concat", read.beside, [joined], axis=1))
+    nodes.append(_node("Gemm", [joined, weight], [other], transB=1))
+    nodes.append(_node("Add", [value, other], [result]))
     for node in nodes:
         set_origin(node, origin(read.node))
     return nodes
