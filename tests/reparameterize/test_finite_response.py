@@ -113,6 +113,20 @@ class _Normed(_Read):
         return torch.tanh(self.norm(memory))
 
 
+class _Between(_Read):
+    """A layer that reads the memory between two other values."""
+
+    def __init__(self) -> None:
+        super().__init__(LegendreMemory(24, 8.0))
+        self.mix = make(nn.Linear, 3 + 24 + 2, 8)
+
+    def step(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        past = state["memory"]
+        memory = linear_memory(x, self.memory.transition, self.memory.input_matrix, past)
+        sides = torch.sin(x * torch.arange(1.0, 6.0)).split((3, 2), 1)
+        return torch.tanh(self.mix(torch.cat((sides[0], memory, sides[1]), 1))), {"memory": memory}
+
+
 class _Shown(_Read):
     """The memory is an output, and kept as it was where the input is negative."""
 
@@ -166,6 +180,17 @@ def test_what_reads_a_memory_reads_the_ring_and_a_stream_of_any_length_is_the_sa
     assert not any(node.op_type == "LinearMemory" for node in done.graph.model.graph.node)
     # Frames that are not valid, in the middle of a stream too, must leave the memory as it was.
     valid = np.arange(len(x)) % 7 < 5 if gate else np.ones(len(x), bool)
+    want, got = _outputs(graph, initial, x, valid), _outputs(done.graph, dict(done.initial), x, valid)
+    assert np.abs(got - want).max() < BOUND * np.abs(want).max()
+
+
+def test_what_stands_on_either_side_of_a_memory_is_read_as_before() -> None:
+    x = noise(150, 1)
+    graph, initial, done = _rewritten(_Between(), x)
+    (applied,) = done.report.applied
+    count = len(done.initial["memory"]) + 1
+    assert applied.before.macs - applied.after.macs == 24 * 25 + 8 * 24 - 8 * count
+    valid = np.ones(len(x), bool)
     want, got = _outputs(graph, initial, x, valid), _outputs(done.graph, dict(done.initial), x, valid)
     assert np.abs(got - want).max() < BOUND * np.abs(want).max()
 

@@ -136,7 +136,7 @@ def _read(view: View, own: _Own, found: np.ndarray) -> Reading | None:
 
 
 def _value(view: View, own: _Own, read: Reading | None) -> str:
-    """The name of what the taps give: all that is read, or the memory, whose name may be that of the state."""
+    """The name of what the taps give: all that is read, or the memory, whose name the state may have."""
     if read and not read.beside:
         return read.node.output[0]
     present = own.memory.present
