@@ -14,6 +14,7 @@ import millstream
 import millstream_runtime
 from millstream import prove
 from millstream.protocol import streamable
+from millstream.sequences import Sequences
 from millstream.streamify import Streamed, frames_of, streamify
 
 #: A step sums in another order than a whole sequence; values are of order 1.
@@ -33,6 +34,21 @@ def test_stepping_equals_the_whole_sequence_at_every_length(name: str) -> None:
     source = streamable(streamed, torch.tensor(data.frames[0][:1]))
     rung = prove.sequence_equals_step(source, data, prove.SEQUENCE_TOLERANCE)
     assert rung.passed, rung
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].block > 1])
+def test_the_label_of_a_block_is_that_of_its_last_frame(name: str) -> None:
+    case = CASES[name]
+    streamed, block = _converted(case), case.block
+    frames = np.moveaxis(np.asarray(case.frames()), case.time_axis, 1)
+    length = len(frames[0]) // block * block - 1  # the last block is not full
+    ticks = np.arange(len(frames[0]))
+    labels = np.stack([ticks, np.where(ticks < length, ticks, -1)])
+    given = Sequences((frames[0], frames[0][:length]), labels)
+    cut = frames_of(streamed, given)
+    blocks = len(frames[0]) // block
+    assert cut.asked.tolist() == [[True] * blocks, [True] * (blocks - 1) + [False]]
+    assert cut.answers[:blocks].tolist() == [block * (place + 1) - 1 for place in range(blocks)]
 
 
 @pytest.mark.parametrize("name", ["symmetric with a residual", "u-net", "attention in a band", "last state"])

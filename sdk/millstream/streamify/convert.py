@@ -53,7 +53,8 @@ def streamify(
 def frames_of(streamed: Streamed, example: Example, time_axis: int = 1) -> Sequences:
     """The example as the streamed module takes it: sequences (T, ...), or (T, block, ...).
 
-    Frames that do not fill a block are left out. Raises DataInvalid when none is left.
+    Frames that do not fill a block are left out; the label of a block is that of its last frame. Raises
+    DataInvalid when none is left.
     """
     if isinstance(example, Sequences):
         items, labels = example.frames, example.labels
@@ -62,6 +63,7 @@ def frames_of(streamed: Streamed, example: Example, time_axis: int = 1) -> Seque
     block = streamed.block
     if block > 1:
         items = [x[: len(x) // block * block].reshape(-1, block, *x.shape[1:]) for x in items]
+        labels = labels[:, block - 1 :: block] if labels.ndim == 2 else labels
     return Sequences(tuple(np.ascontiguousarray(x) for x in items), labels)
 
 
