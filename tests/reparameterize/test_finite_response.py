@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fold_models import make, noise
+from reference_outputs import outputs
 from small_models import stepped
 from torch import Tensor, nn
 
@@ -15,7 +16,6 @@ import millstream
 import millstream_runtime
 from millstream.graph import StepGraph
 from millstream.protocol import streamable
-from millstream.reference import prepare
 from millstream.reparameterize import BOUND
 from millstream.reparameterize.graph import RewrittenStep, rewritten_graph
 from millstream.reparameterize.graph.finite_response import terms
@@ -46,12 +46,14 @@ class _Read(nn.Module):
         return {"memory": torch.full((batch, len(self.memory.input_matrix)), self.start)}
 
     def step(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        past = state["memory"]
-        memory = linear_memory(x, self.memory.transition, self.memory.input_matrix, past)
-        return self.read(memory, past), {"memory": memory}
+        memory = self.remember(x, state["memory"])
+        return self.read(memory, state["memory"]), {"memory": memory}
 
     def forward(self, x: Tensor) -> Tensor:
         return stepped(self, x)
+
+    def remember(self, x: Tensor, past: Tensor) -> Tensor:
+        return linear_memory(x, self.memory.transition, self.memory.input_matrix, past)
 
     def read(self, memory: Tensor, past: Tensor) -> Tensor:
         return torch.tanh(memory) + torch.relu(memory)
@@ -60,10 +62,8 @@ class _Read(nn.Module):
 class _Plain(_Read):
     """The same without a custom operator: a sum of products, as people write it."""
 
-    def step(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        past = state["memory"]
-        memory = past @ self.memory.transition.T + x * self.memory.input_matrix
-        return self.read(memory, past), {"memory": memory}
+    def remember(self, x: Tensor, past: Tensor) -> Tensor:
+        return past @ self.memory.transition.T + x * self.memory.input_matrix
 
 
 class _Layers(_Read):
@@ -75,10 +75,8 @@ class _Layers(_Read):
         self.keep, self.write = nn.Linear(order, order, bias=False), nn.Linear(1, order, bias=False)
         self.keep.weight.data, self.write.weight.data = memory.transition, memory.input_matrix[:, None]
 
-    def step(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        past = state["memory"]
-        memory = self.write(x) + self.keep(past)
-        return self.read(memory, past), {"memory": memory}
+    def remember(self, x: Tensor, past: Tensor) -> Tensor:
+        return self.write(x) + self.keep(past)
 
 
 class _Slow(nn.Module):
@@ -121,8 +119,7 @@ class _Between(_Read):
         self.mix = make(nn.Linear, 3 + 24 + 2, 8)
 
     def step(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        past = state["memory"]
-        memory = linear_memory(x, self.memory.transition, self.memory.input_matrix, past)
+        memory = self.remember(x, state["memory"])
         sides = torch.sin(x * torch.arange(1.0, 6.0)).split((3, 2), 1)
         return torch.tanh(self.mix(torch.cat((sides[0], memory, sides[1]), 1))), {"memory": memory}
 
@@ -131,9 +128,8 @@ class _Shown(_Read):
     """The memory is an output, and kept as it was where the input is negative."""
 
     def step(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        past = state["memory"]
-        memory = linear_memory(x, self.memory.transition, self.memory.input_matrix, past)
-        return memory, {"memory": torch.where(x > 0, memory, past)}
+        memory = self.remember(x, state["memory"])
+        return memory, {"memory": torch.where(x > 0, memory, state["memory"])}
 
 
 class _Looks(_Read):
@@ -143,27 +139,25 @@ class _Looks(_Read):
         return torch.tanh(memory) + past
 
 
-def _rewritten(module: nn.Module, x: Tensor) -> tuple[StepGraph, dict[str, np.ndarray], RewrittenStep]:
+_Step = tuple[StepGraph, dict[str, np.ndarray]]
+
+
+def _rewritten(module: nn.Module, x: Tensor) -> tuple[_Step, RewrittenStep]:
+    """A step and its initial states, and what becomes of it."""
     source = streamable(module.eval(), x[:1])
     graph = trace(source, x[:1]).graph
     initial = {name: value[0].numpy() for name, value in source.initial.items()}
-    return graph, initial, rewritten_graph(graph, x.numpy(), initial)
+    return (graph, initial), rewritten_graph(graph, x.numpy(), initial)
 
 
-def _outputs(graph: StepGraph, initial: dict[str, np.ndarray], x: Tensor, valid: np.ndarray) -> np.ndarray:
-    """Every output (T, ...); `valid` (T,) is for a model that asks for it."""
-    run, found = prepare(graph.model), []
-    state = {name: value[None] for name, value in initial.items()}
-    asks = any(each.name == "valid" for each in graph.inputs)
-    for frame, real in zip(x.numpy(), valid, strict=True):
-        results = run({"input": frame[None], **({"valid": np.array([real])} if asks else {}), **state})
-        found.append(results["output"][0])
-        state = {pair.name: results[pair.next_name] for pair in graph.states}
-    return np.stack(found)
+def _assert_same(step: _Step, done: RewrittenStep, x: Tensor, valid: np.ndarray | None = None) -> None:
+    """A long stream gives what it gave."""
+    want, got = (outputs(*each, x.numpy(), valid) for each in (step, (done.graph, dict(done.initial))))
+    assert np.abs(got - want).max() < BOUND * np.abs(want).max()
 
 
 def _refusal(module: nn.Module, x: Tensor) -> str:
-    _, _, done = _rewritten(module, x)
+    _, done = _rewritten(module, x)
     (left,) = [each for each in done.report.left_alone if each.rewrite == "finite response"]
     return left.why
 
@@ -171,7 +165,7 @@ def _refusal(module: nn.Module, x: Tensor) -> str:
 @pytest.mark.parametrize(("kind", "gate"), [(CausalLMUFormer, False), (LMUFormer, True)])
 def test_what_reads_a_memory_reads_the_ring_and_a_stream_of_any_length_is_the_same(kind, gate) -> None:
     x = noise(150, 5)
-    graph, initial, done = _rewritten(_driven(kind), x)
+    step, done = _rewritten(_driven(kind), x)
     (applied,) = [each for each in done.report.applied if each.rewrite == "finite response"]
     count = len(done.initial["memory_0"]) + 1
     assert done.initial["memory_0"].shape == (count - 1, 1)
@@ -179,44 +173,36 @@ def test_what_reads_a_memory_reads_the_ring_and_a_stream_of_any_length_is_the_sa
     assert applied.before.macs - applied.after.macs == 24 * 25 + 8 * 24 - 8 * count
     assert not any(node.op_type == "LinearMemory" for node in done.graph.model.graph.node)
     # Frames that are not valid, in the middle of a stream too, must leave the memory as it was.
-    valid = np.arange(len(x)) % 7 < 5 if gate else np.ones(len(x), bool)
-    want, got = _outputs(graph, initial, x, valid), _outputs(done.graph, dict(done.initial), x, valid)
-    assert np.abs(got - want).max() < BOUND * np.abs(want).max()
+    _assert_same(step, done, x, np.arange(len(x)) % 7 < 5 if gate else None)
 
 
 def test_what_stands_on_either_side_of_a_memory_is_read_as_before() -> None:
     x = noise(150, 1)
-    graph, initial, done = _rewritten(_Between(), x)
+    step, done = _rewritten(_Between(), x)
     (applied,) = done.report.applied
     count = len(done.initial["memory"]) + 1
     assert applied.before.macs - applied.after.macs == 24 * 25 + 8 * 24 - 8 * count
-    valid = np.ones(len(x), bool)
-    want, got = _outputs(graph, initial, x, valid), _outputs(done.graph, dict(done.initial), x, valid)
-    assert np.abs(got - want).max() < BOUND * np.abs(want).max()
+    _assert_same(step, done, x)
 
 
 def test_a_norm_that_reads_a_memory_goes_into_the_terms() -> None:
     x = noise(150, 1)
-    graph, initial, done = _rewritten(_Normed(), x)
+    step, done = _rewritten(_Normed(), x)
     (applied,) = done.report.applied
     count = len(done.initial["memory"]) + 1
     assert applied.before.macs - applied.after.macs == 64 * 65 + 64 - 64 * count
-    valid = np.ones(len(x), bool)
-    want, got = _outputs(graph, initial, x, valid), _outputs(done.graph, dict(done.initial), x, valid)
-    assert np.abs(got - want).max() < BOUND * np.abs(want).max()
+    _assert_same(step, done, x)
 
 
 @pytest.mark.parametrize("kind", [_Read, _Plain, _Layers, _Shown])
 def test_a_memory_with_several_readers_is_written_out_of_the_ring_however_it_is_said(kind) -> None:
     memory, x = LegendreMemory(64, 8.0), noise(200, 1)
-    graph, initial, done = _rewritten(kind(memory), x)
+    step, done = _rewritten(kind(memory), x)
     (applied,) = done.report.applied
     count = len(done.initial["memory"]) + 1
     assert applied.before.macs - applied.after.macs == 64 * 65 - 64 * count
     assert [node.op_type for node in done.graph.model.graph.node].count("CausalConvRing") == 1
-    valid = np.ones(len(x), bool)
-    want, got = _outputs(graph, initial, x, valid), _outputs(done.graph, dict(done.initial), x, valid)
-    assert np.abs(got - want).max() < BOUND * np.abs(want).max()
+    _assert_same(step, done, x)
 
 
 def test_memories_that_stay_say_why() -> None:

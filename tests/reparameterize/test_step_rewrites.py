@@ -11,12 +11,12 @@ import pytest
 import torch
 from fold_models import Adapter, make, noise
 from recurrent_models import BoundedGates, ConstantQuery
+from reference_outputs import outputs
 from small_models import stepped
 from torch import Tensor, nn
 
 from millstream.graph import StatePair, StepGraph, build, initializers
 from millstream.protocol import streamable
-from millstream.reference import prepare
 from millstream.reparameterize import BOUND, Report
 from millstream.reparameterize.graph import rewritten_graph
 from millstream.trace import trace
@@ -32,15 +32,8 @@ def _outputs(
     graph: StepGraph, initial: Mapping[str, np.ndarray], frames: np.ndarray, ahead: int
 ) -> np.ndarray:
     """Outputs (T, ...) under the reference; a model with look-ahead is drained."""
-    run, found = prepare(graph.model), []
-    state = {name: value[None] for name, value in initial.items()}
-    for t in range(len(frames) + ahead):
-        real = t < len(frames)
-        given = {"input": frames[t][None] if real else np.zeros_like(frames[:1])}
-        results = run({**given, **({"valid": np.array([real])} if ahead else {}), **state})
-        found.append(results["output"][0])
-        state = {pair.name: results[pair.next_name] for pair in graph.states}
-    return np.stack(found[ahead:])
+    drained = np.concatenate((frames, np.zeros((ahead, *frames.shape[1:]), frames.dtype)))
+    return outputs(graph, initial, drained, np.arange(len(drained)) < len(frames))[ahead:]
 
 
 def _rewritten(module: nn.Module, x: Tensor, ahead: int = 0) -> tuple[StepGraph, StepGraph, Report]:
