@@ -65,7 +65,7 @@ class _Run:
         self._first = self._graph, self._initial = graph, initial
         self._frames, self._ticks = frames, _TICKS
         self._cost, self._applied = cost(graph), []
-        self._outputs = self._streamed(graph, initial)
+        self._outputs = self._first_outputs = self._streamed(graph, initial)
         self._failed: dict[tuple[str, str], str] = {}
 
     def finished(self) -> RewrittenStep:
@@ -75,7 +75,7 @@ class _Run:
             left = [each for name in _REWRITES for each in self._sweep(name)]
             if len(self._applied) == applied:
                 break
-        error = _relative_error(self._outputs, self._streamed(*self._first))
+        error = _relative_error(self._outputs, self._first_outputs)
         report = Report(tuple(self._applied), tuple(left), error, before, self._cost)
         return RewrittenStep(self._graph, self._initial, report)
 
@@ -117,6 +117,7 @@ class _Run:
         """From now on compare the outputs of so many ticks at least."""
         if ticks > self._ticks:
             self._ticks = ticks
+            self._first_outputs = self._streamed(*self._first)
             self._outputs = self._streamed(self._graph, self._initial)
 
     def _streamed(self, graph: StepGraph, initial: _Initial) -> list[np.ndarray]:
