@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from millstream.graph import StepGraph
-from millstream.prove_quantized import labelled_outputs
+from millstream.prove_quantized import accuracy, labelled_outputs
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.error import relative_errors
 from millstream.quantize.search import Loss
@@ -53,12 +53,8 @@ class Losses:
             error = max(relative_errors(self._flat, made, self._outputs, self._calibration).values())
             return Loss(error, error)
         got = labelled_outputs(self._core_of(made), self._labelled)
-        lost = _accuracy(self._exact, self._labelled) - _accuracy(got, self._labelled)
+        lost = accuracy(self._exact, self._labelled) - accuracy(got, self._labelled)
         return Loss(lost, _relative(got, self._exact))
-
-
-def _accuracy(outputs: np.ndarray, data: Sequences) -> float:
-    return float((outputs.argmax(1) == data.answers).mean())
 
 
 def _relative(got: np.ndarray, want: np.ndarray) -> float:

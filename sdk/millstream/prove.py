@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -182,8 +182,13 @@ def long_run(models: Sequence[Model], reference: Core, frames: np.ndarray, ticks
 def labelled_outputs_of_torch(source: Streamable, data: Sequences) -> np.ndarray:
     """The first output of torch behind every frame that has a label, (M, ...), from whole sequences."""
     whole = sequence_outputs if source.stateful else torch_outputs
+    return where_labelled(lambda frames: whole(source, frames)[0], data)
+
+
+def where_labelled(outputs: Callable[[np.ndarray], np.ndarray], data: Sequences) -> np.ndarray:
+    """Of the outputs (T, ...) for each sequence those behind frames that have a label, (M, ...)."""
     rows = zip(data.frames, data.asked, strict=True)
-    return np.concatenate([whole(source, frames)[0][row[: len(frames)]] for frames, row in rows])
+    return np.concatenate([outputs(frames)[row[: len(frames)]] for frames, row in rows])
 
 
 def same_predictions(name: str, wanted: np.ndarray, models: Sequence[Model], data: Sequences) -> Rung:
@@ -196,9 +201,7 @@ def same_predictions(name: str, wanted: np.ndarray, models: Sequence[Model], dat
     classes, labels = wanted.argmax(1), data.answers
     parts, agree = [f"{name} {_percent(classes, labels)}"], True
     for model in models:
-        rows = zip(data.frames, data.asked, strict=True)
-        outputs = [stepped(model.core, frames)[0][row[: len(frames)]] for frames, row in rows]
-        found = np.concatenate(outputs).argmax(1)
+        found = where_labelled(lambda frames, core=model.core: stepped(core, frames)[0], data).argmax(1)
         decided = _margins(wanted) > 2 * _allowed(wanted, model.target.tolerance)
         agree = agree and bool((found == classes)[decided].all())
         parts.append(f"{model.target.name} {_percent(found, labels)}")

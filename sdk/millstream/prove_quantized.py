@@ -10,7 +10,7 @@ import numpy as np
 
 from millstream.graph import StepGraph
 from millstream.ladder import Rung
-from millstream.prove import stepped
+from millstream.prove import stepped, where_labelled
 from millstream.quantize import Format, Quantized
 from millstream.quantize.calibration import Calibration, stream
 from millstream.quantize.error import Gap, relative_errors
@@ -99,12 +99,16 @@ def narrow_states_near_float(graph: StepGraph, chosen: Chosen, calibration: Cali
 
 def keeps_accuracy(name: str, exact: np.ndarray, quantized: np.ndarray, data: Sequences) -> Rung:
     """Outputs (M, classes) of the quantized reference, where `data` has labels, find as many as torch's."""
-    labels = data.answers
-    before, after = (float((outputs.argmax(1) == labels).mean()) for outputs in (exact, quantized))
-    allowed = max(MOST_LOST, 1 / len(labels))
+    before, after = (accuracy(outputs, data) for outputs in (exact, quantized))
+    allowed = max(MOST_LOST, 1 / len(data.answers))
     detail = f"{data.questions}: torch {before:.2%}, {name} {after:.2%}"
     lost = max(before - after, 0.0)
     return Rung(f"{name} keeps its accuracy", lost <= allowed, lost, allowed, detail)
+
+
+def accuracy(outputs: np.ndarray, data: Sequences) -> float:
+    """The part of the labels that are the largest values of the outputs (M, classes) behind their frames."""
+    return float((outputs.argmax(1) == data.answers).mean())
 
 
 def labelled_outputs(core: Core, data: Sequences) -> np.ndarray:
@@ -112,10 +116,9 @@ def labelled_outputs(core: Core, data: Sequences) -> np.ndarray:
 
     The sequences stream side by side where the batch is free.
     """
-    asked = data.asked
     if core.spec.batch is not None:
-        rows = zip(data.frames, asked, strict=True)
-        return np.concatenate([stepped(core, frames)[0][row[: len(frames)]] for frames, row in rows])
+        return where_labelled(lambda frames: stepped(core, frames)[0], data)
+    asked = data.asked
     registers = Registers(core, len(asked))
     lengths = np.array([len(frames) for frames in data.frames])
     found = np.empty((asked.sum(), *registers.outputs[0].shape[1:]), registers.outputs[0].dtype)
