@@ -25,8 +25,9 @@ from rich.console import Console
 from rounds import Timing, take_turns
 
 from millstream_runtime.backends.cuda import CudaDevice
-from millstream_runtime.backends.gpu.layout import Layout, load, row_bytes, way_for
+from millstream_runtime.backends.gpu.layout import Layout, load, way_for
 from millstream_runtime.backends.gpu.step import DeviceStep
+from millstream_runtime.program import buffer_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -210,7 +211,7 @@ def _timed(runners: Mapping[str, _Steps]) -> Mapping[str, Timing]:
 
 
 def _state_bytes(layout: Layout) -> int:
-    return sum(map(row_bytes, layout.role("state")))
+    return sum(map(buffer_bytes, layout.role("state")))
 
 
 def _copy_bandwidth() -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from millstream_runtime.program import Buffer, Program, item_size, loaded, stored_into
+from millstream_runtime.program import Buffer, Program, buffer_bytes, loaded, stored_into
 
 #: One cache line, and the widest vector of any target.
 ALIGNMENT = 64
@@ -14,7 +14,7 @@ def place_scratch(program: Program) -> Program:
     """The program with its scratch buffers laid out anew; constants stay where they are."""
     offsets = _offsets(program)
     buffers = tuple(replace(b, offset=offsets.get(b.name, b.offset)) for b in program.buffers)
-    ends = [offsets[b.name] + _bytes(b) for b in buffers if b.name in offsets]
+    ends = [offsets[b.name] + buffer_bytes(b) for b in buffers if b.name in offsets]
     return replace(program, buffers=buffers, scratch_bytes=aligned(max(ends, default=0)))
 
 
@@ -29,16 +29,16 @@ def _offsets(program: Program) -> dict[str, int]:
     Those of one size come in the order of the program, so that layers that are alike lie alike.
     """
     lifetimes = _lifetimes(program)
-    order = sorted((b for b in program.buffers if b.name in lifetimes), key=lambda b: -_bytes(b))
+    order = sorted((b for b in program.buffers if b.name in lifetimes), key=lambda b: -buffer_bytes(b))
     placed: list[tuple[Buffer, int]] = []
     for buffer in order:
         first, last = lifetimes[buffer.name]
         taken = sorted(
-            (offset, offset + aligned(_bytes(other)))
+            (offset, offset + aligned(buffer_bytes(other)))
             for other, offset in placed
             if lifetimes[other.name][0] <= last and first <= lifetimes[other.name][1]
         )
-        placed.append((buffer, _lowest_gap(taken, _bytes(buffer))))
+        placed.append((buffer, _lowest_gap(taken, buffer_bytes(buffer))))
     return {buffer.name: offset for buffer, offset in placed}
 
 
@@ -59,7 +59,3 @@ def _lifetimes(program: Program) -> dict[str, tuple[int, int]]:
         for name in scratch.intersection(loaded(stage) | stored_into(stage)):
             found[name] = (found.get(name, (number, number))[0], number)
     return found
-
-
-def _bytes(buffer: Buffer) -> int:
-    return buffer.size * item_size(buffer.dtype)

@@ -243,9 +243,14 @@ def neutral(reduction: str, dtype: str) -> float | int | bool:
     return limits(dtype)[0 if reduction == "max" else 1]
 
 
+def buffer_bytes(buffer: Buffer) -> int:
+    """Bytes of a buffer of one stream."""
+    return buffer.size * item_size(buffer.dtype)
+
+
 def state_bytes(program: Program) -> int:
     """Bytes of the states of one stream."""
-    return sum(buffer.size * item_size(buffer.dtype) for buffer in program.role("state"))
+    return sum(map(buffer_bytes, program.role("state")))
 
 
 def walk(expression: Expression) -> Iterator[Expression]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from millstream.errors import BudgetExceeded, UsageError
 from millstream.origins import origins
-from millstream_runtime.program import Program, item_size
+from millstream_runtime.program import Program, buffer_bytes
 from millstream_runtime.spec import Memory
 
 _UNITS = {"K": 1024, "M": 1024**2}
@@ -61,7 +61,7 @@ def _sized(program: Program, roles: tuple[str, ...]) -> Iterator[tuple[int, str]
     known = origins(program)
     for role in roles:
         for buffer in program.role(role):
-            size = buffer.size * item_size(buffer.dtype)
+            size = buffer_bytes(buffer)
             if role == "state":
                 yield 2 * size, f"state {buffer.name}, twice,"
             else:

@@ -26,7 +26,7 @@ from millstream_runtime.backends import load_backend
 from millstream_runtime.bundle import Bundle
 from millstream_runtime.errors import BackendMissing
 from millstream_runtime.golden import load
-from millstream_runtime.program import Program, Stage, item_size, loaded
+from millstream_runtime.program import Program, Stage, buffer_bytes, loaded
 from millstream_runtime.registers import aligned
 from millstream_runtime.spec import GOLDEN, STEP, ModelSpec, TargetSpec
 
@@ -144,6 +144,6 @@ def _group(program: Program, stages: Sequence[Stage], microseconds: float) -> Gr
         origin=stages[0].origin,
         stages=len(stages),
         points=sum(math.prod(s.all_extents) for s in stages),
-        weight_bytes=sum(buffer.size * item_size(buffer.dtype) for buffer in constants),
+        weight_bytes=sum(map(buffer_bytes, constants)),
         microseconds=microseconds,
     )

@@ -16,7 +16,7 @@ from millstream_runtime.program import (
     Program,
     Stage,
     Stored,
-    item_size,
+    buffer_bytes,
 )
 
 _SYMBOLS = {
@@ -50,7 +50,7 @@ def dump(program: Program) -> str:
 
 
 def _buffer(buffer: Buffer) -> str:
-    size = buffer.size * item_size(buffer.dtype)
+    size = buffer_bytes(buffer)
     place = f" at {buffer.offset}" if buffer.role in ("constant", "scratch") else ""
     return f"{buffer.role:<10}  {buffer.name}: {buffer.dtype}[{buffer.size}], {size} bytes{place}"
 

@@ -9,9 +9,9 @@ import numpy as np
 from millstream_runtime.backends import Resident
 from millstream_runtime.backends.arrays import POISON, check_arrays
 from millstream_runtime.backends.gpu.device import Device
-from millstream_runtime.backends.gpu.layout import row_bytes, rows_of, way_for
+from millstream_runtime.backends.gpu.layout import rows_of, way_for
 from millstream_runtime.chunked import FRAMES
-from millstream_runtime.program import Buffer
+from millstream_runtime.program import Buffer, buffer_bytes
 
 #: In bytes: where parts of memory may begin on every device.
 _APART = 512
@@ -68,7 +68,7 @@ class _Frames:
 
     def __init__(self, device: Device, buffer: Buffer, rows: int, frames: int) -> None:
         self.buffer, self._device = buffer, device
-        self._size = row_bytes(buffer)
+        self._size = buffer_bytes(buffer)
         apart = max(-(-rows * self._size // _APART), 1) * _APART
         self._host = np.full((frames, apart), POISON, np.uint8)
         self._memory = device.allocate(frames * apart)

@@ -9,7 +9,7 @@ from typing import Any
 
 from millstream_runtime.backends.callers import dump_callers, is_size, layout_invalid, read_callers
 from millstream_runtime.backends.gpu.device import Memory
-from millstream_runtime.program import Buffer, item_size
+from millstream_runtime.program import Buffer
 
 #: What a kernel may take beside the buffers of the caller.
 WEIGHTS, SCRATCH = "weights", "scratch"
@@ -86,11 +86,6 @@ class Layout:
         for before, behind in zip(self.role("state"), self.role("next_state"), strict=True):
             turned[before.name], turned[behind.name] = memory[behind.name], memory[before.name]
         return turned
-
-
-def row_bytes(buffer: Buffer) -> int:
-    """Bytes of a buffer of the caller in one row."""
-    return buffer.size * item_size(buffer.dtype)
 
 
 def rows_of(way: Way, streams: int) -> int:

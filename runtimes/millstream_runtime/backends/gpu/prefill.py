@@ -8,7 +8,8 @@ import numpy as np
 
 from millstream_runtime.backends import Resident
 from millstream_runtime.backends.arrays import check_arrays
-from millstream_runtime.backends.gpu.layout import SCRATCH, Prefill, row_bytes
+from millstream_runtime.backends.gpu.layout import SCRATCH, Prefill
+from millstream_runtime.program import buffer_bytes
 
 
 class DevicePrefill:
@@ -31,8 +32,8 @@ class DevicePrefill:
         before, after = layout.role("state"), layout.role("next_state")
         check_arrays([*given, *made], [*inputs, *outputs], frames)
         check_arrays([*before, *after], [*states, *next_states], 1)
-        sizes = {buffer.name: frames * row_bytes(buffer) for buffer in (*given, *made)}
-        sizes |= {buffer.name: (frames + 1) * row_bytes(buffer) for buffer in before}
+        sizes = {buffer.name: frames * buffer_bytes(buffer) for buffer in (*given, *made)}
+        sizes |= {buffer.name: (frames + 1) * buffer_bytes(buffer) for buffer in before}
         sizes[SCRATCH] = frames * self._prefill.scratch_bytes
         memory = {name: device.allocate(size) for name, size in sizes.items()}
         run = device.prepared(self._step.launched(self._prefill.launches, frames, memory))
@@ -44,6 +45,6 @@ class DevicePrefill:
             for buffer, array in zip(made, outputs, strict=True):
                 device.read(array, memory[buffer.name])
             for buffer, array in zip(before, next_states, strict=True):
-                device.read(array, memory[buffer.name], frames * row_bytes(buffer))
+                device.read(array, memory[buffer.name], frames * buffer_bytes(buffer))
 
         return call

@@ -11,9 +11,9 @@ from millstream_runtime.backends import Resident
 from millstream_runtime.backends.gpu.array import DeviceArray
 from millstream_runtime.backends.gpu.choosing import THREADS, kernel_for
 from millstream_runtime.backends.gpu.device import Call, Memory
-from millstream_runtime.backends.gpu.layout import row_bytes, way_for
+from millstream_runtime.backends.gpu.layout import way_for
 from millstream_runtime.core import Core
-from millstream_runtime.program import Buffer
+from millstream_runtime.program import Buffer, buffer_bytes
 from millstream_runtime.registers import aligned
 
 
@@ -40,7 +40,7 @@ class DeviceRegisters:
         turns = (memory, step.layout.turned(memory))
         self._forth, self._back = (step.device.prepared(step.calls(way, batch, each)) for each in turns)
         self._initial = [self._uploaded(np.ascontiguousarray(value)) for value in core.initial]
-        self._zeros = self._uploaded(np.zeros(max((map(row_bytes, self._made)), default=0), np.uint8))
+        self._zeros = self._uploaded(np.zeros(max((map(buffer_bytes, self._made)), default=0), np.uint8))
         self._mask = step.device.allocate(batch)
         self._put = [False] * len(self._given)
         self.reset(np.ones(batch, bool))
@@ -95,14 +95,14 @@ class DeviceRegisters:
     def load(self, row: int, states: tuple[np.ndarray, ...]) -> None:
         """Copy the given states, which have no batch dimension, into one row."""
         for buffer, memory, value in zip(self._states, self._now, states, strict=True):
-            self._step.device.write(memory, np.ascontiguousarray(value), row * row_bytes(buffer))
+            self._step.device.write(memory, np.ascontiguousarray(value), row * buffer_bytes(buffer))
 
     def save(self, row: int) -> tuple[np.ndarray, ...]:
         """Copies of the states of one row, without batch dimension."""
         found = []
         for buffer, memory, shape in zip(self._states, self._now, self._state_shapes, strict=True):
             value = np.empty(shape, buffer.dtype)
-            self._step.device.read(value, memory, row * row_bytes(buffer))
+            self._step.device.read(value, memory, row * buffer_bytes(buffer))
             found.append(value)
         return tuple(found)
 
@@ -125,6 +125,6 @@ class DeviceRegisters:
         device = self._step.device
         device.write(self._mask, rows.astype(np.uint8))
         for buffer, source, target in zip(buffers, sources, targets, strict=True):
-            kernel, size = kernel_for(row_bytes(buffer))
+            kernel, size = kernel_for(buffer_bytes(buffer))
             memory, numbers = (self._mask, source, target), (size, 0 if together else size)
             device.run(Call(kernel, self._batch, -(-size // THREADS), THREADS, 0, memory, numbers))

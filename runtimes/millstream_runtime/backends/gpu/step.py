@@ -15,11 +15,11 @@ from millstream_runtime.backends.gpu.layout import (
     Launch,
     Layout,
     Way,
-    row_bytes,
     rows_of,
     way_for,
 )
 from millstream_runtime.backends.gpu.prefill import DevicePrefill
+from millstream_runtime.program import buffer_bytes
 
 
 class DeviceStep:
@@ -70,7 +70,7 @@ class DeviceStep:
         """New memory for so many streams: scratch, and every buffer of the caller, by name."""
         rows = rows_of(way, streams)
         names = {name for launch in way.launches for name in launch.arrays}
-        sizes = {b.name: row_bytes(b) for b in self.layout.callers}
+        sizes = {b.name: buffer_bytes(b) for b in self.layout.callers}
         if SCRATCH in names:
             sizes[SCRATCH] = self.layout.scratch_bytes
         return {name: self.device.allocate(rows * size) for name, size in sizes.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from millstream.origins import origins
 from millstream.targets.c.names import identifiers
-from millstream_runtime.program import Program, item_size
+from millstream_runtime.program import Program, buffer_bytes, item_size
 
 
 def storage_names(program: Program) -> dict[str, str]:
@@ -21,6 +21,6 @@ def storage_names(program: Program) -> dict[str, str]:
 def scratch_bytes(program: Program) -> int:
     """Size of a union that holds every scratch buffer at its offset; 0 when there is none."""
     buffers = program.role("scratch")
-    end = max((b.offset + b.size * item_size(b.dtype) for b in buffers), default=0)
+    end = max((b.offset + buffer_bytes(b) for b in buffers), default=0)
     widest = max((item_size(b.dtype) for b in buffers), default=1)
     return -(-end // widest) * widest

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from millstream_runtime.program import Buffer, Program, Stage, item_size, loaded, stored_into
+from millstream_runtime.program import Buffer, Program, Stage, buffer_bytes, loaded, stored_into
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def barriers(stages: Sequence[Stage], *programs: Program) -> tuple[bool, ...]:
 
 def _region(buffer: Buffer, program: int) -> _Region:
     if buffer.role == "scratch":
-        return _Region(program, buffer.offset, buffer.offset + buffer.size * item_size(buffer.dtype))
+        return _Region(program, buffer.offset, buffer.offset + buffer_bytes(buffer))
     return _Region(buffer.name, 0, math.inf)
 
 

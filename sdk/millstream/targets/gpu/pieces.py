@@ -14,7 +14,7 @@ from millstream.targets.gpu.forms import Tile, form_of
 from millstream.targets.gpu.items import Items, meeting_bytes
 from millstream.targets.gpu.placing import of_streams, scratch_bytes
 from millstream_runtime.arena import place_scratch
-from millstream_runtime.program import Buffer, Program, Stage, item_size, loaded, stored_into
+from millstream_runtime.program import Program, Stage, buffer_bytes, loaded, stored_into
 
 #: Threads whose blocks have room on a multiprocessor together, half of the most that it runs: shared memory
 #: keeps no more of them away than the registers of most kernels do.
@@ -68,7 +68,7 @@ def _kept(piece: Piece, program: Program, own: set[str], shared: int) -> Program
     room = _room(piece.tile, shared) - _meeting(piece, program)
     touched = own & _touched(piece)
     candidates = [buffer for buffer in program.buffers if buffer.name in touched]
-    for buffer in sorted(candidates, key=_bytes, reverse=True):
+    for buffer in sorted(candidates, key=buffer_bytes, reverse=True):
         more = place_scratch(replace(kept, buffers=(*kept.buffers, buffer)))
         if piece.tile.streams * scratch_bytes(more) <= room:
             kept = more
@@ -88,7 +88,3 @@ def _meeting(piece: Piece, program: Program) -> int:
     """Bytes of shared memory in which parts of sums meet."""
     stages = [of_streams(stage, piece.tile.streams, program) for stage in piece.stages]
     return meeting_bytes(Items(stage, form_of(stage, piece.tile), piece.tile) for stage in stages)
-
-
-def _bytes(buffer: Buffer) -> int:
-    return buffer.size * item_size(buffer.dtype)
