@@ -12,7 +12,7 @@ import onnx.numpy_helper
 import onnx.shape_inference
 
 from millstream.errors import UnsupportedModel
-from millstream.graph import StepGraph
+from millstream.graph import StepGraph, attributes
 from millstream.reference import evaluate
 
 _Shapes = Mapping[str, tuple[int | None, ...]]
@@ -111,7 +111,7 @@ def _extents(node: onnx.NodeProto, shapes: _Shapes) -> np.ndarray | None:
     shape = shapes.get(node.input[0])
     if shape is None:
         return None
-    window = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    window = attributes(node)
     wanted = shape[slice(window.get("start", 0), window.get("end"))]
     if None in wanted:
         return None

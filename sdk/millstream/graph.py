@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -150,6 +151,11 @@ def tensor(value: onnx.ValueInfoProto) -> Tensor:
 def initializers(model: onnx.ModelProto) -> Mapping[str, np.ndarray]:
     """Every initialiser as an array, by name."""
     return {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """The attributes of a node by name."""
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
 def origin(node: onnx.NodeProto) -> str:

@@ -11,7 +11,7 @@ import onnx.helper
 
 from millstream.fold import single_stream
 from millstream.gap import Gap
-from millstream.graph import OPSET, StepGraph, initializers, origin, tensor
+from millstream.graph import OPSET, StepGraph, attributes, initializers, origin, tensor
 from millstream.lower.builder import Builder, Node, Untranslatable
 from millstream.lower.draft import Draft
 from millstream.lower.operators import OPERATORS, REFUSED
@@ -109,7 +109,7 @@ class _Translator:
             operator=node.op_type,
             inputs=tuple(self._view(name) if name else None for name in node.input),
             constants=tuple(self.known.get(name) for name in node.input),
-            attributes={a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
+            attributes=attributes(node),
             outputs=sum(1 for name in node.output if name),
         )
 

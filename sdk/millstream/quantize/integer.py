@@ -10,7 +10,8 @@ from functools import reduce
 import numpy as np
 import onnx
 
-from millstream.quantize.product import Product, attributes
+from millstream.graph import attributes
+from millstream.quantize.product import Product
 from millstream.quantize.rewriting import Rewriting
 
 

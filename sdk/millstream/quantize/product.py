@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx.helper
 
-from millstream.graph import StepGraph, initializers, origin
+from millstream.graph import StepGraph, attributes, initializers, origin
 
 #: Integer sums that are shorter, with fewer outputs or with fewer weights, cost more than they save.
 SHORTEST = 16
@@ -105,11 +104,6 @@ def left_in_float(product: Product, constants: Mapping[str, np.ndarray], why: st
     """What is told of a product that is not quantized."""
     shape = constants[product.weight].shape
     return Weight(product.node.op_type, origin(product.node), shape, why)
-
-
-def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """The attributes of a node by name."""
-    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
 def _product(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Product | None:

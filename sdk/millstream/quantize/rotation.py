@@ -16,13 +16,13 @@ from itertools import chain
 import numpy as np
 import onnx
 
-from millstream.graph import StepGraph
+from millstream.graph import StepGraph, attributes
 from millstream.quantize.calibration import Calibration, samples
 from millstream.quantize.formats import Format
 from millstream.quantize.hadamard import mixing, remaining
 from millstream.quantize.layers import noise_alone
 from millstream.quantize.preparing import Gain, Prepared, gain
-from millstream.quantize.product import Product, attributes, find
+from millstream.quantize.product import Product, find
 from millstream.quantize.smoothing import LEAST_GAIN
 from millstream.reparameterize.graph.editing import View, edited, renamed
 

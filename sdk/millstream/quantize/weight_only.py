@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from millstream.graph import StepGraph
+from millstream.graph import StepGraph, attributes
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.filling import filled
-from millstream.quantize.product import Product, attributes
+from millstream.quantize.product import Product
 from millstream.quantize.rewriting import Rewriting, Rounding, rewrite
 from millstream_runtime.packing import bits_for, parts_of
 

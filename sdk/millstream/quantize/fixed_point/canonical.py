@@ -17,9 +17,8 @@ import onnx.helper
 import onnx.numpy_helper
 
 from millstream.fold import fold_constants
-from millstream.graph import StepGraph, build, initializers, origin, set_origin, tensor
+from millstream.graph import StepGraph, attributes, build, initializers, origin, set_origin, tensor
 from millstream.quantize.fixed_point.region import split
-from millstream.quantize.product import attributes
 
 #: From here on softplus(x) is x to less than 16 bits can tell: they differ by exp(-x).
 _LARGE = 15

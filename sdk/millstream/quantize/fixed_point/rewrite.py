@@ -15,7 +15,7 @@ import onnx
 import onnx.numpy_helper
 
 from millstream.gap import Gap, refuse
-from millstream.graph import StepGraph, build, initializers, origin
+from millstream.graph import StepGraph, attributes, build, initializers, origin
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.fixed_point import functions
 from millstream.quantize.fixed_point.canonical import canonical
@@ -33,7 +33,7 @@ from millstream.quantize.fixed_point.writer import (
     Unary,
     Writer,
 )
-from millstream.quantize.product import Product, attributes, find
+from millstream.quantize.product import Product, find
 from millstream.quantize.recurrence import drifting, states_read
 from millstream.reference.operators import OPERATORS
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from millstream.quantize.product import Product, attributes
+from millstream.graph import attributes
+from millstream.quantize.product import Product
 from millstream.quantize.ranges.entropy import entropy
 from millstream.quantize.ranges.min_max import min_max
 from millstream.quantize.ranges.percentile import percentile

@@ -6,17 +6,18 @@ import numpy as np
 import onnx
 import onnx.helper
 
+from millstream.graph import attributes
 from millstream.reparameterize.graph.editing import View
 
 
 def weight(view: View, node: onnx.NodeProto) -> np.ndarray | None:
     """(width, in) float64 of a product that reads a vector as its first operand; None for any other node."""
     matrix = view.constant(node.input[1]) if node.op_type in ("Gemm", "MatMul") else None
-    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    scaled = any(attributes.get(name, 1.0) != 1.0 for name in ("alpha", "beta"))
-    if matrix is None or matrix.ndim != 2 or attributes.get("transA") or scaled:
+    given = attributes(node)
+    scaled = any(given.get(name, 1.0) != 1.0 for name in ("alpha", "beta"))
+    if matrix is None or matrix.ndim != 2 or given.get("transA") or scaled:
         return None
-    return matrix.astype(np.float64) if attributes.get("transB") else matrix.astype(np.float64).T
+    return matrix.astype(np.float64) if given.get("transB") else matrix.astype(np.float64).T
 
 
 def addend(node: onnx.NodeProto) -> str:

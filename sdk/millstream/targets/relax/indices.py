@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnx.helper
 
+from millstream.graph import attributes
 from millstream.targets.relax.rewriting import Writer, rewrite
 
 #: Operators whose second input counts places of their first.
@@ -35,12 +36,12 @@ def _replace(writer: Writer, node: onnx.NodeProto) -> None:
 def _extent(writer: Writer, node: onnx.NodeProto) -> np.ndarray:
     """How many places each index may choose from: one number, or one for each place of an index tuple."""
     shape, indices = writer.types[node.input[0]].shape, writer.types[node.input[1]]
-    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    given = attributes(node)
     if node.op_type.endswith("ND"):
-        first = attributes.get("batch_dims", 0)
+        first = given.get("batch_dims", 0)
         depth = indices.shape[-1] or 0
         return np.array(shape[first : first + depth], indices.dtype)
-    return np.array(shape[attributes.get("axis", 0)], indices.dtype)
+    return np.array(shape[given.get("axis", 0)], indices.dtype)
 
 
 def _bounded(writer: Writer, indices: str, extent: np.ndarray) -> str:

@@ -7,13 +7,12 @@ in the reference. `tests/backends/test_relax_operators.py` runs the cases that a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx.helper
 
-from millstream.graph import Tensor
+from millstream.graph import Tensor, attributes
 from millstream_runtime.spec import DTYPES
 
 Types = Mapping[str, Tensor]
@@ -43,12 +42,8 @@ def _is_empty(types: Types, names: Sequence[str]) -> bool:
     return any(0 in types[name].shape for name in names[:1] if name)
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-
-
 def _is_inf(node: onnx.NodeProto, types: Types, constants: Constants) -> str:
-    one_sided = 0 in _attributes(node).values()
+    one_sided = 0 in attributes(node).values()
     return "TVM finds both infinities, whichever is asked for" if one_sided else ""
 
 
@@ -59,11 +54,11 @@ def _bit_shift(node: onnx.NodeProto, types: Types, constants: Constants) -> str:
 
 def _mod(node: onnx.NodeProto, types: Types, constants: Constants) -> str:
     floats = types[node.input[0]].dtype.kind == "f"
-    return "TVM makes NaN of a remainder by infinity" if floats and not _attributes(node).get("fmod") else ""
+    return "TVM makes NaN of a remainder by infinity" if floats and not attributes(node).get("fmod") else ""
 
 
 def _conv_transpose(node: onnx.NodeProto, types: Types, constants: Constants) -> str:
-    return "TVM passes over output_shape" if "output_shape" in _attributes(node) else ""
+    return "TVM passes over output_shape" if "output_shape" in attributes(node) else ""
 
 
 def _layer_normalization(node: onnx.NodeProto, types: Types, constants: Constants) -> str:
@@ -81,19 +76,19 @@ def _top_k(node: onnx.NodeProto, types: Types, constants: Constants) -> str:
 
 
 def _resize(node: onnx.NodeProto, types: Types, constants: Constants) -> str:
-    attributes = _attributes(node)
+    given = attributes(node)
     before, after = (np.array(types[name].shape, np.float32) for name in (node.input[0], node.output[0]))
     scales = constants.get("".join(node.input[2:3]), np.empty(0))
-    if attributes.get("antialias"):
+    if given.get("antialias"):
         return "TVM passes over antialias"
-    if "axes" in attributes or attributes.get("keep_aspect_ratio_policy", b"stretch") != b"stretch":
+    if "axes" in given or given.get("keep_aspect_ratio_policy", b"stretch") != b"stretch":
         return "TVM resizes all axes to given sizes only"
     if (before[:2] != after[:2]).any():
         return "TVM resizes from the third axis on"
     if scales.size and (before * scales != after).any():
         return "TVM takes the ratio of the sizes for the scale, and here it is another"
-    cropped = attributes.get("coordinate_transformation_mode") == b"tf_crop_and_resize"
-    if before.size == _VOLUME and (cropped or attributes.get("exclude_outside")):
+    cropped = given.get("coordinate_transformation_mode") == b"tf_crop_and_resize"
+    if before.size == _VOLUME and (cropped or given.get("exclude_outside")):
         return "TVM passes over tf_crop_and_resize and exclude_outside in three dimensions"
     return ""
 
