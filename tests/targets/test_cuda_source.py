@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from millstream.lower import lower
 from millstream.quantize import FORMATS
 from millstream.quantize.states.storage import STORAGES
 from millstream.quantize.states.writing import narrowed
+from millstream.targets.cuda import SHARED_BYTES
 from millstream.targets.gpu.build import compiled, cubin, cuda_source, without_prelude
 from millstream.targets.gpu.compiling import Choice, kernels
 from millstream.targets.gpu.forms import Tile
@@ -48,6 +50,16 @@ def test_kernels_compile(name: str) -> None:
     lowered = lower(STEPS[name]())
     made = kernels(lowered.program, lowered.weights, CHOICES, 64 << 10)
     assert cubin(without_prelude(cuda_source(made.functions, ARCH)), ARCH)[:4] == b"\x7fELF"
+
+
+@pytest.mark.parametrize("tiles", [(Tile(32, 128),), (Tile(16, 128), Tile(1, 128))])
+def test_whole_vectors_are_stored_at_once(tiles: tuple[Tile, ...]) -> None:
+    """What stands in C++ as four elements, the compiler stores one by one where it likes."""
+    lowered = lower(recurrent_graph(128, 128, 128))
+    made = kernels(lowered.program, lowered.weights, [Choice(1, tiles)], SHARED_BYTES[ARCH])
+    source = cuda_source(made.functions, ARCH)
+    assert "__stwb((float4*)(at_" in source
+    assert not re.search(r"\*\(float4\*\)\(at_.*\) = ", source)
 
 
 def test_a_log_of_nothing_leaves_the_bytes_of_this_process_alone() -> None:
