@@ -72,18 +72,19 @@ def compile_program(program: Program, weights: bytes, arch: str) -> Compiled:
 
 
 def choices(program: Program) -> tuple[Choice, ...]:
-    """As measured on an H100 (`benchmarks/gpu_streams.py`).
+    """As measured on an H100 (`benchmarks/gpu_streams.py`), but for products by way of panels: from when on
+    these are better for large weights is an estimate (docs/gpu.md).
 
     Few streams go whole through a block each, where one block reads the weights fast enough by itself.
     """
-    narrow = Tile(1, 256)
+    narrow, wide = Tile(1, 256), Tile(64, 128)
     if program.weight_bytes <= _FOR_ONE_BLOCK:
         return (
             Choice(1, (narrow,)),
             Choice(512, (Tile(8, 512),)),
-            Choice(4096, (Tile(64, 128), narrow)),
+            Choice(4096, (wide, narrow)),
         )
-    return (Choice(1, (narrow, Tile(1, 1024))), Choice(4096, (Tile(32, 256), narrow)))
+    return (Choice(1, (narrow, Tile(1, 1024))), Choice(1024, (wide, narrow)))
 
 
 def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Step:

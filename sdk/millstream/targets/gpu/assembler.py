@@ -17,14 +17,14 @@ from millstream_runtime.spec import Machine
 
 #: One lane: threads take the place of vectors.
 _LEVEL = Level("", "", 1, 1, Machine(), PLAIN, fuses=True)
-#: The array in shared memory where the parts of sums meet, one for each dtype.
-PARTS = "parts"
+#: The array in shared memory where the threads of a block meet, one for each dtype.
+MEETING = "meeting"
 _Place = tuple[str, tuple[tuple[str, int], ...]]
 
 
 class ThreadAssembler(TextAssembler):
     """A TextAssembler with what only threads of a block have. `bases` says for an array where the block's
-    part of it begins, as the text of an index; parts of sums meet from byte `meeting` of shared memory on."""
+    part of it begins, as the text of an index; threads meet from byte `meeting` of shared memory on."""
 
     def __init__(self, bases: Mapping[str, str], meeting: int) -> None:
         super().__init__(_LEVEL, frozenset())
@@ -76,7 +76,20 @@ class ThreadAssembler(TextAssembler):
 
     def part(self, dtype: str, index: str) -> str:
         """The place of a part of a sum in shared memory."""
-        return f"{PARTS}_{dtype}[{index} + {self._meeting // item_size(dtype)}]"
+        return f"{MEETING}_{dtype}[{index} + {self._meeting // item_size(dtype)}]"
+
+    def meeting(self, dtype: str, index: Index) -> Address:
+        """An element of what threads bring each other in shared memory."""
+        return Address(f"{MEETING}_{dtype}", dtype, index.plus(self._meeting // item_size(dtype)))
+
+    @contextmanager
+    def repeated(self, count: int) -> Iterator[Index]:
+        """What is written within runs `count` times, and nothing held there outlives it."""
+        if count == 1:
+            yield Index()
+            return
+        with self.loop(count) as running, self.holding():
+            yield running
 
     def barrier(self) -> None:
         """All threads of the block meet, and see what the others have stored."""
@@ -109,8 +122,12 @@ class ThreadAssembler(TextAssembler):
     def hold(self, address: Address, width: int) -> None:
         """Read an element, or `width` neighbours, once for all that is written before `holding` ends."""
         if is_holdable(address) and self._kept(address) is None:
-            value = self.bind(f"{address.operand}[{self._index(address, width)}]", address.dtype)
-            self.hold_as(address, [value] if width == 1 else _lanes(value, width))
+            self.hold_copy(address, address, width)
+
+    def hold_copy(self, address: Address, copy: Address, width: int) -> None:
+        """The same for neighbours that have been copied."""
+        value = self.vector(copy, width)
+        self.hold_as(address, [value] if width == 1 else _lanes(value, width))
 
     def hold_as(self, address: Address, values: Sequence[str]) -> None:
         """Neighbours from an address on have these values in all that is written before `holding` ends."""
@@ -125,19 +142,25 @@ class ThreadAssembler(TextAssembler):
     def fetch(self, address: Address, variables: Sequence[str]) -> None:
         """Read neighbours from an address on into variables."""
         width = len(variables)
-        vector = self.bind(f"{address.operand}[{self._index(address, width)}]", address.dtype)
-        for variable, value in zip(variables, _lanes(vector, width), strict=True):
+        for variable, value in zip(variables, _lanes(self.vector(address, width), width), strict=True):
             self.line(f"{variable} = {value}")
+
+    def vector(self, address: Address, width: int) -> str:
+        """Neighbours from an address on, read at once."""
+        return self.bind(f"{address.operand}[{self._index(address, width)}]", address.dtype)
 
     def load(self, address: Address, width: int = 1) -> str:
         kept = None if address.lookups or address.dtype == "bool" else self._kept(address)
         return kept if kept is not None else super().load(address, width)
 
-    def store_vector(self, address: Address, values: Sequence[str]) -> None:
+    def store_lanes(self, address: Address, values: Sequence[str]) -> None:
         """Neighbouring elements, stored at once."""
-        places = list(range(len(values)))
-        vector = f"T.Shuffle([{', '.join(values)}], {places})"
-        self.line(f"{address.operand}[{self._index(address, len(values))}] = {vector}")
+        vector = f"T.Shuffle([{', '.join(values)}], {list(range(len(values)))})"
+        self.store_vector(address, vector, len(values))
+
+    def store_vector(self, address: Address, vector: str, width: int) -> None:
+        """A vector into neighbouring elements."""
+        self.line(f"{address.operand}[{self._index(address, width)}] = {vector}")
 
     def _kept(self, address: Address) -> str | None:
         for offset, values in self._held.get(_place(address), ()):
@@ -151,10 +174,12 @@ class ThreadAssembler(TextAssembler):
 
     def _index(self, address: Address, width: int) -> str:
         lookups = [f"T.Cast('int32', {value}) * {factor}" for value, factor in address.lookups]
-        within = index_text(address.index, lookups)
-        base = self._bases.get(address.operand)
-        index = f"{base} + T.Cast('int64', {within})" if base else within
-        return ramp(index, width)
+        terms = [base for base in [self._bases.get(address.operand)] if base]
+        if address.index.terms or lookups:
+            terms.append(f"T.Cast('int64', {index_text(Index(0, address.index.terms), lookups)})")
+        # By itself, not in the sum of 32 bits: so compilers see that it is no part of the address.
+        terms.append(f"T.int64({address.index.offset})")
+        return ramp(" + ".join(terms), width)
 
 
 def is_holdable(address: Address) -> bool:

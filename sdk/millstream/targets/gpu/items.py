@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from millstream.targets.gpu.assembler import ThreadAssembler
 from millstream.targets.gpu.forms import VECTOR, Form, Tile
+from millstream.targets.gpu.panels import NEAR, bytes_of, panels
 from millstream_runtime.kernels.assembler import Index
 from millstream_runtime.kernels.point import Point
 from millstream_runtime.program import Stage, item_size
@@ -25,6 +26,7 @@ class Items:
             self.count *= extent
         self.count //= form.width
         self.at_once = tile.threads // form.parts if form.shared else tile.threads
+        self.panels = panels(stage, form, tile)
 
     @property
     def rounds(self) -> int:
@@ -42,11 +44,18 @@ class Items:
         return self.form.streams * self.form.width
 
     @property
-    def part_bytes(self) -> int:
-        """Bytes of shared memory in which parts of sums meet."""
+    def meeting_bytes(self) -> int:
+        """Bytes of shared memory in which parts of sums meet, or two chunks of panels lie."""
         if not self.form.shared or self.stage.reduction is None:
-            return 0
+            return 2 * bytes_of(self.panels)
         return self.apart * self.sums * item_size(self.stage.reduction.operand.dtype)
+
+    @property
+    def met_in(self) -> set[str]:
+        """The dtypes of what is there."""
+        if not self.form.shared or self.stage.reduction is None:
+            return {panel.load.dtype for panel in self.panels}
+        return {self.stage.reduction.operand.dtype}
 
     @property
     def apart(self) -> int:
@@ -66,7 +75,7 @@ class Items:
     @property
     def near(self) -> int:
         """Places that neighbouring threads take, before the same places of other streams are taken."""
-        return min(self._lanes & -self._lanes, _WARP)
+        return min(self._lanes & -self._lanes, NEAR if self.panels else _WARP)
 
     def split(self, write: ThreadAssembler) -> tuple[str, str]:
         """The number of a thread's item in a round, and that of its part."""
@@ -88,14 +97,30 @@ class Items:
     def point(self, write: ThreadAssembler, number: str) -> Point:
         """The first point of an item."""
         form, extents, near = self.form, self.stage.extents, self.near
-        counts = [*extents[1:-1], self._lanes // near, self.tile.streams // form.streams, near]
-        *others, far, stream, lane = write.split(number, counts)
+        if self.panels:
+            others, (far, stream, lane) = [], self._in_a_rectangle(write, number)
+        else:
+            counts = [*extents[1:-1], self._lanes // near, self.tile.streams // form.streams, near]
+            *others, far, stream, lane = write.split(number, counts)
         index = [stream.times(form.streams), *others]
         if self.outer > 1:
             # What a thread reads at once are vectors, one behind those of its neighbours.
             index.append(far.times(near * form.width) + lane.times(min(form.width, self.vector)))
         inner = len(self.stage.all_extents) - self.outer
         return Point(write, (*index, *(Index() for _ in range(inner))))
+
+    def _in_a_rectangle(self, write: ThreadAssembler, number: str) -> tuple[Index, Index, Index]:
+        """Which `near` places, which streams and which of the places the item of a number has.
+
+        A block has a rectangle of places and all streams; so has each of its warps, 8 by 4 where there are so
+        many. Of four threads side by side two read the same, whether places or streams.
+        """
+        streams, lanes = self.tile.streams // self.form.streams, self.at_once
+        some = min(streams, 4)
+        counts = [self.count // lanes, streams // some, lanes // streams // NEAR, some // 2, NEAR, 2]
+        block, above, far, second, lane, first = write.split(number, counts)
+        stream = above.times(some) + second.times(2) + first
+        return block.times(counts[2]) + far, stream, lane
 
     def stream(self, point: Point, stream: int) -> Point:
         """One of the streams of an item."""
@@ -124,5 +149,5 @@ class Items:
 
 
 def meeting_bytes(stages: Iterable[Items]) -> int:
-    """Bytes of shared memory in which the parts of sums of these stages meet."""
-    return max((stage.part_bytes for stage in stages), default=0)
+    """Bytes of shared memory in which the threads meet over one of these stages."""
+    return max((stage.meeting_bytes for stage in stages), default=0)

@@ -85,6 +85,6 @@ def _room(tile: Tile, shared: int) -> int:
 
 
 def _meeting(piece: Piece, program: Program) -> int:
-    """Bytes of shared memory in which parts of sums meet."""
+    """Bytes of shared memory in which threads meet."""
     stages = [of_streams(stage, piece.tile.streams, program) for stage in piece.stages]
     return meeting_bytes(Items(stage, form_of(stage, piece.tile), piece.tile) for stage in stages)

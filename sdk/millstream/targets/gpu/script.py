@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from millstream.targets.gpu.assembler import PARTS, ThreadAssembler
+from millstream.targets.gpu.assembler import MEETING, ThreadAssembler
 from millstream.targets.gpu.barriers import barriers
 from millstream.targets.gpu.forms import Tile, form_of
 from millstream.targets.gpu.items import Items, meeting_bytes
@@ -178,8 +178,8 @@ def _write_all(stages: Sequence[Items], waits: Sequence[bool], write: ThreadAsse
     """All stages of a kernel; `waits` says where scratch asks for a barrier before one."""
     met = False
     for stage, wait in zip(stages, waits, strict=True):
-        # Parts of sums meet in the same place in every stage.
-        if wait or (stage.form.shared and met):
+        # Threads meet in the same place in every stage.
+        if wait or (stage.meeting_bytes and met):
             write.barrier()
             met = False
         met |= stage.form.shared
@@ -203,9 +203,8 @@ def _memory(stages: Iterable[Items], size: int, kept: _Kept) -> Iterator[str]:
         return
     yield f'shared = T.alloc_buffer(({size},), "uint8", scope="{DYNAMIC}")'
     yield from (_view(name, size, dtype) for name, dtype in kept.arrays)
-    reductions = [items.stage.reduction for items in stages if items.form.shared]
-    for dtype in sorted({reduction.operand.dtype for reduction in reductions if reduction}):
-        yield _view(f"{PARTS}_{dtype}", size, dtype)
+    for dtype in sorted(set().union(*(items.met_in for items in stages))):
+        yield _view(f"{MEETING}_{dtype}", size, dtype)
 
 
 def _view(name: str, size: int, dtype: str) -> str:

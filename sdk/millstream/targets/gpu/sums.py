@@ -1,23 +1,22 @@
-"""The sums of an item: their terms taken one by one, two chunks at a time, or by turns with other threads."""
+"""The sums of an item: terms taken one by one, as a reader brings them, or by turns with other threads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from millstream.targets.gpu.assembler import ThreadAssembler, is_holdable
-from millstream.targets.gpu.forms import VECTOR, vectors
+from millstream.targets.gpu.ahead import Ahead, goes_ahead
+from millstream.targets.gpu.assembler import ThreadAssembler
+from millstream.targets.gpu.forms import VECTOR
 from millstream.targets.gpu.items import Items
+from millstream.targets.gpu.staging import Staging
 from millstream.targets.gpu.values import bound, hold, hold_lanes, put
 from millstream.targets.tvm.literal import loaded, stored, stored_dtype
-from millstream_runtime.kernels.assembler import Address, Index, Value
+from millstream_runtime.kernels.assembler import Index, Value
 from millstream_runtime.kernels.point import Point
 from millstream_runtime.kernels.reductions import COMBINE
 from millstream_runtime.lanes import loads
 from millstream_runtime.program import Expression, Reduction, neutral
-
-#: For each vector of a chunk of terms its variables, for even chunks and for odd ones.
-_Chunks = tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]
 
 
 class Sums:
@@ -31,12 +30,12 @@ class Sums:
     def all_parts(self, point: Point) -> Callable[[int], Value]:
         """All parts of every sum, one after the other; the sums by number."""
         form = self._form
-        chunks = self._chunks(point, Index())
+        reader = self._reader(point, Index())
         if form.parts == 1 or form.neighbours:
-            return self._part(point, Index(), chunks).__getitem__
+            return self._part(point, Index(), reader).__getitem__
         totals = self._array()
         with self._write.loop(form.parts) as running, self._write.holding():
-            sums = self._part(point, running, chunks)
+            sums = self._part(point, running, reader)
             name, _ = running.terms[0]
             for number, value in enumerate(sums):
                 joined = self._combined([f"{totals}[{number}]", value])
@@ -45,7 +44,15 @@ class Sums:
 
     def part(self, point: Point, part: Index) -> list[Value]:
         """One part of every sum."""
-        return self._part(point, part, self._chunks(point, part))
+        return self._part(point, part, self._reader(point, part))
+
+    def _reader(self, point: Point, part: Index) -> Staging | Ahead | None:
+        """What brings the terms of a part, and of those behind it, before they are needed."""
+        if self._items.panels:
+            return Staging(self._items, self._write, point)
+        if goes_ahead(self._items, self._reduction):
+            return Ahead(self._items, self._reduction.operand, self._write, point, part)
+        return None
 
     def _combined(self, values: Sequence[Value]) -> Value:
         return self._write.call(COMBINE[self._reduction.kind], self._dtype, self._dtype, values)
@@ -56,8 +63,8 @@ class Sums:
         self._write.line(f"{name} = T.alloc_buffer(({self._items.sums},), '{stored_dtype(self._dtype)}')")
         return name
 
-    def _part(self, point: Point, part: Index, chunks: _Chunks | None) -> list[Value]:
-        """One part of every sum; `chunks` where its terms are read ahead."""
+    def _part(self, point: Point, part: Index, reader: Staging | Ahead | None) -> list[Value]:
+        """One part of every sum; `reader` where its terms are brought to it."""
         sums, form = self._array(), self._form
         start = self._write.number(neutral(self._reduction.kind, self._dtype), self._dtype)
         for number in range(self._items.sums):
@@ -67,8 +74,8 @@ class Sums:
         with self._nest(others, point) as term:
             if form.neighbours and form.parts > 1:
                 self._by_turns(term, part, sums)
-            elif chunks:
-                self._two_by_two(term, part, sums, chunks)
+            elif reader:
+                reader.part(part, lambda point: self._take(point, sums))
             else:
                 self._one_by_one(term, part, sums)
         return [loaded(f"{sums}[{number}]", self._dtype) for number in range(self._items.sums)]
@@ -80,24 +87,16 @@ class Sums:
             return
         first, *rest = axes
         with (
-            self._repeated(self._extents[first]) as running,
+            self._write.repeated(self._extents[first]) as running,
             self._nest(rest, point.at(first, running)) as inner,
         ):
             yield inner
-
-    @contextmanager
-    def _repeated(self, count: int) -> Iterator[Index]:
-        if count == 1:
-            yield Index()
-            return
-        with self._write.loop(count) as running, self._write.holding():
-            yield running
 
     def _one_by_one(self, point: Point, part: Index, sums: str) -> None:
         """The terms of a part, those of all streams and places of the item at each step."""
         form, extent = self._form, self._extents[self._form.axis] // self._form.parts
         ahead = VECTOR if extent % VECTOR == 0 else 1
-        with self._repeated(extent // ahead) as running:
+        with self._write.repeated(extent // ahead) as running:
             place = part.times(extent) + running.times(ahead)
             if ahead > 1:
                 for stream in range(form.streams):
@@ -105,65 +104,6 @@ class Sums:
                     hold(self._write, self._terms, own, form.axis)
             for step in range(ahead):
                 self._take(point.at(form.axis, place.plus(step)), sums)
-
-    def _chunks(self, point: Point, part: Index) -> _Chunks | None:
-        """Variables for the vectors of two chunks of `VECTOR` terms, the first chunk of a part read already.
-
-        None where chunks are not whole, or too few.
-        """
-        form, extent = self._form, self._extents[self._form.axis] // self._form.parts
-        alone = len(self._extents) == self._items.outer + 1 and self._reduction.kept is None
-        if form.neighbours or not alone or extent % (2 * VECTOR):
-            return None
-        first = point.at(form.axis, part.times(extent))
-        addresses = self._vectors(first)
-        even, odd = ([self._write.room(address, VECTOR) for address in addresses] for _ in range(2))
-        self._fetch(first, even)
-        return even, odd
-
-    def _two_by_two(self, point: Point, part: Index, sums: str, chunks: _Chunks) -> None:
-        """The terms of a part, two chunks at a time; while one is added up the next is on its way.
-
-        Behind the last chunk of a part the first of the next is read, or the last of all once more.
-        """
-        axis, whole = self._form.axis, self._extents[self._form.axis]
-        extent, (even, odd) = whole // self._form.parts, chunks
-        with self._repeated(extent // (2 * VECTOR)) as running:
-            place = part.times(extent) + running.times(2 * VECTOR)
-            behind = point.at(axis, place.plus(VECTOR))
-            self._fetch(behind, odd)
-            self._take_held(point.at(axis, place), sums, even)
-            number = self._write.least(place.plus(2 * VECTOR), whole - VECTOR)
-            self._fetch(point.at(axis, number), even)
-            self._take_held(behind, sums, odd)
-
-    def _vectors(self, point: Point) -> list[Address]:
-        """The vectors of a chunk from a point on: along the sum, and along the places."""
-        form, items, operand = self._form, self._items, self._reduction.operand
-        found: dict[Address, None] = {}
-        for stream in range(form.streams):
-            own = items.stream(point, stream)
-            for load in vectors([operand], form.axis):
-                found[own.address(load.access, load.dtype)] = None
-            for step in range(VECTOR if form.width > 1 else 0):
-                place = own.at(form.axis, own.index[form.axis].plus(step))
-                for lane in range(0, form.width, VECTOR):
-                    for load in vectors([operand], items.outer - 1):
-                        found[items.lane(place, lane).address(load.access, load.dtype)] = None
-        return [address for address in found if is_holdable(address)]
-
-    def _fetch(self, point: Point, variables: Sequence[Sequence[str]]) -> None:
-        for address, own in zip(self._vectors(point), variables, strict=True):
-            self._write.fetch(address, own)
-
-    def _take_held(self, point: Point, sums: str, variables: Sequence[Sequence[str]]) -> None:
-        """The terms of a chunk that is in variables."""
-        with self._write.holding():
-            for address, own in zip(self._vectors(point), variables, strict=True):
-                self._write.hold_as(address, own)
-            for step in range(VECTOR):
-                place = point.index[self._form.axis].plus(step)
-                self._take(point.at(self._form.axis, place), sums)
 
     @property
     def _terms(self) -> list[Expression]:
@@ -207,7 +147,7 @@ class Sums:
     def _by_turns(self, point: Point, part: Index, sums: str) -> None:
         """Every `parts`th term, or vector of terms, of every sum of the item."""
         form, width = self._form, VECTOR if self._form.whole else 1
-        with self._repeated(self._extents[form.axis] // (form.parts * width)) as running:
+        with self._write.repeated(self._extents[form.axis] // (form.parts * width)) as running:
             place = running.times(form.parts * width) + part.times(width)
             rows = [self._items.lane(point, row).at(form.axis, place) for row in range(form.width)]
             if form.whole:

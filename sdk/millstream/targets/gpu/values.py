@@ -51,7 +51,7 @@ def put(
         some, stored = points[first : first + VECTOR], values[first : first + VECTOR]
         addresses = [point.address(target, dtype) for point in some]
         if dtype != "bool" and item_size(dtype) <= 4 and _is_vector(target, addresses):
-            write.store_vector(addresses[0], stored)
+            write.store_lanes(addresses[0], stored)
             continue
         for address, value in zip(addresses, stored, strict=True):
             write.store(address, value)

@@ -1,0 +1,104 @@
+"""Wide products whose factors come through shared memory have the numbers of those that are read directly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from backend_programs import Case, differences, expected, matrix_vectors, poisoned
+from lowered_models import random_arrays
+from quantized_graphs import quantized_graph, recurrent_graph
+
+from millstream.lower import Lowered, lower
+from millstream.quantize import FORMATS
+from millstream.targets.gpu.build import opencl_source
+from millstream.targets.gpu.compiling import Choice, Kernels, kernels, laid_out
+from millstream.targets.gpu.forms import Tile, form_of
+from millstream.targets.gpu.items import Items
+from millstream.targets.gpu.panels import Panel
+from millstream.targets.gpu.placing import of_streams
+from millstream_runtime.backends.gpu import layout
+from millstream_runtime.backends.gpu.step import DeviceStep
+from millstream_runtime.backends.opencl import OpenclDevice
+
+#: Each thread reads for itself; then through panels: two tiles, of four and of eight threads along streams.
+ALONE = (Tile(1, 256),)
+PANELS = ((Tile(64, 128), Tile(1, 128)), (Tile(32, 64), Tile(1, 128)))
+#: Several parts of a sum and one, few places, and a number of streams that is no multiple of any tile.
+SHAPES = [(128, 128), (256, 64), (128, 8), (64, 256), (384, 2048)]
+STREAMS = 70
+SUM_BOUND = 1e-5
+
+
+def made(lowered: Lowered, tiles: tuple[Tile, ...]) -> Kernels:
+    return kernels(lowered.program, lowered.weights, [Choice(1, tiles)], 1 << 20)
+
+
+def results(lowered: Lowered, ready: Kernels, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Outputs and next states of a step on this host's device."""
+    program = lowered.program
+    step = DeviceStep(OpenclDevice(opencl_source(ready.functions)), layout.load(ready.layout), ready.weights)
+    count = len(program.role("input"))
+    outputs, after = (poisoned(len(arrays[0]), program.role(role)) for role in ("output", "next_state"))
+    step.bind(arrays[:count], arrays[count:], outputs, after)()
+    return [*outputs, *after]
+
+
+def panels_of(lowered: Lowered, tile: Tile) -> list[tuple[Panel, ...]]:
+    """Of each stage."""
+    program = laid_out(lowered.program, lowered.weights).program
+    owns = [of_streams(stage, tile.streams, program) for stage in program.stages]
+    return [Items(own, form_of(own, tile), tile).panels for own in owns]
+
+
+@pytest.mark.parametrize("tiles", PANELS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_products_have_the_bits_of_those_read_directly(
+    shape: tuple[int, int], tiles: tuple[Tile, ...]
+) -> None:
+    case = matrix_vectors([shape], np.random.default_rng(0), STREAMS)
+    lowered = Lowered(case.program, case.weights)
+    assert all(panels_of(lowered, tiles[0]))
+    found = results(lowered, made(lowered, tiles), case.inputs)
+    assert differences(case, found, expected(case)[0], SUM_BOUND) == []
+    for one, same in zip(results(lowered, made(lowered, ALONE), case.inputs), found, strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
+@pytest.mark.parametrize("name", ["w8", "w4"])
+def test_steps_with_weights_in_integers_do(name: str) -> None:
+    lowered = lower(quantized_graph(recurrent_graph(128, 128, 128), FORMATS[name]))
+    program = lowered.program
+    assert any(panels_of(lowered, PANELS[0][0]))
+    arrays = random_arrays((*program.role("input"), *program.role("state")), STREAMS, 0)
+    case = Case(program, lowered.weights, tuple(arrays[:1]), tuple(arrays[1:]))
+    outputs, after = expected(case)
+    alone = results(lowered, made(lowered, ALONE), arrays)
+    assert differences(case, alone, outputs + after, SUM_BOUND) == []
+    for one, same in zip(alone, results(lowered, made(lowered, PANELS[0]), arrays), strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
+def test_what_does_not_fill_a_block_is_read_directly() -> None:
+    """Places that are no multiple of a block's, sums without whole chunks, streams that share nothing."""
+    rng, tile = np.random.default_rng(0), Tile(64, 128)
+    whole = (128, 128, tile)
+    for rows, columns, read in [whole, (96, 128, tile), (128, 36, tile), (2048, 128, Tile(8, 128))]:
+        case = matrix_vectors([(rows, columns)], rng, 1)
+        found = panels_of(Lowered(case.program, case.weights), read)
+        assert all(found) == ((rows, columns, read) == whole)
+        assert any(found) == all(found)
+
+
+def test_both_places_and_their_barriers_are_needed() -> None:
+    case = matrix_vectors([(128, 128)], np.random.default_rng(0), STREAMS)
+    lowered = Lowered(case.program, case.weights)
+    ready = made(lowered, PANELS[0])
+    right = results(lowered, ready, case.inputs)
+    barrier = "T.evaluate(T.tvm_storage_sync('shared'))"
+    for text, other in ((barrier, "T.evaluate(0)"), ("T.bitwise_xor(", "T.bitwise_and(")):
+        assert any(text in function for function in ready.functions)
+        functions = tuple(function.replace(text, other) for function in ready.functions)
+        wrong = results(lowered, Kernels(functions, ready.layout, ready.weights), case.inputs)
+        assert not all(np.array_equal(x, y) for x, y in zip(right, wrong, strict=True))
