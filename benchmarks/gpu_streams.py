@@ -7,8 +7,8 @@ The first needs no GPU; the second needs one, with PyTorch and cuda-bindings.
 
 Microseconds per step of all streams, states on the card, float32 without TF32. PyTorch runs the same step
 eagerly, compiled, and both recorded as CUDA graphs, which are replayed without copying states back: the
-least that it can take. Behind the times stand the bytes of states that a step reads and writes per second, as
-a part of what a copy on the card moves.
+least that it can take. What has no room on the card beside the others is left out. Behind the times stand
+the bytes of states that a step reads and writes per second, as a part of what a copy on the card moves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from report import Measurement, machine, number, table, write_json
+from report import Measurement, machine, number, reasons, table, write_json
 from rich.console import Console
 from rounds import Timing, take_turns
 
@@ -40,6 +40,7 @@ ROUND_SECONDS = 0.02
 #: what is nearly zero.
 BOUND = 1e-4
 OURS, STRONGEST = "millstream", "torch, compiled, graph"
+NO_ROOM = "no room on the card for its states beside those of the others"
 
 
 def prepare(workloads: str, folder: Path, arch: str) -> None:
@@ -82,6 +83,7 @@ def measure(folder: Path, path: Path | None, seconds: float) -> None:
                 dict.fromkeys(runners, STRONGEST),
             )
         )
+        console.print(*reasons(measurements), sep="\n")
         layout = load((folder / name / "layout.json").read_bytes())
         for each in measurements:
             if each.runner == OURS and each.median:
@@ -98,17 +100,20 @@ def _measured(folder: Path, name: str, streams: int) -> Iterator[Measurement]:
     from workloads import workload
 
     frames = torch.randn(streams, 40, device="cuda", generator=torch.Generator("cuda").manual_seed(0))
-    want, peers = _torch(workload(name).cuda(), frames)
     step, got = _ours(folder, frames)
+    want, peers = _torch(workload(name).cuda(), frames)
     got = got[: len(want)]
     error = float(np.linalg.norm(got - want) / np.linalg.norm(want))
     if not error < BOUND:
         raise SystemExit(f"{name}, {streams} streams: {error} from PyTorch")
-    runners = {OURS: step} | peers
+    runners = {OURS: step} | {runner: each for runner, each in peers.items() if each}
     for runner, timing in _timed(runners).items():
         yield Measurement(
             str(streams), runner, timing.median, timing.fastest, error if runner == OURS else None
         )
+    for runner, each in peers.items():
+        if each is None:
+            yield Measurement(str(streams), runner, missing=NO_ROOM)
     del step, peers, runners
     torch.cuda.empty_cache()
 
@@ -148,19 +153,24 @@ class _Steps:
         self.run()
 
 
-def _torch(module: Any, frames: torch.Tensor) -> tuple[np.ndarray, Mapping[str, _Steps]]:
-    """The outputs of the first frame, and each way to step."""
+def _torch(module: Any, frames: torch.Tensor) -> tuple[np.ndarray, Mapping[str, _Steps | None]]:
+    """Outputs of the first frame, and each way to step, the strongest first; None where it has no room."""
     import torch
 
     state = {name: value.cuda() for name, value in module.initial_state(len(frames)).items()}
-    ways: dict[str, _Steps] = {}
+    ways: dict[str, _Steps | None] = {}
     with torch.no_grad():
-        want = module.step(frames, state)[0]
+        want = module.step(frames, state)[0].cpu().numpy()
         torch._dynamo.reset()
-        for name, step in (("torch", module.step), ("torch, compiled", torch.compile(module.step))):
-            ways[name] = _Steps(_without_gradients(step, frames, state), torch.cuda.synchronize, 1)
-            ways[f"{name}, graph"] = _Steps(_recorded(step, frames, state), torch.cuda.synchronize, 1)
-    return want.cpu().numpy(), ways
+        steps = {"torch, compiled": torch.compile(module.step), "torch": module.step}
+        for ending, make in ((", graph", _recorded), ("", _without_gradients)):
+            for name, step in steps.items():
+                torch.cuda.empty_cache()
+                try:
+                    ways[name + ending] = _Steps(make(step, frames, state), torch.cuda.synchronize, 1)
+                except torch.OutOfMemoryError:
+                    ways[name + ending] = None
+    return want, ways
 
 
 def _without_gradients(step: Callable[..., Any], frames: torch.Tensor, state: Any) -> Callable[[], None]:
@@ -184,6 +194,7 @@ def _recorded(step: Callable[..., Any], frames: torch.Tensor, state: Any) -> Cal
             for _ in range(3):
                 step(frames, state)
         torch.cuda.synchronize()
+        torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             kept = step(frames, state)
