@@ -6,7 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from backend_programs import Case, differences, expected, matrix_vectors, poisoned
+from backend_programs import (
+    Case,
+    F,
+    Weights,
+    differences,
+    expected,
+    load,
+    matrix_vector,
+    matrix_vectors,
+    poisoned,
+)
 from lowered_models import random_arrays
 from quantized_graphs import quantized_graph, recurrent_graph
 
@@ -21,6 +31,7 @@ from millstream.targets.gpu.placing import of_streams
 from millstream_runtime.backends.gpu import layout
 from millstream_runtime.backends.gpu.step import DeviceStep
 from millstream_runtime.backends.opencl import OpenclDevice
+from millstream_runtime.program import Access, Accumulated, Buffer, Call, Constant, Program, Reduction, Stage
 
 #: Each thread reads for itself; then through panels: two tiles, of four and of eight threads along streams.
 ALONE = (Tile(1, 256),)
@@ -45,11 +56,16 @@ def results(lowered: Lowered, ready: Kernels, arrays: Sequence[np.ndarray]) -> l
     return [*outputs, *after]
 
 
-def panels_of(lowered: Lowered, tile: Tile) -> list[tuple[Panel, ...]]:
-    """Of each stage."""
+def items_of(lowered: Lowered, tile: Tile) -> list[Items]:
+    """What the threads of a block share out of each stage."""
     program = laid_out(lowered.program, lowered.weights).program
     owns = [of_streams(stage, tile.streams, program) for stage in program.stages]
-    return [Items(own, form_of(own, tile), tile).panels for own in owns]
+    return [Items(own, form_of(own, tile), tile) for own in owns]
+
+
+def panels_of(lowered: Lowered, tile: Tile) -> list[tuple[Panel, ...]]:
+    """Of each stage."""
+    return [items.panels for items in items_of(lowered, tile)]
 
 
 @pytest.mark.parametrize("tiles", PANELS)
@@ -66,17 +82,49 @@ def test_products_have_the_bits_of_those_read_directly(
         np.testing.assert_array_equal(one, same)
 
 
+@pytest.mark.parametrize("tiles", [PANELS[0], (Tile(32, 64),)], ids=["cut up", "whole"])
 @pytest.mark.parametrize("name", ["w8", "w4"])
-def test_steps_with_weights_in_integers_do(name: str) -> None:
+def test_steps_with_weights_in_integers_do(name: str, tiles: tuple[Tile, ...]) -> None:
+    """Where all of a step is one kernel, panels lie where parts of other sums met."""
     lowered = lower(quantized_graph(recurrent_graph(128, 128, 128), FORMATS[name]))
     program = lowered.program
-    assert any(panels_of(lowered, PANELS[0][0]))
+    assert any(panels_of(lowered, tiles[0]))
     arrays = random_arrays((*program.role("input"), *program.role("state")), STREAMS, 0)
     case = Case(program, lowered.weights, tuple(arrays[:1]), tuple(arrays[1:]))
     outputs, after = expected(case)
     alone = results(lowered, made(lowered, ALONE), arrays)
     assert differences(case, alone, outputs + after, SUM_BOUND) == []
-    for one, same in zip(alone, results(lowered, made(lowered, PANELS[0]), arrays), strict=True):
+    for one, same in zip(alone, results(lowered, made(lowered, tiles), arrays), strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
+def mean_and_product(width: int) -> Lowered:
+    """mean = mean(few), y = W x: neither waits for the other."""
+    rng, weights = np.random.default_rng(0), Weights()
+    weights.add("w", (rng.standard_normal(width**2) / width).astype(F))
+    weights.add("w.bias", rng.standard_normal(width).astype(F))
+    mean = Call("divide", (Accumulated(F), Constant(8.0, F)), F)
+    stages = (
+        Stage("mean", (), Reduction("sum", (8,), load("few")), mean, Access("mean", 0, ())),
+        matrix_vector("w", "x", "y", width, width, False),
+    )
+    sizes = {"few": ("input", 8), "x": ("input", width), "mean": ("output", 1), "y": ("output", width)}
+    buffers = (*(Buffer(name, role, F, size) for name, (role, size) in sizes.items()), *weights.buffers)
+    return Lowered(Program(buffers, stages, 0, len(weights.blob)), weights.blob)
+
+
+def test_panels_lie_where_parts_of_sums_have_met() -> None:
+    """In one kernel: a product's panels lie where others have yet to join the parts of a mean."""
+    lowered, tile = mean_and_product(128), Tile(32, 64)
+    stages = items_of(lowered, tile)
+    assert [items.form.shared for items in stages] == [True, False]
+    assert [bool(items.panels) for items in stages] == [False, True]
+    assert [items.rounds for items in stages] == [1, 1]
+    arrays = [np.random.default_rng(1).random((STREAMS, size), F) for size in (8, 128)]
+    case = Case(lowered.program, lowered.weights, tuple(arrays), ())
+    found = results(lowered, made(lowered, (tile,)), arrays)
+    assert differences(case, found, expected(case)[0], SUM_BOUND) == []
+    for one, same in zip(results(lowered, made(lowered, ALONE), arrays), found, strict=True):
         np.testing.assert_array_equal(one, same)
 
 
