@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,22 +16,18 @@ from backend_programs import (
     load,
     matrix_vector,
     matrix_vectors,
-    poisoned,
 )
+from gpu_steps import stepped
 from lowered_models import random_arrays
 from quantized_graphs import quantized_graph, recurrent_graph
 
 from millstream.lower import Lowered, lower
 from millstream.quantize import FORMATS
-from millstream.targets.gpu.build import opencl_source
 from millstream.targets.gpu.compiling import Choice, Kernels, kernels, laid_out
 from millstream.targets.gpu.forms import Tile, form_of
 from millstream.targets.gpu.items import Items
 from millstream.targets.gpu.panels import Panel
 from millstream.targets.gpu.placing import of_streams
-from millstream_runtime.backends.gpu import layout
-from millstream_runtime.backends.gpu.step import DeviceStep
-from millstream_runtime.backends.opencl import OpenclDevice
 from millstream_runtime.program import Access, Accumulated, Buffer, Call, Constant, Program, Reduction, Stage
 
 #: Each thread reads for itself; then through panels: two tiles, of four and of eight threads along streams.
@@ -46,14 +43,9 @@ def made(lowered: Lowered, tiles: tuple[Tile, ...]) -> Kernels:
     return kernels(lowered.program, lowered.weights, [Choice(1, tiles)], 1 << 20)
 
 
-def results(lowered: Lowered, ready: Kernels, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+def results(lowered: Lowered, tiles: tuple[Tile, ...], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Outputs and next states of a step on this host's device."""
-    program = lowered.program
-    step = DeviceStep(OpenclDevice(opencl_source(ready.functions)), layout.load(ready.layout), ready.weights)
-    count = len(program.role("input"))
-    outputs, after = (poisoned(len(arrays[0]), program.role(role)) for role in ("output", "next_state"))
-    step.bind(arrays[:count], arrays[count:], outputs, after)()
-    return [*outputs, *after]
+    return stepped(lowered.program, made(lowered, tiles), arrays)
 
 
 def items_of(lowered: Lowered, tile: Tile) -> list[Items]:
@@ -76,9 +68,9 @@ def test_products_have_the_bits_of_those_read_directly(
     case = matrix_vectors([shape], np.random.default_rng(0), STREAMS)
     lowered = Lowered(case.program, case.weights)
     assert all(panels_of(lowered, tiles[0]))
-    found = results(lowered, made(lowered, tiles), case.inputs)
+    found = results(lowered, tiles, case.inputs)
     assert differences(case, found, expected(case)[0], SUM_BOUND) == []
-    for one, same in zip(results(lowered, made(lowered, ALONE), case.inputs), found, strict=True):
+    for one, same in zip(results(lowered, ALONE, case.inputs), found, strict=True):
         np.testing.assert_array_equal(one, same)
 
 
@@ -92,9 +84,9 @@ def test_steps_with_weights_in_integers_do(name: str, tiles: tuple[Tile, ...]) -
     arrays = random_arrays((*program.role("input"), *program.role("state")), STREAMS, 0)
     case = Case(program, lowered.weights, tuple(arrays[:1]), tuple(arrays[1:]))
     outputs, after = expected(case)
-    alone = results(lowered, made(lowered, ALONE), arrays)
+    alone = results(lowered, ALONE, arrays)
     assert differences(case, alone, outputs + after, SUM_BOUND) == []
-    for one, same in zip(alone, results(lowered, made(lowered, tiles), arrays), strict=True):
+    for one, same in zip(alone, results(lowered, tiles, arrays), strict=True):
         np.testing.assert_array_equal(one, same)
 
 
@@ -122,9 +114,9 @@ def test_panels_lie_where_parts_of_sums_have_met() -> None:
     assert [items.rounds for items in stages] == [1, 1]
     arrays = [np.random.default_rng(1).random((STREAMS, size), F) for size in (8, 128)]
     case = Case(lowered.program, lowered.weights, tuple(arrays), ())
-    found = results(lowered, made(lowered, (tile,)), arrays)
+    found = results(lowered, (tile,), arrays)
     assert differences(case, found, expected(case)[0], SUM_BOUND) == []
-    for one, same in zip(results(lowered, made(lowered, ALONE), arrays), found, strict=True):
+    for one, same in zip(results(lowered, ALONE, arrays), found, strict=True):
         np.testing.assert_array_equal(one, same)
 
 
@@ -143,10 +135,10 @@ def test_both_places_and_their_barriers_are_needed() -> None:
     case = matrix_vectors([(128, 128)], np.random.default_rng(0), STREAMS)
     lowered = Lowered(case.program, case.weights)
     ready = made(lowered, PANELS[0])
-    right = results(lowered, ready, case.inputs)
+    right = stepped(case.program, ready, case.inputs)
     barrier = "T.evaluate(T.tvm_storage_sync('shared'))"
     for text, other in ((barrier, "T.evaluate(0)"), ("T.bitwise_xor(", "T.bitwise_and(")):
         assert any(text in function for function in ready.functions)
         functions = tuple(function.replace(text, other) for function in ready.functions)
-        wrong = results(lowered, Kernels(functions, ready.layout, ready.weights), case.inputs)
+        wrong = stepped(case.program, replace(ready, functions=functions), case.inputs)
         assert not all(np.array_equal(x, y) for x, y in zip(right, wrong, strict=True))

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from backend_programs import Case, F, Weights, differences, expected, load, matrix_vector, poisoned
+from backend_programs import Case, F, Weights, differences, expected, load, matrix_vector
+from gpu_steps import stepped
 from lowered_models import random_arrays
 from quantized_graphs import recurrent_graph
 
@@ -14,7 +15,6 @@ from millstream.lower import Lowered, lower
 from millstream.quantize.states.storage import STORAGES
 from millstream.quantize.states.writing import narrowed
 from millstream.targets.gpu import pieces
-from millstream.targets.gpu.build import opencl_source
 from millstream.targets.gpu.compiling import Choice, kernels, laid_out
 from millstream.targets.gpu.cutting import cut_up, cut_up_frames
 from millstream.targets.gpu.forms import Tile
@@ -24,8 +24,6 @@ from millstream.targets.gpu.placing import scratch_bytes
 from millstream.targets.gpu.prefill import unroll
 from millstream_runtime.arena import place_scratch
 from millstream_runtime.backends.gpu import layout
-from millstream_runtime.backends.gpu.step import DeviceStep
-from millstream_runtime.backends.opencl import OpenclDevice
 from millstream_runtime.program import Access, Buffer, Call, Program, Stage, check, loaded, stored_into
 
 WIDTH = 128
@@ -93,12 +91,7 @@ def results(
 ) -> list[np.ndarray]:
     """Outputs and next states of a step on this host's device."""
     made = kernels(lowered.program, lowered.weights, [Choice(1, tiles)], shared)
-    step = DeviceStep(OpenclDevice(opencl_source(made.functions)), layout.load(made.layout), made.weights)
-    program, streams = lowered.program, len(arrays[0])
-    inputs = len(program.role("input"))
-    outputs, after = (poisoned(streams, program.role(role)) for role in ("output", "next_state"))
-    step.bind(arrays[:inputs], arrays[inputs:], outputs, after)()
-    return [*outputs, *after]
+    return stepped(lowered.program, made, arrays)
 
 
 def arrays_of(lowered: Lowered, streams: int) -> list[np.ndarray]:
