@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from millstream_runtime.program import Access, Buffer, Load, Stage, walk
+from millstream_runtime.program import Access, Buffer, Load, Stage, item_size, walk
 from millstream_runtime.rewriting import readdressed
 
 
@@ -53,14 +53,17 @@ def occurrence(stages: Sequence[Stage], buffers: Mapping[str, Buffer], unit: int
     """The stages with these buffers numbered in the order in which they name them; others stay as they are.
 
     An operand begins at the lowest offset among the stages' addresses of that buffer, or the multiple of
-    `unit` elements below it.
+    `unit` bytes below it.
     """
     spans: dict[str, list[tuple[int, int]]] = {}
     for stage in stages:
         for access, extents in accesses(stage):
             if access.buffer in buffers:
                 spans.setdefault(access.buffer, []).append(_span(access, extents))
-    begins = {name: min(begin for begin, _ in found) // unit * unit for name, found in spans.items()}
+    units = {name: max(1, unit // item_size(buffers[name].dtype)) for name in spans}
+    begins = {
+        name: min(begin for begin, _ in found) // units[name] * units[name] for name, found in spans.items()
+    }
     names = {buffer: f"b{number}" for number, buffer in enumerate(spans)}
     operands = tuple(
         Operand(

@@ -82,13 +82,12 @@ def convolution(held: Range = INT8) -> Case:
     return Case(Program(buffers, (stage,), 0, len(weights.blob)), weights.blob, (x,))
 
 
-def recurrence() -> Case:
+def recurrence(width: int = 37, hidden: int = 53, lanes: int = 29) -> Case:
     """A step of nothing but integers:
 
     next = int8(min(max((u x + r state) / 64, -128), 127)); y = v next.
     """
     rng = np.random.default_rng(2)
-    width, hidden, lanes = 37, 53, 29
     weights = Weights()
     for name, size in (("u", hidden * width), ("r", hidden * hidden), ("v", lanes * hidden)):
         weights.add(name, rng.integers(-128, 128, size).astype(np.int8))

@@ -62,6 +62,20 @@ def test_whole_vectors_are_stored_at_once(tiles: tuple[Tile, ...]) -> None:
     assert not re.search(r"\*\(float4\*\)\(at_.*\) = ", source)
 
 
+@pytest.mark.parametrize("arch", ["sm_75", "sm_90"])
+def test_four_products_of_int8_are_one_instruction(arch: str) -> None:
+    lowered = lower(quantized_graph(recurrent_graph(128, 128, 128), FORMATS["w8a8"]))
+    made = kernels(lowered.program, lowered.weights, CHOICES, 64 << 10)
+    source = without_prelude(cuda_source(made.functions, arch))
+    prelude, *functions = source.split('extern "C"')
+    kinds = [re.findall(r"\b(whole|part)\d*_\d+_\d+\(", text) for text in functions if "dp4a(" in text]
+    # Of the whole step, and of the products that are kernels of their own.
+    assert ["whole"] in kinds
+    assert ["part"] in kinds
+    assert "#define dp4a __dp4a\n" in prelude
+    assert cubin(source, arch)[:4] == b"\x7fELF"
+
+
 def test_a_log_of_nothing_leaves_the_bytes_of_this_process_alone() -> None:
     _, told = compiled('extern "C" __global__ void nothing() {}', ARCH)
     assert told == ""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 
+import int8_programs
 import numpy as np
 import pytest
 import system_steps
@@ -52,6 +53,12 @@ def square(width: int) -> Lowered:
     return Lowered(Program(buffers, stages, 4 * width, len(weights.blob)), weights.blob)
 
 
+def integers() -> Lowered:
+    """A recurrence in int8, four of whose products are added at a time."""
+    case = int8_programs.recurrence(40, 64, 32)
+    return Lowered(case.program, case.weights)
+
+
 def mirrored(size: int) -> Lowered:
     """h' = x + h from its other end, alone: what one thread writes another reads. y = x."""
     roles = {"x": "input", "h": "state", "h2": "next_state", "y": "output"}
@@ -73,6 +80,7 @@ CASES: dict[str, Callable[[], Lowered]] = {
     "gated DeltaNet": lambda: system_steps.lowered("gated_deltanet"),
     "a matrix of its state": lambda: square(128),
     "a state read backwards": lambda: mirrored(200),
+    "integers": lambda: integers(),
     "w8a8": lambda: lower(quantized_graph(recurrent_graph(), FORMATS["w8a8"])),
     "states in int8": lambda: lower(narrowed(recurrent_graph(), {"state": INT8})),
     "states in int16": lambda: lower(narrowed(recurrent_graph(), {"state": INT16})),

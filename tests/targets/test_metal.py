@@ -5,6 +5,7 @@ A compiler reads them as C++, with so much of the language as they use; the same
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from backend_programs import Case, F, cascade, differences, elementwise, expected, operations, pairs, run
+from int8_programs import products
 from lowered_models import MODELS, lmuformer_jv, lowered_model
 from small_models import ConvNet, GatedRecurrence
 
@@ -68,6 +70,27 @@ def test_a_compiler_reads_the_kernels_of_models(make: type, tmp_path: Path) -> N
     lowered = lowered_model(make)
     source = metal.compile_program(lowered.program, lowered.weights).files["step.metal"]
     assert complaints(source, tmp_path) == ""
+
+
+def test_four_products_of_int8_are_one_function(tmp_path: Path) -> None:
+    case = products([(1, 64, 128)], 1)
+    source = metal.compile_program(case.program, case.weights).files["step.metal"]
+    opening, *functions = source.decode().split("// Function: ")
+    assert any("dp4a(" in function for function in functions)
+    assert complaints(source, tmp_path) == ""
+    called = f'{opening}extern "C" int four(int x, int y, int sum) {{ return dp4a(x, y, sum); }}\n'
+    (tmp_path / "four.metal").write_text(called)
+    flags = ["-shared", "-fPIC", *(flag for flag in _FLAGS if flag != "-fsyntax-only")]
+    library = tmp_path / "four.so"
+    subprocess.run(
+        ["clang++", *flags, f"-I{_LANGUAGE}", "-o", library, str(tmp_path / "four.metal")], check=True
+    )
+    four = ctypes.CDLL(str(library)).four
+    rng = np.random.default_rng(0)
+    for bytes_ in (rng.choice([-128, 127], (8, 2, 4)), rng.integers(-128, 128, (64, 2, 4))):
+        for x, y in bytes_.astype(np.int8):
+            words = (int(each.view(np.int32)[0]) for each in (x, y))
+            assert four(*words, -7) == int(x.astype(int) @ y.astype(int)) - 7
 
 
 @pytest.mark.parametrize("make", [GatedRecurrence, ConvNet], ids=lambda make: make.__name__)

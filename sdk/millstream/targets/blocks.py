@@ -83,7 +83,7 @@ def _split(stage: Stage, axis: int, lanes: int, packer: Packer) -> list[Stage]:
             continue
         group = dot_axis(part, packer.constants)
         if group is not None:
-            part, inside = _grouped(part, group), 1
+            part, inside = grouped(part, group), 1
         stages.append(packer.pack(part, lanes_behind(part, inside)))
     return stages
 
@@ -96,7 +96,7 @@ def lanes_behind(stage: Stage, inside: int = 0) -> list[int]:
     return order
 
 
-def _grouped(stage: Stage, axis: int) -> Stage:
+def grouped(stage: Stage, axis: int) -> Stage:
     """The stage with one axis of its sum cut into groups, and the axis within a group moved last."""
     reduction = stage.reduction
     if reduction is None:

@@ -153,6 +153,10 @@ class ThreadAssembler(TextAssembler):
         kept = None if address.lookups or address.dtype == "bool" else self._kept(address)
         return kept if kept is not None else super().load(address, width)
 
+    def dot(self, totals: str, four: str, own: str, lanes: int) -> str:
+        # One lane, and what CUDA calls so; the other languages are given it (`build.py`).
+        return f"T.call_pure_extern('int32', 'dp4a', {four}, {own}, {totals})"
+
     def store_lanes(self, address: Address, values: Sequence[str]) -> None:
         """Neighbouring elements, stored at once."""
         vector = f"T.Shuffle([{', '.join(values)}], {list(range(len(values)))})"

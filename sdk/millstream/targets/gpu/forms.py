@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from millstream_runtime.lanes import loads
+from millstream.targets.gpu.dots import in_words, words_in
+from millstream_runtime.lanes import DOT, loads
 from millstream_runtime.program import Access, Expression, Load, Stage, walk
 
 #: Elements that a thread reads and writes at once.
@@ -66,6 +67,7 @@ class Form:
 
 def form_of(stage: Stage, tile: Tile) -> Form:
     """The form of a stage whose first axis are the streams of a tile."""
+    stage = in_words(stage)
     last = len(stage.extents) - 1
     wide = _is_whole(stage.extents[last], last) and _stored_whole(stage, last)
     reduction = stage.reduction
@@ -94,11 +96,13 @@ def _rows(stage: Stage, tile: Tile, parts: int) -> int:
 
 def _register_tile(stage: Stage, tile: Tile, axis: int, wide: bool) -> Form:
     """Streams and places of one thread: as many as leave every thread something to do."""
-    parts, most = _parts(stage.all_extents[axis]), _STREAMS if _shares_terms(stage) else 1
+    dots, most = _is_dot(stage), _STREAMS if _shares_terms(stage) else 1
+    parts = _parts(stage.all_extents[axis], DOT if dots else 1)
     streams = [s for s in (8, 4, 2, 1) if s <= min(tile.streams, most)]
     widths = [w for w in (2 * VECTOR, VECTOR) if wide and stage.extents[-1] % w == 0] + [1]
     sizes = sorted(((s, w) for w in widths for s in streams), key=lambda each: -each[0] * each[1])
-    tiles = [Form(s, w, axis, parts) for s, w in sizes]
+    # Sums of integers are the same in any number of parts, and a thread needs but one.
+    tiles = [Form(s, w, axis, 1 if dots else parts) for s, w in sizes]
 
     def threads(form: Form) -> int:
         return tile.streams // form.streams * _points(stage) // form.width
@@ -107,8 +111,8 @@ def _register_tile(stage: Stage, tile: Tile, axis: int, wide: bool) -> Form:
         if form.streams * form.width >= _WORTH and threads(form) >= tile.busy:
             return form
     narrow = [form for form in tiles if form.width <= VECTOR]
-    shared = (replace(form, shared=parts > 1) for form in narrow if threads(form) * parts >= tile.busy)
-    return next(shared, replace(tiles[-1], shared=parts > 1))
+    narrow = [replace(form, parts=parts, shared=parts > 1) for form in narrow]
+    return next((form for form in narrow if threads(form) * parts >= tile.busy), narrow[-1])
 
 
 def _shares_terms(stage: Stage) -> bool:
@@ -131,8 +135,14 @@ def _longest(stage: Stage) -> int:
     return max(range(outer, len(stage.all_extents)), key=lambda axis: (stage.all_extents[axis], axis))
 
 
-def _parts(extent: int) -> int:
-    return next((p for p in (_MOST_PARTS, 16, 8, 4, 2) if extent % p == 0 and extent >= p * _FEWEST_TERMS), 1)
+def _is_dot(stage: Stage) -> bool:
+    return stage.reduction is not None and words_in(stage.reduction.operand) is not None
+
+
+def _parts(extent: int, terms: int) -> int:
+    """Parts of a sum over an extent, of so many terms at each place."""
+    counts = (_MOST_PARTS, 16, 8, 4, 2)
+    return next((p for p in counts if extent % p == 0 and extent * terms >= p * _FEWEST_TERMS), 1)
 
 
 def _power_of_two(extent: int, most: int) -> int:

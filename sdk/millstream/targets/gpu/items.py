@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from millstream.targets.gpu.assembler import ThreadAssembler
+from millstream.targets.gpu.dots import in_words
 from millstream.targets.gpu.forms import VECTOR, Form, Tile
 from millstream.targets.gpu.panels import NEAR, bytes_of, panels
 from millstream_runtime.kernels.assembler import Index
@@ -19,7 +20,7 @@ class Items:
     """The items of a stage, `at_once` of them in one round of a block. Axes are numbered as in the stage."""
 
     def __init__(self, stage: Stage, form: Form, tile: Tile) -> None:
-        self.stage, self.form, self.tile = stage, form, tile
+        self.stage, self.form, self.tile = in_words(stage), form, tile
         self.outer = len(stage.extents)
         self.count = tile.streams // form.streams
         for extent in stage.extents[1:]:

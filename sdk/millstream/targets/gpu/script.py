@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from millstream.targets.gpu.assembler import MEETING, ThreadAssembler
 from millstream.targets.gpu.barriers import barriers
+from millstream.targets.gpu.dots import WORD, words_of
 from millstream.targets.gpu.forms import Tile, form_of
 from millstream.targets.gpu.items import Items, meeting_bytes
 from millstream.targets.gpu.pieces import Pieces
@@ -22,11 +23,12 @@ from millstream.targets.gpu.placing import array_of, begin_of, of_streams, on_ar
 from millstream.targets.gpu.stage import write_stage
 from millstream.targets.tvm.literal import stored_dtype
 from millstream_runtime.backends.gpu.layout import SCRATCH, WEIGHTS, Launch
+from millstream_runtime.lanes import DOT
 from millstream_runtime.occurrence import Shape, accesses, occurrence
 from millstream_runtime.program import Program, Stage, item_size
 
-#: Elements at whose multiples operands begin, which TVM must see to make whole vectors.
-_UNIT = 8
+#: Bytes at whose multiples operands begin, which TVM must see to make whole vectors.
+_UNIT = 32
 #: The tile of a block.
 _TILE = "tile: T.let = T.Cast('int64', block)"
 #: Shared memory whose size is said at the launch, as TVM calls it; and where the kernel says it.
@@ -60,7 +62,12 @@ def whole(program: Program, tile: Tile) -> Printed:
     size = kept.size + meeting_bytes(stages)
     arrays = {array_of(buffer, program): buffer for buffer in program.buffers}
     taken = {array: buffer for array, buffer in arrays.items() if buffer.role != "scratch"}
-    bases = {array.name: f"tile * T.int64({array.apart * tile.streams})" for array in taken if array.apart}
+    bases = {
+        view.name: f"tile * T.int64({array.apart * tile.streams // view.items})"
+        for array in taken
+        if array.apart
+        for view in _views(array.name, array.dtype)
+    }
     write = ThreadAssembler(bases, kept.size)
     write.line(_TILE)
     _write_all(stages, barriers(program.stages, program), write)
@@ -109,7 +116,7 @@ def in_pieces(cut: Pieces, prefix: str) -> Printed:
                 kernel.columns,
                 kernel.shared_bytes,
                 tuple(roles.get(buffer.role, buffer.name) for buffer, _ in places),
-                tuple((begin_of(buffer) + element) // _UNIT for buffer, element in places),
+                tuple((begin_of(buffer) + element) // _unit(buffer.dtype) for buffer, element in places),
             )
         )
     functions = tuple(kernel.function for kernel in printed.values())
@@ -132,7 +139,11 @@ def _kernel(
     """The kernel of one shape, a block for each round where they are apart."""
     stages = [Items(stage, form_of(stage, tile), tile) for stage in shape.stages]
     apart = _apart(shape.stages)
-    bases = {o.name: _begin(o.name, apart[o.name] * tile.streams) for o in shape.operands}
+    bases = {
+        view.name: _begin(o.name, view.dtype, apart[o.name] * tile.streams // view.items)
+        for o in shape.operands
+        for view in _views(o.name, o.dtype)
+    }
     write = ThreadAssembler(bases, kept.size)
     columns = stages[0].rounds if is_apart else 1
     with _turns(turns, write):
@@ -163,9 +174,30 @@ def _turns(turns: int, write: ThreadAssembler) -> Iterator[None]:
         write.barrier()
 
 
-def _begin(operand: str, apart: int) -> str:
-    """Where a block's part of an operand begins."""
-    begin = f"T.Cast('int64', from_{operand}) * T.int64({_UNIT})"
+@dataclass(frozen=True)
+class _View:
+    """An array, each of whose elements holds so many `items` of the memory that it shows."""
+
+    name: str
+    dtype: str
+    items: int
+
+
+def _views(array: str, dtype: str) -> Iterator[_View]:
+    """What the code knows an array as: bytes are words too, where streams are whole words apart."""
+    yield _View(array, dtype, 1)
+    if dtype == "int8":
+        yield _View(words_of(array), WORD, DOT)
+
+
+def _unit(dtype: str) -> int:
+    """The elements at whose multiples operands begin."""
+    return _UNIT // item_size(dtype)
+
+
+def _begin(operand: str, dtype: str, apart: int) -> str:
+    """Where a block's part of an operand begins, in elements of a dtype."""
+    begin = f"T.Cast('int64', from_{operand}) * T.int64({_unit(dtype)})"
     return f"{begin} + tile * T.int64({apart})" if apart else begin
 
 
@@ -202,7 +234,8 @@ def _memory(stages: Iterable[Items], size: int, kept: _Kept) -> Iterator[str]:
     if not size:
         return
     yield f'shared = T.alloc_buffer(({size},), "uint8", scope="{DYNAMIC}")'
-    yield from (_view(name, size, dtype) for name, dtype in kept.arrays)
+    views = (view for array in kept.arrays for view in _views(*array))
+    yield from (_view(view.name, size, view.dtype) for view in views)
     for dtype in sorted(set().union(*(items.met_in for items in stages))):
         yield _view(f"{MEETING}_{dtype}", size, dtype)
 
@@ -227,13 +260,17 @@ def _function(
     """
     takes = [f'at_{array}: T.handle("{stored_dtype(dtype)}", "global")' for array, dtype in arrays]
     takes += [f"{number}: T.int32" for number in numbers]
+    views = [(array, view) for array, dtype in arrays for view in _views(array, dtype)]
     attributes = f'"global_symbol": "{name}", "calling_conv": 2, "tirx.noalias": {alone}'
     return "\n".join(
         [
             "@T.prim_func(s_tir=True)",
             f"def {name}({', '.join(takes)}):",
             f"    T.func_attr({{{attributes}}})",
-            *(f'    {a} = T.decl_buffer((1,), "{stored_dtype(dtype)}", data=at_{a})' for a, dtype in arrays),
+            *(
+                f'    {v.name} = T.decl_buffer((1,), "{stored_dtype(v.dtype)}", data=at_{array})'
+                for array, v in views
+            ),
             '    with T.launch_thread("blockIdx.x", 1) as block:',
             '        with T.launch_thread("blockIdx.y", 1) as column:',
             f'            with T.launch_thread("threadIdx.x", {tile.threads}) as thread:',

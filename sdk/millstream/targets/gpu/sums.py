@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from millstream.targets.gpu.ahead import Ahead, goes_ahead
 from millstream.targets.gpu.assembler import ThreadAssembler
+from millstream.targets.gpu.dots import words_in
 from millstream.targets.gpu.forms import VECTOR
 from millstream.targets.gpu.items import Items
 from millstream.targets.gpu.staging import Staging
@@ -140,8 +141,11 @@ class Sums:
 
     def _add(self, point: Point, kept: Value | None, total: str) -> None:
         """The term at a point into a sum."""
-        term = point.value(self._reduction.operand, kept)
-        joined = self._combined([loaded(total, self._dtype), term])
+        before, words = loaded(total, self._dtype), words_in(self._reduction.operand)
+        if words:
+            joined = self._write.dot(before, *map(point.value, words), lanes=1)
+        else:
+            joined = self._combined([before, point.value(self._reduction.operand, kept)])
         self._write.line(f"{total} = {stored(joined, self._dtype)}")
 
     def _by_turns(self, point: Point, part: Index, sums: str) -> None:
