@@ -25,7 +25,7 @@ from millstream_runtime.backends.opencl import OpenclDevice
 from millstream_runtime.core import Core
 from millstream_runtime.nonfinite import propagate
 from millstream_runtime.pool import Pool
-from millstream_runtime.program import Access, Buffer, Program
+from millstream_runtime.program import Access, Program
 from millstream_runtime.rewriting import readdressed
 
 #: One stream, eight and 64, whole and cut up.
@@ -95,33 +95,49 @@ def test_these_sizes_take_every_form() -> None:
 def test_sums_that_are_no_whole_words_are_exact_one_by_one(tiles: tuple[Tile, ...]) -> None:
     case = products(ODD_SHAPES, 3)
     assert forms(case, tiles[0]) == []
+    assert outermost(case) == [extent for _, _, extent in ODD_SHAPES for _ in range(2)]
     assert wrong(case, tiles) == []
 
 
 @pytest.mark.parametrize("tiles", TILES)
-@pytest.mark.parametrize(("offset", "behind"), [(2, 2), (0, 2), (0, 0), (4, 0)])
+@pytest.mark.parametrize(
+    ("rows", "terms", "offset", "behind", "words"),
+    [
+        *[(1, 64, 0, 0, True), (1, 64, 4, 0, True), (3, 64, 4, 8, True)],
+        *[(1, 64, 2, 2, False), (1, 64, 0, 2, False), (2, 64, 0, 2, False), (1, 38, 0, 2, False)],
+    ],
+)
 def test_activations_are_words_where_they_begin_at_words(
-    offset: int, behind: int, tiles: tuple[Tile, ...]
+    rows: int, terms: int, offset: int, behind: int, words: bool, tiles: tuple[Tile, ...]
 ) -> None:
-    """A sum over a part of an input, whose streams may be no whole words apart."""
-    case = part_of_input(64, offset, behind)
-    assert len(forms(case, tiles[0])) == (2 if (offset + behind) % 4 == 0 == offset % 4 else 0)
+    """Rows may be no whole words apart, and so may streams."""
+    case = part_of_rows(rows, terms, offset, behind)
+    assert len(forms(case, tiles[0])) == (2 if words else 0)
+    assert outermost(case) == [terms // 4 if words else terms] * 2
     assert wrong(case, tiles) == []
 
 
-def part_of_input(terms: int, offset: int, behind: int) -> Case:
-    """Products with the input from `offset` on, `behind` bytes before its end."""
-    case = products([(1, 40, terms)], 5)
+def outermost(case: Case) -> list[int]:
+    """The first extents of all sums as kernels take them: groups, where they are cut into such."""
+    stages = laid_out(case.program, case.weights).program.stages
+    return [stage.reduction.extents[0] for stage in stages if stage.reduction]
+
+
+def part_of_rows(rows: int, terms: int, offset: int, behind: int) -> Case:
+    """Products with each row of an input from `offset` on, `behind` bytes before its end."""
+    case = products([(rows, 40, terms)], 5)
     size = offset + terms + behind
-    x = np.random.default_rng(1).integers(-128, 128, (5, size)).astype(np.int8)
-    x[:, offset : offset + terms] = case.inputs[0]
+    apart = size if rows > 1 else 0
+    x = np.random.default_rng(1).integers(-128, 128, (5, rows, size)).astype(np.int8)
+    x[:, :, offset : offset + terms] = case.inputs[0].reshape(5, rows, terms)
 
-    def moved(access: Access) -> Access:
-        return replace(access, offset=offset) if access.buffer == "x0" else access
+    def moved(access: Access, extents: tuple[int, ...]) -> Access:
+        return replace(access, offset=offset, strides=(apart, 0, 1)) if access.buffer == "x0" else access
 
-    buffers = (Buffer("x0", "input", "int8", size), *case.program.buffers[1:])
-    stages = tuple(readdressed(stage, lambda access, extents: moved(access)) for stage in case.program.stages)
-    return replace(case, program=replace(case.program, buffers=buffers, stages=stages), inputs=(x,))
+    buffers = [replace(b, size=rows * size) if b.name == "x0" else b for b in case.program.buffers]
+    stages = tuple(readdressed(stage, moved) for stage in case.program.stages)
+    program = replace(case.program, buffers=tuple(buffers), stages=stages)
+    return replace(case, program=program, inputs=(x.reshape(5, -1),))
 
 
 @pytest.mark.parametrize("tiles", TILES)
