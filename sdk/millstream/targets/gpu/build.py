@@ -19,12 +19,11 @@ _METAL_UNION = "union __TVMArgUnion {\n int v_int[2];\n};\n"
 # What CUDA has an instruction for: four products of bytes that lie side by side, added to a sum.
 _DOT = """\
 int dp4a(int x, int y, int sum) {{
-  int4 products = {wide}({bytes}(x)) * {wide}({bytes}(y));
-  return sum + products.x + products.y + products.z + products.w;
+  char4 a = {bytes}(x), b = {bytes}(y);
+  return sum + a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
 }}
 """
-_OPENCL_DOT = _DOT.format(wide="convert_int4", bytes="as_char4")
-_METAL_DOT = _DOT.format(wide="int4", bytes="as_type<char4>")
+_OPENCL_DOT, _METAL_DOT = (_DOT.format(bytes=word) for word in ("as_char4", "as_type<char4>"))
 # Shared memory, which whole vectors are read from: its type, its name, its bytes.
 _SHARED = re.compile(r"(?:__local|threadgroup) (\w+) (\w+)\[(\d+)\];")
 _METAL_BYTES = {"char": 1, "uchar": 1, "short": 2, "ushort": 2, "int": 4, "uint": 4, "float": 4}
