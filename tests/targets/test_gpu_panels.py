@@ -37,6 +37,8 @@ PANELS = ((Tile(64, 128), Tile(1, 128)), (Tile(32, 64), Tile(1, 128)))
 SHAPES = [(128, 128), (256, 64), (128, 8), (64, 256), (384, 2048)]
 STREAMS = 70
 SUM_BOUND = 1e-5
+#: An activation may be rounded the other way, for another last bit of a float before it.
+ROUNDING = 2e-2
 
 
 def made(lowered: Lowered, tiles: tuple[Tile, ...]) -> Kernels:
@@ -75,9 +77,9 @@ def test_products_have_the_bits_of_those_read_directly(
 
 
 @pytest.mark.parametrize("tiles", [PANELS[0], (Tile(32, 64),)], ids=["cut up", "whole"])
-@pytest.mark.parametrize("name", ["w8", "w4"])
-def test_steps_with_weights_in_integers_do(name: str, tiles: tuple[Tile, ...]) -> None:
-    """Where all of a step is one kernel, panels lie where parts of other sums met."""
+@pytest.mark.parametrize(("name", "bound"), [("w8", SUM_BOUND), ("w4", SUM_BOUND), ("w8a8", ROUNDING)])
+def test_steps_in_integers_do(name: str, bound: float, tiles: tuple[Tile, ...]) -> None:
+    """Panels of bytes, and of words of four of them."""
     lowered = lower(quantized_graph(recurrent_graph(128, 128, 128), FORMATS[name]))
     program = lowered.program
     assert any(panels_of(lowered, tiles[0]))
@@ -85,7 +87,7 @@ def test_steps_with_weights_in_integers_do(name: str, tiles: tuple[Tile, ...]) -
     case = Case(program, lowered.weights, tuple(arrays[:1]), tuple(arrays[1:]))
     outputs, after = expected(case)
     alone = results(lowered, ALONE, arrays)
-    assert differences(case, alone, outputs + after, SUM_BOUND) == []
+    assert differences(case, alone, outputs + after, bound) == []
     for one, same in zip(alone, results(lowered, tiles, arrays), strict=True):
         np.testing.assert_array_equal(one, same)
 

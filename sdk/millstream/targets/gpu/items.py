@@ -27,7 +27,7 @@ class Items:
             self.count *= extent
         self.count //= form.width
         self.at_once = tile.threads // form.parts if form.shared else tile.threads
-        self.panels = panels(stage, form, tile)
+        self.panels = panels(self.stage, form, tile)
 
     @property
     def rounds(self) -> int:
