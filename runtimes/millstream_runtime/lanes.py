@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from millstream_runtime.packing import parts_of, unpacked, weight_in
-from millstream_runtime.program import Call, Constant, Expression, Load, Reduction, Stage, read_back, walk
+from millstream_runtime.program import Access, Call, Constant, Expression, Load, Reduction, Stage, Stored, read_back, walk
 
 #: Vector registers that one block fills. Measured on 256 x 256: a quarter faster than 8, and 2 gains nothing.
 REGISTERS = 4
@@ -75,12 +75,14 @@ def _is_plain(expression: Expression) -> bool:
     match expression:
         case Load():
             return expression.dtype == "float32" and not expression.access.lookups
+        case Call(operation="cast", operands=(Load(dtype="float16") as half,)):
+            return not half.access.lookups
         case Call(operation="cast", operands=(weight,)):
             found = weight_in(weight)
             return expression.dtype == "float32" and found is not None and not found[0].access.lookups
         case Call():
             return expression.operation in _VECTOR_OPERATIONS and all(map(_is_plain, expression.operands))
-    return isinstance(expression, Constant) and expression.dtype == "float32"
+    return isinstance(expression, Constant | Stored) and expression.dtype == "float32"
 
 
 def loads(expression: Expression) -> list[Load]:
@@ -93,7 +95,13 @@ def is_blocked(stage: Stage) -> bool:
     operand = vector_operand(stage)
     if operand is None or not stage.extents or stage.extents[-1] < MIN_LANES:
         return False
-    return all(load.access.strides[len(stage.extents) - 1] in (0, 1) for load in loads(operand))
+    return all(access.strides[len(stage.extents) - 1] in (0, 1) for access in _walked(stage, operand))
+
+
+def _walked(stage: Stage, operand: Expression) -> list[Access]:
+    """The addresses of the terms, and of what the reduction keeps."""
+    kept = stage.reduction and stage.reduction.kept
+    return [load.access for load in loads(operand)] + ([kept.target] if kept else [])
 
 
 def tile_axis(stage: Stage, terms: Sequence[Load]) -> int | None:
@@ -115,7 +123,7 @@ def reduced_axis(stage: Stage) -> int | None:
         return None
     outer, inner = len(stage.extents), stage.reduction.extents
     for axis in reversed(range(len(inner))):
-        strides = (load.access.strides[outer + axis] for load in loads(operand))
+        strides = (access.strides[outer + axis] for access in _walked(stage, operand))
         if inner[axis] >= MIN_LANES and all(stride in (0, 1) for stride in strides):
             return outer + axis
     return None

@@ -13,6 +13,9 @@ One `Stage` is one loop nest:
             acc = acc (sum | product | max | min) reduction.operand
         target = value                                          (`value` may read acc)
 
+A float16 is only ever kept in memory: it is loaded, stored, and cast from and to float32, in which all is
+computed.
+
 `millstream_runtime.plan` writes and reads programs as JSON.
 
 Axes are numbered: first those of `extents`, then those of the reduction. An `Access` addresses a flat
@@ -35,6 +38,7 @@ ROLES = (*CALLER_ROLES, "constant", "scratch")
 DTYPES = (
     "float32",
     "float64",
+    "float16",
     "int8",
     "uint8",
     "int16",
@@ -52,7 +56,8 @@ REDUCTIONS = ("sum", "product", "max", "min")
 #: else) and only the chosen branch counts. Integer `divide` truncates towards zero, `floor_mod` has the
 #: sign of the divisor and `truncated_mod` of the dividend, `round` goes to the even neighbour, integer
 #: arithmetic wraps. `shift_right` is of unsigned integers, by fewer bits than they have. A float cast to an
-#: integer truncates towards zero.
+#: integer truncates towards zero. A float32 cast to float16 goes to the nearest, of two to the even one, what
+#: lies beyond its range to infinity, and NaN stays NaN; those below its normal numbers are kept.
 OPERATIONS: dict[str, int] = {
     **dict.fromkeys(("add", "subtract", "multiply", "divide", "floor_mod", "truncated_mod"), 2),
     **dict.fromkeys(("power", "maximum", "minimum", "bit_and", "bit_or", "bit_xor"), 2),
@@ -131,7 +136,8 @@ class Accumulated:
 
 @dataclass(frozen=True)
 class Stored:
-    """What the stage's reduction has just kept; allowed in `Reduction.operand` only."""
+    """What the stage's reduction has just kept, before it was rounded to float16 if it was; allowed in
+    `Reduction.operand` only."""
 
     dtype: str
 
@@ -152,6 +158,19 @@ class Kept:
 
     value: Expression
     target: Access
+
+    @property
+    def exact(self) -> Expression:
+        """What the reduction goes on with: the value, or what is rounded to float16 for it."""
+        match self.value:
+            case Call("cast", (exact,), "float16"):
+                return exact
+        return self.value
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether memory holds another number than the reduction goes on with."""
+        return self.exact is not self.value
 
 
 @dataclass(frozen=True)
@@ -205,9 +224,10 @@ class Program:
 
 
 def read_back(reduction: Reduction) -> Expression:
-    """The operand, with what the reduction keeps read from where it has just been stored."""
+    """The operand, with what the reduction keeps read from where it has just been stored, unless it was
+    rounded there."""
     kept = reduction.kept
-    if kept is None:
+    if kept is None or kept.is_rounded:
         return reduction.operand
     load = Load(kept.target, kept.value.dtype)
     return rewrite(reduction.operand, lambda part: load if isinstance(part, Stored) else None)
@@ -346,8 +366,12 @@ def _check_stage(stage: Stage, buffers: dict[str, Buffer]) -> None:
         if any(extent < 1 for extent in inner):
             raise _Broken("a reduction axis without extent")
         kept = stage.reduction.kept
-        results = _Results(stored=_check_store(kept.value, kept.target, inner, buffers) if kept else "")
+        if kept:
+            _check_store(kept.value, kept.target, inner, buffers)
+        results = _Results(stored=kept.exact.dtype if kept else "")
         accumulator = _check_expression(stage.reduction.operand, inner, buffers, results)
+        if accumulator == "float16":
+            raise _Broken("a reduction in float16")
     _check_store(stage.value, stage.target, extents, buffers, _Results(accumulator))
 
 
@@ -365,8 +389,8 @@ def _check_store(
     extents: tuple[int, ...],
     buffers: dict[str, Buffer],
     results: _Results = _Results(),
-) -> str:
-    """Check a value and where it is stored, and return its dtype."""
+) -> None:
+    """Check a value and where it is stored."""
     dtype = _check_expression(value, extents, buffers, results)
     buffer = _check_access(target, extents, buffers, _Results())
     if target.lookups:
@@ -375,7 +399,6 @@ def _check_store(
         raise _Broken(f"a store into {buffer.role} {buffer.name}")
     if buffer.dtype != dtype:
         raise _Broken(f"a {dtype} stored into {buffer.dtype} {buffer.name}")
-    return dtype
 
 
 def _check_expression(
@@ -390,6 +413,8 @@ def _check_expression(
             if buffer.dtype != expression.dtype:
                 raise _Broken(f"{buffer.name} holds {buffer.dtype}, loaded as {expression.dtype}")
         case Constant():
+            if expression.dtype == "float16":
+                raise _Broken("a constant in float16")
             if expression.dtype not in ("float32", "float64") and not math.isfinite(expression.value):
                 raise _Broken(f"{expression.value} is no {expression.dtype}")
         case AxisIndex():
@@ -406,6 +431,8 @@ def _check_expression(
     return expression.dtype
 
 
+#: All that there is of float16, whichever of the two is cast.
+_OF_FLOAT16 = ("cast", {"float16", "float32"})
 _BOOLEAN_RESULT = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "is_nan")
 
 
@@ -413,6 +440,8 @@ def _check_call(call: Call, extents: tuple[int, ...], buffers: dict[str, Buffer]
     if OPERATIONS.get(call.operation) != len(call.operands):
         raise _Broken(f"unknown operation or wrong number of operands: {call.operation}")
     dtypes = [_check_expression(x, extents, buffers, results) for x in call.operands]
+    if "float16" in (call.dtype, *dtypes) and (call.operation, {call.dtype, *dtypes}) != _OF_FLOAT16:
+        raise _Broken(f"{call.operation} of {', '.join(dtypes)} to {call.dtype}")
     if call.operation == "cast":
         return
     if call.operation == "select":

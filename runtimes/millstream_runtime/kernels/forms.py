@@ -6,7 +6,7 @@ from __future__ import annotations
 from millstream_runtime.kernels.float32 import APPROXIMATIONS
 from millstream_runtime.program import Accumulated, Call, Constant, Expression, Load, Stage, Stored, walk
 
-_DTYPES = ("float32", "int32", "int8", "uint8")
+_DTYPES = ("float32", "float16", "int32", "int8", "uint8")
 _COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
 _ON_INTEGERS = frozenset(
     [*_COMPARISONS, "add", "subtract", "multiply", "maximum", "minimum", "select", "cast"]

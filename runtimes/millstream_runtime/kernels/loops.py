@@ -72,11 +72,20 @@ class Loops:
         """The value stored; `result` is that of the reduction."""
         _store(self.write, point, self.stage.value, self.stage.target, result)
 
-    def keep(self, point: Point) -> None:
-        """What the reduction keeps at a point, stored."""
-        kept = self.stage.reduction and self.stage.reduction.kept
-        if kept:
-            _store(self.write, point, kept.value, kept.target)
+    def keep(self, point: Point) -> Value | None:
+        """What the reduction keeps at a point, stored. The value, where memory has it but rounded."""
+        kept, write = self.stage.reduction and self.stage.reduction.kept, self.write
+        if not kept:
+            return None
+        if not kept.is_rounded:
+            _store(write, point, kept.value, kept.target)
+            return None
+        dtype, width = kept.exact.dtype, point.width
+        # Through a variable: a sum must not take it in as a product here, and as memory elsewhere.
+        exact = write.variable(point.value(kept.exact), dtype, width).get()
+        rounded = write.call("cast", dtype, kept.value.dtype, [exact], width)
+        write.store(point.address(kept.target, kept.value.dtype), rounded, width)
+        return exact
 
     def vectors_along(self, axis: int) -> bool:
         """True when the value can be stored as vectors along `axis`."""

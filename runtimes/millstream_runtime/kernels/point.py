@@ -38,7 +38,7 @@ class Point:
         return replace(self, axis=axis, width=width)
 
     def value(self, expression: Expression, result: Value | None = None) -> Value:
-        """The value of an expression; `result` is what the stage's reduction gave."""
+        """The value of an expression; `result` is what the stage's reduction gave, or keeps."""
         match expression:
             case Load():
                 return self.write.load(self.address(expression.access, expression.dtype, result), self.width)
@@ -46,7 +46,7 @@ class Point:
                 return self.write.number(expression.value, expression.dtype, self.width)
             case AxisIndex():
                 return self.write.position(self.index[expression.axis])
-            case Accumulated() | Stored():  # what is stored is read back
+            case Accumulated() | Stored():
                 return result
             case Call():
                 values = [self.value(operand, result) for operand in expression.operands]

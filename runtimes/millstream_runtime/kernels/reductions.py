@@ -120,8 +120,8 @@ def _over_lanes(loops: Loops, operand: Expression, kind: str, axis: int, point: 
     others = [other for other in range(loops.outer, len(loops.extents)) if other != axis]
 
     def take(term: Point) -> None:
-        loops.keep(term)
-        _take(loops, term, total, operand, kind)
+        kept = loops.keep(term)
+        _take(loops, term, total, operand, kind, kept)
 
     with loops.nest(others, point) as term:
         loops.sweep(axis, _ROW_REGISTERS, term, take)
@@ -136,10 +136,12 @@ def _started(loops: Loops, kind: str, width: int) -> Variable:
     return loops.write.variable(loops.write.number(neutral(kind, _F), _F, width), _F, width)
 
 
-def _take(loops: Loops, point: Point, total: Variable, operand: Expression, kind: str) -> None:
-    """The term at a point into as many lanes of the total."""
+def _take(
+    loops: Loops, point: Point, total: Variable, operand: Expression, kind: str, kept: Value | None = None
+) -> None:
+    """The term at a point into as many lanes of the total; `kept` is what `Loops.keep` gave."""
     lanes = point.width
-    total.set(_joined(loops, kind, total.get(lanes), point.value(operand), lanes), lanes)
+    total.set(_joined(loops, kind, total.get(lanes), point.value(operand, kept), lanes), lanes)
 
 
 def _joined(loops: Loops, kind: str, x: Value, y: Value, width: int) -> Value:

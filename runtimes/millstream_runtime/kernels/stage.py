@@ -49,7 +49,7 @@ def _write_one_by_one(loops: Loops, reduction: Reduction) -> None:
     with loops.nest(range(loops.outer), loops.origin) as point:
         total = write.variable(write.number(neutral(reduction.kind, dtype), dtype), dtype)
         with loops.nest(range(loops.outer, len(loops.extents)), point) as term:
-            loops.keep(term)
-            values = [total.get(), term.value(operand)]
+            kept = loops.keep(term)
+            values = [total.get(), term.value(operand, kept)]
             total.set(write.call(COMBINE[reduction.kind], dtype, dtype, values))
         loops.store(point, total.get())

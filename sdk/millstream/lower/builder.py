@@ -77,7 +77,7 @@ class Builder:
 
     def declare(self, name: str, role: str, dtype: str, shape: Sequence[int]) -> View:
         """A new contiguous buffer and the view of its whole."""
-        if dtype not in DTYPES:
+        if dtype not in DTYPES or (dtype == "float16" and role == "constant"):
             raise Untranslatable(f"dtype {dtype} is not lowered", "cast to float32 in the model")
         size = math.prod(shape)
         self.buffers.append(Buffer(name, role, dtype, size))

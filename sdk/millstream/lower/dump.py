@@ -70,8 +70,9 @@ def _stage(number: int, stage: Stage) -> Iterator[str]:
         over = ", ".join(f"{axis} in 0..{extent - 1}" for axis, extent in ranges)
         kept = stage.reduction.kept
         if kept:
-            target, value = _access(kept.target, axes + inner), _expression(kept.value, axes + inner)
-            yield f"{indent}over {over}: {target} = kept = {value}"
+            target, value = _access(kept.target, axes + inner), _expression(kept.exact, axes + inner)
+            stored = f"{kept.value.dtype}(kept = {value})" if kept.is_rounded else f"kept = {value}"
+            yield f"{indent}over {over}: {target} = {stored}"
         operand = _expression(stage.reduction.operand, axes + inner)
         yield f"{indent}acc = {stage.reduction.kind} over {over} of {operand}"
     yield f"{indent}{_access(stage.target, axes)} = {_expression(stage.value, axes)}"

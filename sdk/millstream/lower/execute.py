@@ -23,6 +23,7 @@ from millstream_runtime.program import (
     Call,
     Constant,
     Expression,
+    Kept,
     Load,
     Program,
     Reduction,
@@ -81,16 +82,22 @@ def _store(
     extents: tuple[int, ...],
     memory: Mapping[str, Array],
     result: Array | None,
-) -> Array:
-    """Store a value over a whole grid, and give it."""
+) -> None:
+    """Store a value over a whole grid."""
     value = np.broadcast_to(_evaluate(expression, _grid(extents), memory, result), extents)
     memory[target.buffer][_address(target, _grid(extents), memory, None)] = value
-    return value
+
+
+def _keep(kept: Kept, extents: tuple[int, ...], memory: Mapping[str, Array]) -> Array:
+    """Store what a reduction keeps, and give what it goes on with."""
+    exact = _evaluate(kept.exact, _grid(extents), memory, None)
+    _store(kept.value, kept.target, extents, memory, None)
+    return exact
 
 
 def _reduce(reduction: Reduction, outer: tuple[int, ...], memory: Mapping[str, Array]) -> Array:
     extents, kept = outer + reduction.extents, reduction.kept
-    stored = _store(kept.value, kept.target, extents, memory, None) if kept else None
+    stored = _keep(kept, extents, memory) if kept else None
     values = _evaluate(reduction.operand, _grid(extents), memory, stored)
     values = np.broadcast_to(values, extents).reshape(*outer, -1)
     return _REDUCTIONS[reduction.kind](values, axis=-1, dtype=values.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,10 @@ from millstream.lower.draft import Draft
 from millstream.lower.operators import OPERATORS, REFUSED
 from millstream.lower.view import View
 from millstream_runtime.program import DTYPES
+
+
+#: What may take or give a float16.
+_CASTS = ("Cast", "CastLike")
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,12 @@ class _Translator:
         _check_attributes(node)
         if any(name and not self._available(name) for name in node.input):
             return None
-        found = function(self.builder, self._operands(node))
-        return found if isinstance(found, list) else [found]
+        operands = self._operands(node)
+        _check_dtypes(node, operands.inputs)
+        found = function(self.builder, operands)
+        results = found if isinstance(found, list) else [found]
+        _check_dtypes(node, results)
+        return results
 
     def _available(self, name: str) -> bool:
         return name in self.views or name in self.known
@@ -135,6 +144,12 @@ def _check_attributes(node: onnx.NodeProto) -> None:
         if attribute.name not in known:
             remedy = f"convert the model to opset {OPSET}"
             raise Untranslatable(f"the attribute {attribute.name} is not of opset {OPSET}", remedy)
+
+
+def _check_dtypes(node: onnx.NodeProto, values: Iterable[View | None]) -> None:
+    """A program loads and stores a float16, and computes with none."""
+    if node.op_type not in _CASTS and any(value and value.dtype == "float16" for value in values):
+        raise Untranslatable("dtype float16 is not lowered", "cast to float32 in the model")
 
 
 def _result(name: str) -> str:

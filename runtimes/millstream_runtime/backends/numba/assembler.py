@@ -29,6 +29,7 @@ from millstream_runtime.backends.numba.values import (
     repeated,
     stored_kind,
 )
+from millstream_runtime.kernels import float16
 from millstream_runtime.kernels.assembler import AVX512_LANES, Address, Index
 from millstream_runtime.lanes import DOT
 from millstream_runtime.program import item_size
@@ -119,6 +120,8 @@ class LlvmAssembler:
     def call(
         self, operation: str, operand: str, result: str, values: Sequence[Value], width: int = 1
     ) -> Value:
+        if "float16" in (operand, result):
+            return float16.cast(self, operand, values[0], width)
         return operations.call(self.builder, operation, operand, result, values)
 
     def bind(self, value: Value, dtype: str, width: int = 1) -> Value:

@@ -19,10 +19,10 @@ POINTER, WORD, LANE = ir.PointerType(), ir.IntType(64), ir.IntType(32)
 
 
 def kind_of(dtype: str, width: int = 1) -> Any:
-    """The type of `width` lanes; a bool is one bit."""
+    """The type of `width` lanes; a bool is one bit, and a float16 its bits."""
     if dtype == "bool":
         element = ir.IntType(1)
-    elif dtype.startswith("float"):
+    elif dtype in ("float32", "float64"):
         element = ir.FloatType() if dtype == "float32" else ir.DoubleType()
     else:
         element = ir.IntType(8 * item_size(dtype))

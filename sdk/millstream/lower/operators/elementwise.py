@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx.helper
 
-from millstream.lower.builder import Builder, Node
+from millstream.lower.builder import Builder, Node, Untranslatable
 from millstream.lower.expression import (
     call,
     cast,
@@ -76,6 +76,8 @@ def _cast_like(builder: Builder, node: Node) -> View:
 def _convert(builder: Builder, view: View, dtype: str) -> View:
     if view.dtype == dtype:
         return view
+    if "float16" in (view.dtype, dtype) and {view.dtype, dtype} != {"float16", "float32"}:
+        raise Untranslatable(f"a cast from {view.dtype} to {dtype}", "cast to float32 between them")
     return broadcast(builder, [view], lambda x: cast(x, dtype))
 
 

@@ -9,6 +9,7 @@ from millstream.lower.passes.canonical import canonical
 from millstream.lower.passes.cut import cut_copies
 from millstream.lower.passes.epilogue import merge_epilogues
 from millstream.lower.passes.forward import forward_stores
+from millstream.lower.passes.halve import halve_kept
 from millstream.lower.passes.hoist import hoist_factors
 from millstream.lower.passes.inline import inline
 from millstream.lower.passes.keep import keep_stores
@@ -29,4 +30,4 @@ FUSION: tuple[Callable[[Draft], Draft], ...] = (
 )
 
 #: Run once, after fusion.
-FINAL: tuple[Callable[[Draft], Draft], ...] = (keep_stores, order_constants, prune)
+FINAL: tuple[Callable[[Draft], Draft], ...] = (keep_stores, halve_kept, order_constants, prune)

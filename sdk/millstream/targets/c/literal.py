@@ -11,12 +11,16 @@ from millstream_runtime.program import item_size, limits
 TYPES = {"float32": "float", "float64": "double", "bool": "bool"} | {
     f"{sign}int{bits}": f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
+#: C11 has no float16: memory holds its bits.
+TYPES["float16"] = TYPES["uint16"]
 
 
 def literal(value: float | int | bool, dtype: str) -> str:
     """A constant of the dtype; one below zero carries its sign outermost."""
     if dtype == "bool":
         return "true" if value else "false"
+    if dtype == "float16":
+        return f"{np.float16(value).view(np.uint16):#06x}U"
     if dtype.startswith("float"):
         return _float(float(value), dtype)
     if int(value) == limits(dtype)[0] and dtype.startswith("int"):

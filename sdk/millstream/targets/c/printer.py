@@ -16,6 +16,7 @@ from millstream_runtime.program import (
     Call,
     Constant,
     Expression,
+    Kept,
     Load,
     Program,
     Reduction,
@@ -111,9 +112,17 @@ class _Stage:
         axes = [a for a in range(len(self.stage.extents), len(self.extents)) if self.extents[a] > 1]
         body = [self._combine(reduction)]
         if reduction.kept:
-            kept = _bare(self._text(reduction.kept.value))
-            body.insert(0, f"{self._place(reduction.kept.target)} = {kept};")
+            body[:0] = self._keep(reduction.kept)
         yield from self._nest(axes, body)
+
+    def _keep(self, kept: Kept) -> Iterator[str]:
+        """What the reduction keeps, stored; `kept` is what it goes on with where that is another number."""
+        place, value = self._place(kept.target), _bare(self._text(kept.exact))
+        if not kept.is_rounded:
+            yield f"{place} = {value};"
+            return
+        yield f"const {TYPES[kept.exact.dtype]} kept = {value};"
+        yield f"{place} = {self.scalars.call('cast', kept.exact.dtype, kept.value.dtype, ['kept'])};"
 
     def _combine(self, reduction: Reduction) -> str:
         operand, dtype = self._text(read_back(reduction)), reduction.operand.dtype
@@ -131,8 +140,10 @@ class _Stage:
                 return f"({text})" if text.startswith("-") else text
             case AxisIndex():
                 return f"(int64_t){self.index[expression.axis]}"
-            case Accumulated() | Stored():  # what is stored is read back
+            case Accumulated():
                 return "acc"
+            case Stored():  # what was not rounded is read back
+                return "kept"
             case Call():
                 texts = [self._text(operand) for operand in expression.operands]
                 return self.scalars.call(

@@ -131,6 +131,45 @@ static {type} {name}({from} x)
     return x >= {above} ? {highest} : ({type})x;
 }}
 """
+_WIDENED = """\
+/* The float that equals a half, which is given by its bits. */
+static float {name}(uint16_t half)
+{{
+    const uint32_t magnitude = half & 0x7FFFU;
+    union {{
+        float x;
+        uint32_t bits;
+    }} found;
+    if (magnitude < 0x0400U) {{
+        found.x = (float)magnitude * 0x1p-24F;
+    }} else {{
+        /* Exponents of floats count 112 more, that of infinity and NaN twice as many. */
+        found.bits = (magnitude << 13) + (magnitude < 0x7C00U ? 0x38000000U : 0x70000000U);
+    }}
+    found.bits |= (uint32_t)(half & 0x8000U) << 16;
+    return found.x;
+}}
+"""
+_ROUNDED = """\
+/* The bits of the half next to a float, of two the even one. */
+static uint16_t {name}(float x)
+{{
+    union {{
+        float x;
+        uint32_t bits;
+    }} given = {{x}}, sum = {{fabsf(x) + 0.5F}};
+    const uint32_t magnitude = given.bits & 0x7FFFFFFFU;
+    uint32_t half;
+    if (magnitude < 0x38800000U) {{
+        half = sum.bits - 0x3F000000U; /* from 0.5 on floats are as far apart as the smallest halves */
+    }} else if (magnitude < 0x47800000U) {{
+        half = (magnitude - 0x38000000U + 0x0FFFU + (magnitude >> 13 & 1U)) >> 13;
+    }} else {{
+        half = magnitude > 0x7F800000U ? 0x7E00U : 0x7C00U;
+    }}
+    return (uint16_t)(half | (given.bits >> 16 & 0x8000U));
+}}
+"""
 _CLAMP = """\
 static int32_t clamp_index(int64_t index, int32_t last)
 {
@@ -197,6 +236,10 @@ class Scalars:
         return _SIGMOID.format(**types)
 
     def _cast(self, text: str, operand: str, result: str) -> str:
+        if "float16" in (operand, result):
+            name = f"{result}_of_{operand}"
+            self.helpers[name] = (_WIDENED if operand == "float16" else _ROUNDED).format(name=name)
+            return f"{name}({text})"
         if result == "bool":
             return text if operand == "bool" else f"({text} != 0)"
         if not operand.startswith("float") or result.startswith("float"):

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from millstream.targets.gpu.forms import VECTOR
+from millstream.targets.gpu.halves import NAMES
 from millstream.targets.tvm.assembler import TextAssembler
 from millstream.targets.tvm.dots import PLAIN
 from millstream.targets.tvm.levels import Level
-from millstream.targets.tvm.literal import index_text, ramp
+from millstream.targets.tvm.literal import index_text, ramp, stored_dtype
 from millstream_runtime.kernels.assembler import Address, Index
 from millstream_runtime.program import item_size
 from millstream_runtime.spec import Machine
@@ -43,6 +44,11 @@ class ThreadAssembler(TextAssembler):
         # What devices call max and min drops NaN.
         x = self.bind(x, "float32")
         return f"T.Select({x} < {low}, {low}, T.Select({x} > {high}, {high}, {x}))"
+
+    def of_float16(self, operand: str, value: str, width: int) -> str:
+        # Devices have instructions for it.
+        result = {"float16": "float32", "float32": stored_dtype("float16")}[operand]
+        return f"T.call_pure_extern('{result}', '{NAMES[operand]}', {value})"
 
     def bind(self, value: str, dtype: str, width: int = 1) -> str:
         # Compilers of devices read names, not what stands behind them; and it may be a whole vector.
@@ -136,7 +142,7 @@ class ThreadAssembler(TextAssembler):
     def room(self, address: Address, width: int) -> list[str]:
         """New variables for `width` neighbours."""
         name = self.name()
-        self.line(f"{name} = T.alloc_buffer(({width},), '{address.dtype}')")
+        self.line(f"{name} = T.alloc_buffer(({width},), '{stored_dtype(address.dtype)}')")
         return [f"{name}[{lane}]" for lane in range(width)]
 
     def fetch(self, address: Address, variables: Sequence[str]) -> None:

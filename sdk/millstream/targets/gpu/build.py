@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from millstream.errors import KernelsInvalid
+from millstream.targets.gpu import halves
 from millstream.targets.gpu.script import DYNAMIC, STATIC
 from millstream.targets.gpu.words import Words
 from millstream.targets.tvm.module import module_of
@@ -45,7 +46,7 @@ def opencl_source(functions: Sequence[str]) -> str:
     text = _VECTOR_OF_CPP.sub(r"(\1\2)(", text)
     text = _SHARED.sub(r"__local \1 \2[\3] __attribute__((aligned(16)));", text)
     text = text.replace("CLK_LOCAL_MEM_FENCE", "CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE")
-    return _OPENCL_DOT + text
+    return _OPENCL_DOT + halves.opencl(text) + text
 
 
 def metal_source(functions: Sequence[str]) -> str:
@@ -53,7 +54,8 @@ def metal_source(functions: Sequence[str]) -> str:
     text = _source(map(_sized, functions), {"kind": "metal"})
     text = _SHARED.sub(_threadgroup, text)
     # TVM opens every function as if it stood alone.
-    text = _METAL_OPENING + _METAL_DOT + text.replace(_METAL_OPENING, "").replace(_METAL_UNION, "")
+    text = text.replace(_METAL_OPENING, "").replace(_METAL_UNION, "")
+    text = _METAL_OPENING + _METAL_DOT + halves.metal(text) + text
     return text.replace("mem_flags::mem_threadgroup", "mem_flags::mem_threadgroup | mem_flags::mem_device")
 
 
@@ -130,7 +132,7 @@ _NVRTC = ("--fmad=false", "--std=c++17", "--disable-warnings")
 
 def without_prelude(source: str) -> str:
     """CUDA C++ without the headers that TVM puts before it: NVIDIA's compiler needs none of them."""
-    return _PRELUDE + source[source.index('extern "C"') :]
+    return _PRELUDE + halves.CUDA + source[source.index('extern "C"') :]
 
 
 def cubin(source: str, arch: str) -> bytes:

@@ -17,7 +17,7 @@ from millstream_runtime.kernels.assembler import Index, Value
 from millstream_runtime.kernels.point import Point
 from millstream_runtime.kernels.reductions import COMBINE
 from millstream_runtime.lanes import loads
-from millstream_runtime.program import Expression, Reduction, neutral
+from millstream_runtime.program import Expression, Kept, Reduction, neutral
 
 
 class Sums:
@@ -134,10 +134,17 @@ class Sums:
         kept = self._reduction.kept
         if kept is None:
             return [None] * len(points)
-        dtype = kept.value.dtype
-        values = [bound(self._write, point.value(kept.value), dtype) for point in points]
-        put(self._write, kept.target, dtype, points, values)
+        values = [bound(self._write, point.value(kept.exact), kept.exact.dtype) for point in points]
+        put(self._write, kept.target, kept.value.dtype, points, self._rounded(kept, values))
         return list(values)
+
+    def _rounded(self, kept: Kept, values: Sequence[Value]) -> Sequence[Value]:
+        """Values as memory keeps them."""
+        if not kept.is_rounded:
+            return values
+        to = kept.value.dtype
+        cast = (self._write.call("cast", kept.exact.dtype, to, [value]) for value in values)
+        return [bound(self._write, value, to) for value in cast]
 
     def _add(self, point: Point, kept: Value | None, total: str) -> None:
         """The term at a point into a sum."""

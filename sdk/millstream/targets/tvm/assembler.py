@@ -14,6 +14,7 @@ from millstream.targets.tvm.fusing import Products
 from millstream.targets.tvm.levels import Level
 from millstream.targets.tvm.literal import index_text, literal, loaded, ramp, splat, stored, stored_dtype
 from millstream.targets.tvm.rounding import ROUNDING
+from millstream_runtime.kernels import float16
 from millstream_runtime.kernels.assembler import AVX512_LANES, Address, Index, Machine
 from millstream_runtime.lanes import DOT
 from millstream_runtime.program import item_size
@@ -92,6 +93,8 @@ class TextAssembler:
         return f"T.max(T.int64(0), T.min({self.bind(index, 'int64')}, T.int64({last})))"
 
     def call(self, operation: str, operand: str, result: str, values: Sequence[str], width: int = 1) -> str:
+        if "float16" in (operand, result):
+            return self.of_float16(operand, values[0], width)
         if operation in ROUNDING and operand == "float32" and not self._level.rounds:
             return ROUNDING[operation](self, values[0], width)
         fuses = self._level.fuses and operand.startswith("float")
@@ -103,6 +106,10 @@ class TextAssembler:
         if fuses and operation == "multiply":
             self._products.add(text, values[0], values[1])
         return text
+
+    def of_float16(self, operand: str, value: str, width: int) -> str:
+        """A float16 cast to float32, or the other way round."""
+        return float16.cast(self, operand, value, width)
 
     def bind(self, value: str, dtype: str, width: int = 1) -> str:
         if value.isidentifier() or value in self._vectors:

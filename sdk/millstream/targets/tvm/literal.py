@@ -48,8 +48,8 @@ def index_text(index: Index, further: Sequence[str] = ()) -> str:
 
 
 def stored_dtype(dtype: str) -> str:
-    """What elements of a dtype are in memory: a bool lies there as a byte."""
-    return "uint8" if dtype == "bool" else dtype
+    """What elements of a dtype are in memory: a bool lies there as a byte, a float16 as its bits."""
+    return {"bool": "uint8", "float16": "uint16"}.get(dtype, dtype)
 
 
 def stored(value: str, dtype: str) -> str:
