@@ -14,7 +14,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from millstream_runtime.packing import parts_of, unpacked, weight_in
-from millstream_runtime.program import Access, Call, Constant, Expression, Load, Reduction, Stage, Stored, read_back, walk
+from millstream_runtime.program import (
+    Access,
+    Call,
+    Constant,
+    Expression,
+    Load,
+    Reduction,
+    Stage,
+    Stored,
+    read_back,
+    walk,
+)
 
 #: Vector registers that one block fills. Measured on 256 x 256: a quarter faster than 8, and 2 gains nothing.
 REGISTERS = 4

@@ -82,8 +82,8 @@ def compare(
 ) -> Difference:
     """The largest difference of two arrays (`want` is broadcast to `got`) and the bound on it.
 
-    The bound is that of `Tolerance`; NaN equals NaN and an infinity equals itself. `rounded` integers stand
-    for floats, as those of a `StateSpec` do.
+    The bound is that of `Tolerance`; NaN equals NaN and an infinity equals itself. `rounded` values stand for
+    float32, as those of a `StateSpec` do.
     """
     same = (got == want) | ((got != got) & (want != want))
     if got.size == 0 or same.all():
@@ -109,7 +109,15 @@ def poison(array: np.ndarray) -> None:
 def _bound(want: np.ndarray, tolerance: Tolerance, rounded: bool) -> float:
     if want.dtype.kind != "f" and not rounded:
         return 0.0
-    finite = np.abs(want[np.isfinite(want)].astype(np.float64))
-    bound = tolerance.absolute + tolerance.relative * float(finite.max(initial=0.0))
+    largest = float(np.abs(want[np.isfinite(want)].astype(np.float64)).max(initial=0.0))
+    bound = tolerance.absolute + tolerance.relative * largest
     # The least difference of floats may round to the neighbour.
-    return max(bound, 1.0) if rounded else bound
+    return max(bound, _distance(want.dtype, largest)) if rounded else bound
+
+
+def _distance(dtype: np.dtype, largest: float) -> float:
+    """How far neighbours are apart, at most, up to a value."""
+    if dtype.kind != "f":
+        return 1.0
+    limits = np.finfo(dtype)
+    return max(float(limits.eps) * largest, float(limits.smallest_subnormal))

@@ -54,8 +54,8 @@ class StateSpec:
     """One state: the graph input `name` is fed by the graph output `next_name` of the step before.
 
     `fill` is the initial value when it is the same everywhere; when it is None, the initial array
-    of shape `shape` is stored in the bundle's `initial.safetensors` under `name`. Integers that are
-    `rounded` stand for floats: where backends differ in the last bit of a float, they may differ by one.
+    of shape `shape` is stored in the bundle's `initial.safetensors` under `name`. Integers or float16 that
+    are `rounded` stand for float32: where backends differ in the last bit of that, they may be neighbours.
     """
 
     name: str
@@ -111,8 +111,9 @@ class ModelSpec:
 class Tolerance:
     """A float result agrees when |got - want| <= absolute + relative * max|want| per tensor.
 
-    Integer and boolean tensors must always be equal bit for bit, but for the integers of a rounded state:
-    they are held to the same bound, or to a difference of 1 where that is larger.
+    Integer and boolean tensors must always be equal bit for bit, but for the integers of a rounded state.
+    A rounded state is held to the same bound, or to the distance of neighbours where that is larger: 1, or
+    for float16 that at the largest value.
     """
 
     relative: float
@@ -235,7 +236,7 @@ def _check_model(model: ModelSpec) -> None:
             where=f"{where}.labels",
         )
     for state in model.states:
-        if state.rounded and not state.dtype.startswith("int"):
+        if state.rounded and not state.dtype.startswith(("int", "float16")):
             raise ManifestInvalid(f"a rounded {state.dtype}", where=f"{where}.states: {state.name}")
         if state.fill is not None and not _fits(state.fill, state.dtype):
             raise ManifestInvalid(

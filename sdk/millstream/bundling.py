@@ -16,6 +16,7 @@ from millstream.budget import Budget
 from millstream.budget import check as check_budget
 from millstream.describing import About, stored
 from millstream.fallback import settle
+from millstream.float16 import loosened
 from millstream.graph import StepGraph
 from millstream.ladder import UNEQUAL, Ladder, Rung, Watcher, climb
 from millstream.object_files import code_bytes
@@ -61,7 +62,7 @@ class Bundling:
             self.watcher.noted(str(detour))
         frames, core = np.concatenate(self.data.frames), step.core()
         golden = prove.make_golden(core, frames[:_GOLDEN_TICKS], step.spec.look_ahead)
-        effect = self._effect_of_ties(step.graph, Calibration([frames], step.initial)) if step.name else 0.0
+        effect = self._effect_of_ties(step, Calibration([frames], step.initial)) if step.name else 0.0
         contract = Contract(step.spec, step.initial)
         contents = Contents(
             model=step.spec,
@@ -77,12 +78,12 @@ class Bundling:
         report: dict[str, Any] = {"ladder": ladder.to_json(), "fallbacks": fallbacks, **step.report}
         return replace(contents, report=report), ladder
 
-    def _effect_of_ties(self, graph: StepGraph, calibration: Calibration) -> float:
-        """What roundings to the other side may do; 0 for a step whose activations are not quantized."""
-        if not rounds(graph):
+    def _effect_of_ties(self, step: Shaped, calibration: Calibration) -> float:
+        """What roundings to the other side may do; 0 where neither activations nor states are rounded."""
+        if not rounds(step.graph, step.spec):
             return 0.0
         self.watcher.begin("measuring what ties do that round to the other side")
-        return largest_effect(graph, calibration, _GOLDEN_TICKS)
+        return largest_effect(step.graph, calibration, _GOLDEN_TICKS)
 
     def _compiled(
         self, target: Target, graph: StepGraph, contract: Contract, effect: float
@@ -93,7 +94,8 @@ class Bundling:
             code = code_bytes(made.files)
             check_budget(self.budget, target.name, made.memory, code, lambda: lower.lower(graph).program)
         files = (STEP,) if target.reads_step else ()
-        tolerance = widened(made.tolerance, effect) if effect else made.tolerance
+        tolerance = loosened(made.tolerance, graph, contract.spec)
+        tolerance = widened(tolerance, effect) if effect else tolerance
         return (
             TargetSpec(target.name, target.backend, files, tolerance, made.memory, made.machine),
             made.files,

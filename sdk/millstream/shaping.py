@@ -91,9 +91,9 @@ class Shaping:
         """
         initial = tuple(value[0].numpy() for value in folded.initial.values())
         traced = Shaped(graph, model_spec(folded, graph, self.about), initial, Ladder())
-        ladder = self._climb(traced.ladder, self._sequence_rungs(graph, whole))
+        ladder = self._climb(traced.ladder, self._sequence_rungs(traced, whole))
         ladder = self._climb(ladder, _folding_rungs("step form (torch) = reparameterized (torch)", folding))
-        ladder = self._climb(ladder, self._graph_rungs(folded, graph, traced.core()))
+        ladder = self._climb(ladder, self._graph_rungs(folded, traced))
         return self._rounded(self._rewritten(replace(traced, ladder=ladder), folding))
 
     def _rewritten(self, step: Shaped, folding: Report | None) -> Shaped:
@@ -193,17 +193,18 @@ class Shaping:
         self.watcher.begin("narrower states against float32")
         return [prove_quantized.narrow_states_near_float(graph, narrow, calibration)]
 
-    def _sequence_rungs(self, graph: StepGraph, whole: bool) -> list[Rung]:
+    def _sequence_rungs(self, step: Shaped, whole: bool) -> list[Rung]:
         if not whole:
             return []
         self.watcher.begin("sequence form against step form")
-        allowed = loosened(prove.SEQUENCE_TOLERANCE, graph)
+        allowed = loosened(prove.SEQUENCE_TOLERANCE, step.graph, step.spec)
         return [prove.sequence_equals_step(self.source, self.data, allowed)]
 
-    def _graph_rungs(self, folded: Streamable, graph: StepGraph, core: Core) -> list[Rung]:
+    def _graph_rungs(self, folded: Streamable, step: Shaped) -> list[Rung]:
         self.watcher.begin("step form against the reference")
-        frames, allowed = np.concatenate(self.data.frames[:4])[:128], loosened(prove.GRAPH_TOLERANCE, graph)
-        return [prove.step_equals_graph(folded, core, frames, allowed, self.about.origin)]
+        frames = np.concatenate(self.data.frames[:4])[:128]
+        allowed = loosened(prove.GRAPH_TOLERANCE, step.graph, step.spec)
+        return [prove.step_equals_graph(folded, step.core(), frames, allowed, self.about.origin)]
 
     def _climb(self, ladder: Ladder, rungs: Sequence[Rung], fix: str = UNEQUAL) -> Ladder:
         return climb(ladder, rungs, self.watcher, fix)

@@ -20,13 +20,13 @@ from millstream.quantize import FORMATS, quantize
 from millstream.quantize.calibration import Calibration, spread, stream
 from millstream.quantize.states.choosing import choose
 from millstream.quantize.states.drift import drifts
-from millstream.quantize.states.storage import STORAGES, Storage, block
+from millstream.quantize.states.scaled import Scaled, block
+from millstream.quantize.states.storage import Storage, kept
+from millstream.quantize.states.storages import FLOAT16, INT8, INT16, STORAGES, smaller
 from millstream.quantize.states.writing import narrowed, narrowed_initial, widened
 from millstream.reference.interpreter import prepare
 from millstream.trace import trace
 from millstream_runtime.backends.onnxruntime import session
-
-INT8, INT16 = STORAGES
 
 
 def _averages(decays: dict[str, float], size: int = 48, batch: int | str = BATCH) -> StepGraph:
@@ -56,22 +56,41 @@ def _frames(graph: StepGraph, count: int = 100, mean: float = 1.0) -> Calibratio
     return Calibration([frames.astype(np.float32)], initial)
 
 
-@pytest.mark.parametrize("storage", STORAGES, ids=lambda storage: storage.dtype)
-def test_a_kept_state_is_off_by_half_a_step_of_its_block(storage: Storage) -> None:
+@pytest.mark.parametrize("storage", [INT8, INT16], ids=lambda storage: storage.dtype)
+def test_a_kept_state_is_off_by_half_a_step_of_its_block(storage: Scaled) -> None:
     state = np.random.default_rng(0).standard_normal((3, 6, 31)).astype(np.float32)
     state[:, 0] *= 1e4
     state[:, 1] = 0
     blocks = state.reshape(3, -1, block(6 * 31))
     step = np.abs(blocks).max(2, keepdims=True) / storage.most
-    gap = np.abs(storage.kept(state).reshape(blocks.shape) - blocks)
+    gap = np.abs(kept(storage, state).reshape(blocks.shape) - blocks)
     assert (gap <= step * 0.501).all()
     assert gap.any()
+
+
+def test_a_half_is_off_by_half_a_step_of_its_own() -> None:
+    state = np.random.default_rng(0).standard_normal((3, 500)).astype(np.float32) * np.float32(1e-3)
+    state[0] *= 1e-4
+    state[1] *= 1e7
+    found = kept(FLOAT16, state)
+    gap, step = np.abs(found - state), np.maximum(np.abs(state) * 2.0**-10, 2.0**-24)
+    assert (gap <= step / 2).all()
+    assert (gap[0] > step[0] / 4).any()
+    assert np.isposinf(kept(FLOAT16, np.full((1, 1), 65520, np.float32)))
 
 
 def test_a_state_that_is_not_finite_shows() -> None:
     state = np.ones((1, 8), np.float32)
     state[0, 3] = np.nan
-    assert np.isnan(INT8.kept(state)).all()
+    assert np.isnan(kept(INT8, state)).all()
+    np.testing.assert_array_equal(kept(FLOAT16, state), state)
+
+
+def test_the_smallest_is_tried_first() -> None:
+    """A scale for few values is more than it saves."""
+    assert smaller(48) == [INT8, FLOAT16, INT16]
+    assert smaller(4) == [FLOAT16, INT8, INT16]
+    assert smaller(1) == [FLOAT16]
 
 
 @pytest.mark.parametrize("storage", STORAGES, ids=lambda storage: storage.dtype)
@@ -83,35 +102,37 @@ def test_what_is_written_is_what_is_measured(storage: Storage) -> None:
     written = narrowed(graph, mix)
     inside = Calibration(seen.sequences, narrowed_initial(graph, initial, mix))
     got = list(stream(written, inside))
-    state, step = storage.kept(initial[0][None]), prepare(graph.model)
+    state, step = kept(storage, initial[0][None]), prepare(graph.model)
     for frame, values in zip(seen.sequences[0], got, strict=True):
         want = step({"input": frame[None], "state": state})
-        state = storage.kept(want["state.next"])
+        state = kept(storage, want["state.next"])
         np.testing.assert_array_equal(values["output"], want["output"])
         np.testing.assert_array_equal(widened(values, graph.states[0], storage), state)
 
 
 @pytest.mark.parametrize("backend", [*OPENERS, "onnxruntime"])
 @pytest.mark.parametrize("storage", STORAGES, ids=lambda storage: storage.dtype)
-def test_the_same_integers_everywhere(storage: Storage, backend: str) -> None:
-    """The arithmetic of this step is exact to the last bit everywhere, so the integers must be equal."""
+def test_the_same_numbers_everywhere(storage: Storage, backend: str) -> None:
+    """The arithmetic of this step is exact to the last bit everywhere, so what is kept must be equal."""
     plain = _averages({"state": 0.5}, size=96)
     graph = narrowed(plain, {"state": storage})
     rng = np.random.default_rng(4)
     x = rng.standard_normal((4, 96)).astype(np.float32)
     x[1] *= 1e30
     x[2] = 0
-    values, largest = storage.encode(rng.standard_normal((4, 96)).astype(np.float32) * np.float32(1e-20))
-    given = {"input": x, "state": values, "state.largest": largest}
+    state = rng.standard_normal((4, 96)).astype(np.float32)
+    state[1:] *= np.float32(1e-7)
+    states = storage.encode(state)
+    given = dict(zip(("input", *(pair.name for pair in graph.states)), (x, *states), strict=True))
     want = prepare(graph.model)(given)
     if backend == "onnxruntime":
         found = session(graph.model.SerializeToString()).run(list(want), given)
         got = dict(zip(want, map(np.asarray, found), strict=True))
     else:
         lowered = lower.lower(graph)
-        states = (values, largest.reshape(4, -1))
-        (output,), after = run(OPENERS[backend], Case(lowered.program, lowered.weights, (x,), states))
-        got = {"output": output, "state.next": after[0], "state.next.largest": after[1]}
+        flat = tuple(part.reshape(4, -1) for part in states)
+        (output,), after = run(OPENERS[backend], Case(lowered.program, lowered.weights, (x,), flat))
+        got = dict(zip(("output", *(pair.next_name for pair in graph.states)), (output, *after), strict=True))
     for name, array in want.items():
         np.testing.assert_array_equal(got[name].reshape(array.shape), array, err_msg=name)
     assert want["state.next"].dtype == storage.dtype
@@ -133,14 +154,25 @@ def test_a_quantized_step_with_narrow_states_opens(name: str) -> None:
     np.testing.assert_allclose(np.asarray(got), want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
-def test_a_slow_decay_needs_more_than_int8() -> None:
-    graph = _averages({"fast": 0.5, "slow": 0.997})
-    chosen = choose(graph, _frames(graph), 0.01)
-    assert {name: storage.dtype for name, storage in chosen.mix.items()} == {"fast": "int8", "slow": "int16"}
-    slow = next(state for state in chosen.states if state.name == "slow")
+def test_the_slower_the_decay_the_finer_the_storage() -> None:
+    graph = _averages({"fast": 0.5, "middle": 0.97, "slow": 0.997})
+    chosen = choose(graph, _frames(graph), 0.005)
+    assert chosen.mix == {"fast": INT8, "middle": FLOAT16, "slow": INT16}
+    _, middle, slow = chosen.states
+    assert "int8 moves middle.next" in middle.why
     assert "int8 moves slow.next" in slow.why
-    assert chosen.drift.largest <= 0.01
-    assert sum(state.bytes for state in chosen.states) == (48 + 4) + (2 * 48 + 4)
+    assert "float16 moves slow.next" in slow.why
+    assert chosen.drift.largest <= 0.005
+    assert sum(state.bytes for state in chosen.states) == (48 + 4) + 2 * 48 + (2 * 48 + 4)
+
+
+def test_what_is_beyond_float16_gets_integers() -> None:
+    graph = _averages({"state": 0.9})
+    seen = _frames(graph, mean=3.0)
+    (frames,) = seen.sequences
+    chosen = choose(graph, Calibration([frames * np.float32(1e5)], seen.initial), 0.001)
+    assert chosen.mix == {"state": INT16}
+    assert [c.storage for c in chosen.states[0].candidates if np.isinf(c.drift.lasting)] == [FLOAT16]
 
 
 def test_int8_is_refused_for_a_trained_legendre_memory() -> None:
@@ -184,7 +216,7 @@ def test_what_fits_alone_may_not_fit_together() -> None:
     bound = (alone.largest + all_small.largest) / 2
     tight = choose(graph, seen, bound)
     assert tight.drift.largest <= bound
-    assert INT16 in tight.mix.values()
+    assert sorted(storage.dtype for storage in tight.mix.values()) == ["float16", "int8"]
 
 
 def test_a_fixed_batch_measures_the_same() -> None:

@@ -15,7 +15,7 @@ from quantized_graphs import quantized_graph, recurrent_graph
 from millstream.graph import StepGraph
 from millstream.lower import lower
 from millstream.quantize import FORMATS
-from millstream.quantize.states.storage import STORAGES
+from millstream.quantize.states.storages import STORAGES
 from millstream.quantize.states.writing import narrowed
 from millstream.targets.cuda import SHARED_BYTES
 from millstream.targets.gpu.build import compiled, cubin, cuda_source, without_prelude

@@ -17,7 +17,7 @@ from small_models import CentredAverage, ConvNet, DelayLine
 
 from millstream.lower import Lowered, lower
 from millstream.quantize import FORMATS
-from millstream.quantize.states.storage import STORAGES
+from millstream.quantize.states.storages import STORAGES
 from millstream.quantize.states.writing import narrowed
 from millstream.targets.gpu.build import opencl_source
 from millstream.targets.gpu.compiling import Choice, kernels
@@ -35,8 +35,6 @@ from millstream_runtime.nonfinite import propagate
 from millstream_runtime.occurrence import accesses
 from millstream_runtime.program import Access, Buffer, Call, Load, Lookup, Program, Stage
 from millstream_runtime.stream import Stream
-
-INT8, INT16 = STORAGES
 
 
 @cache
@@ -82,8 +80,12 @@ CASES: dict[str, Callable[[], Lowered]] = {
     "a state read backwards": lambda: mirrored(200),
     "integers": lambda: integers(),
     "w8a8": lambda: lower(quantized_graph(recurrent_graph(), FORMATS["w8a8"])),
-    "states in int8": lambda: lower(narrowed(recurrent_graph(), {"state": INT8})),
-    "states in int16": lambda: lower(narrowed(recurrent_graph(), {"state": INT16})),
+    **{
+        f"states in {storage.dtype}": lambda storage=storage: lower(
+            narrowed(recurrent_graph(), {"state": storage})
+        )
+        for storage in STORAGES
+    },
 }
 #: The least work for the host's compiler.
 SMALL = (Choice(1, (Tile(1, 256), Tile(1, 256))),)

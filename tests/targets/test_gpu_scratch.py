@@ -12,7 +12,7 @@ from lowered_models import random_arrays
 from quantized_graphs import recurrent_graph
 
 from millstream.lower import Lowered, lower
-from millstream.quantize.states.storage import STORAGES
+from millstream.quantize.states.storages import INT8
 from millstream.quantize.states.writing import narrowed
 from millstream.targets.gpu import pieces
 from millstream.targets.gpu.compiling import Choice, kernels, laid_out
@@ -68,8 +68,7 @@ def layered(layers: int) -> Lowered:
 
 def step_of_integers() -> Lowered:
     """A recurrence whose state is in int8, between products large enough for kernels of their own."""
-    int8, _ = STORAGES
-    return lower(narrowed(recurrent_graph(WIDTH, WIDTH, WIDTH), {"state": int8}))
+    return lower(narrowed(recurrent_graph(WIDTH, WIDTH, WIDTH), {"state": INT8}))
 
 
 def cut(lowered: Lowered, shared: int) -> Pieces:

@@ -1,5 +1,5 @@
-"""float16 and float32 as arithmetic on their bits, for CPUs: many have no instruction for it, and LLVM calls a
-library then. In memory and in a kernel a float16 is the uint16 of its bits.
+"""Casts between float16 and float32 as arithmetic on their bits: many CPUs have no instruction for them, and
+LLVM calls a library then. In memory and in a kernel a float16 is the uint16 of its bits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def _widened(write: Assembler, half: Value, width: int) -> Value:
     normal = (magnitude.shifted(_MORE) + _BIAS).named()
     # Below the normal numbers it counts steps of 2^-24. No float32 below its own is met: some CPUs lose them.
     small = (magnitude.as_float() * 2.0**-24).bits()
-    found = magnitude.where("less", _NORMAL, small, magnitude.where("less", _INFINITY, normal, normal + _BIAS))
+    large = magnitude.where("less", _INFINITY, normal, normal + _BIAS)
+    found = magnitude.where("less", _NORMAL, small, large)
     return found.masked("bit_or", word.masked("bit_and", _SIGN).shifted(16)).from_bits().value
 
 
@@ -39,7 +40,7 @@ def _rounded(write: Assembler, x: Value, width: int) -> Value:
     bits = Number(write, write.bits(x, width), width, _I).named()
     magnitude = bits.masked("bit_and", 0x7FFFFFFF).named()
     odd = magnitude.shifted(-_MORE).masked("bit_and", 1)
-    # Half a step less one, and one more where that makes a tie even; what passes the largest becomes infinity.
+    # Half a step less one, and one more where that makes a tie even; beyond the largest it is infinity.
     normal = (magnitude + ((1 << (_MORE - 1)) - 1 - _BIAS) + odd).shifted(-_MORE)
     # From a half on neighbours are 2^-24 apart, as float16 below its normal numbers are.
     small = (magnitude.from_bits() + 0.5).bits() - _HALF_BITS

@@ -11,6 +11,7 @@ import onnx
 
 from millstream import package, targets
 from millstream.deploy.errors import NoTargetFits
+from millstream.float16 import loosened
 from millstream.gap import refuse
 from millstream.graph import StepGraph
 from millstream.quantize.tolerance import rounds
@@ -58,7 +59,7 @@ class Workshop:
         require(name, targets.compile_half(target).missing(target))
         graph = StepGraph(onnx.load_from_string(members[STEP]))
         refuse({name: targets.compile_half(target).gaps(graph, target)})
-        if rounds(graph):
+        if rounds(graph, manifest.model):
             raise NoTargetFits(
                 f"the bundle has no target {name}, and its step rounds",
                 where=self.bundle.path,
@@ -67,7 +68,8 @@ class Workshop:
             )
         initial = self.bundle.initial()
         made = targets.compile_half(target).compile(graph, target, Contract(manifest.model, initial))
-        spec = TargetSpec(name, target.backend, (), made.tolerance, made.memory, made.machine)
+        tolerance = loosened(made.tolerance, graph, manifest.model)
+        spec = TargetSpec(name, target.backend, (), tolerance, made.memory, made.machine)
         whole, packed = package.assemble(package.with_target(self.bundle, spec, made.files))
         added = next(t for t in whole.targets if t.name == name)
         return Build(added, made.files, b"".join(archive.pack(packed)))

@@ -77,7 +77,7 @@ class Builder:
 
     def declare(self, name: str, role: str, dtype: str, shape: Sequence[int]) -> View:
         """A new contiguous buffer and the view of its whole."""
-        if dtype not in DTYPES or (dtype == "float16" and role == "constant"):
+        if dtype not in DTYPES:
             raise Untranslatable(f"dtype {dtype} is not lowered", "cast to float32 in the model")
         size = math.prod(shape)
         self.buffers.append(Buffer(name, role, dtype, size))
@@ -104,9 +104,10 @@ class Builder:
         return array is not None and not array.any()
 
     def read(self, view: View, axes: Sequence[int] | None = None, rank: int | None = None) -> Expression:
-        """Load an element (see `View.load`); a constant that is one value everywhere becomes a literal."""
+        """Load an element (see `View.load`); a constant that is one value everywhere becomes a literal, which
+        a float16 cannot be."""
         array = self.arrays.get(view.buffer)
-        if array is not None and array.size == 1:
+        if array is not None and array.size == 1 and view.dtype != "float16":
             return literal(array.reshape(-1)[0].item(), view.dtype)
         return view.load(axes, rank)
 

@@ -19,7 +19,6 @@ from millstream.lower.operators import OPERATORS, REFUSED
 from millstream.lower.view import View
 from millstream_runtime.program import DTYPES
 
-
 #: What may take or give a float16.
 _CASTS = ("Cast", "CastLike")
 

@@ -15,12 +15,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
 
 from millstream.graph import StepGraph
 from millstream.quantize.calibration import Calibration, stream
 from millstream.reference.operators import OPERATORS
 from millstream.reference.precision import Operator
-from millstream_runtime.spec import Tolerance
+from millstream_runtime.spec import ModelSpec, Tolerance
 
 #: What a backend's floats alone may do before a rounding; no target allows itself more.
 NUDGE = 1e-5
@@ -31,9 +32,10 @@ MARGIN = 2.0
 _ROUNDINGS = ("Round", "QuantizeLinear")
 
 
-def rounds(graph: StepGraph) -> bool:
-    """Whether the flat graph rounds any activation."""
-    return any(node.op_type in _ROUNDINGS for node in graph.model.graph.node)
+def rounds(graph: StepGraph, spec: ModelSpec) -> bool:
+    """Whether the flat graph rounds any activation, or a state that it keeps."""
+    quantizes = any(node.op_type in _ROUNDINGS for node in graph.model.graph.node)
+    return quantizes or any(state.rounded for state in spec.states)
 
 
 def widened(bound: Tolerance, effect: float) -> Tolerance:
@@ -71,14 +73,18 @@ def largest_effect(graph: StepGraph, calibration: Calibration, pause: int) -> fl
 def _nudged(rng: np.random.Generator) -> Mapping[str, Operator]:
     """The reference's operators, those that round with their first operand moved."""
 
+    def nudged(x: np.ndarray) -> np.ndarray:
+        signs = rng.choice(x.dtype.type([-1, 1]), x.shape)
+        return x + signs * x.dtype.type(NUDGE * _largest(x))
+
     def moved(function: Operator) -> Operator:
-        def operator(x: np.ndarray, *others: np.ndarray | None, **attributes: Any) -> Any:
-            signs = rng.choice(x.dtype.type([-1, 1]), x.shape)
-            return function(x + signs * x.dtype.type(NUDGE * _largest(x)), *others, **attributes)
+        return lambda x, *others, **attributes: function(nudged(x), *others, **attributes)
 
-        return operator
+    def cast(x: np.ndarray, to: int, **attributes: Any) -> Any:
+        rounds = to == onnx.TensorProto.FLOAT16 and x.dtype == np.float32
+        return OPERATORS["Cast"](nudged(x) if rounds else x, to=to, **attributes)
 
-    return {**OPERATORS, **{name: moved(OPERATORS[name]) for name in _ROUNDINGS}}
+    return {**OPERATORS, **{name: moved(OPERATORS[name]) for name in _ROUNDINGS}, "Cast": cast}
 
 
 def _largest(x: np.ndarray) -> float:

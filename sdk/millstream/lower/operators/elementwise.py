@@ -77,7 +77,7 @@ def _convert(builder: Builder, view: View, dtype: str) -> View:
     if view.dtype == dtype:
         return view
     if "float16" in (view.dtype, dtype) and {view.dtype, dtype} != {"float16", "float32"}:
-        raise Untranslatable(f"a cast from {view.dtype} to {dtype}", "cast to float32 between them")
+        raise Untranslatable("dtype float16 is not lowered", "cast to float32 between the two")
     return broadcast(builder, [view], lambda x: cast(x, dtype))
 
 

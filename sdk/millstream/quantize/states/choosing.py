@@ -11,9 +11,8 @@ import numpy as np
 from millstream.graph import StepGraph, Tensor
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.states.drift import LASTING, TICKS, WINDOWS, Drift, Mix, drifts
-from millstream.quantize.states.storage import STORAGES, Storage
-
-_FLOAT32_BYTES = 4
+from millstream.quantize.states.storage import Storage, kept_bytes
+from millstream.quantize.states.storages import FLOAT32_BYTES, smaller
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Kept:
     @property
     def bytes(self) -> int:
         """Of one stream, scales counted."""
-        return self.storage.bytes(self.values) if self.storage else self.values * _FLOAT32_BYTES
+        return kept_bytes(self.storage, self.values) if self.storage else self.values * FLOAT32_BYTES
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Chosen:
             "states": [_state(state) for state in self.states],
             "together": _curve(self.drift),
             "bytes": sum(state.bytes for state in self.states),
-            "float32 bytes": sum(state.values * _FLOAT32_BYTES for state in self.states),
+            "float32 bytes": sum(state.values * FLOAT32_BYTES for state in self.states),
         }
 
 
@@ -80,8 +79,7 @@ def choose(graph: StepGraph, calibration: Calibration, most: float) -> Chosen:
         (name, storage)
         for name, tensor in tensors.items()
         if np.isfinite(initial[name]).all()
-        for storage in STORAGES
-        if storage.bytes(_values(tensor)) < _values(tensor) * _FLOAT32_BYTES
+        for storage in smaller(_values(tensor))
     ]
     streamed = drifts(graph, [{name: storage} for name, storage in alone], calibration)
     tried: dict[str, list[Candidate]] = {name: [] for name in tensors}

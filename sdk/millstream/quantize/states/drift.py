@@ -10,7 +10,7 @@ import numpy as np
 
 from millstream.graph import StepGraph
 from millstream.quantize.calibration import Calibration
-from millstream.quantize.states.storage import Storage
+from millstream.quantize.states.storage import Storage, kept
 from millstream.reference.interpreter import prepare
 
 #: Storage by the name of a state; what is not named stays as it is.
@@ -121,8 +121,8 @@ def _rows(
     }
     places: dict[tuple[str, Storage], list[int]] = {}
     for row, mix in enumerate(rows):
-        for kept in mix.items():
-            places.setdefault(kept, []).append(row)
+        for state in mix.items():
+            places.setdefault(state, []).append(row)
     _keep(states, places)
     for tick in range(TICKS):
         x = np.repeat(frames[tick % len(frames)][None], size, 0)
@@ -142,7 +142,7 @@ def _rows(
 def _keep(states: Mapping[str, np.ndarray], places: Mapping[tuple[str, Storage], Sequence[int]]) -> None:
     """Round, in place, the rows of each state that a storage keeps."""
     for (name, storage), rows in places.items():
-        states[name][rows] = storage.kept(states[name][rows])
+        states[name][rows] = kept(storage, states[name][rows])
 
 
 def _filled(rows: np.ndarray, size: int) -> np.ndarray:

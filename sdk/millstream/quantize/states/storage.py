@@ -1,67 +1,64 @@
-"""How a state is kept between two steps: as integers, with a scale for each block of neighbouring values.
+"""How a float32 state is kept between two steps: as one tensor or several that take fewer bytes.
 
-    largest = max |x| over the block
-    q = integer(round(x * (most / max(largest, tiny))))
-    x' = float(q) * (largest / most)
-
-Each step is one IEEE operation on float32 that no compiler may reassociate, so what is written into the step
-graph (`writing`) and what is measured here (`kept`) are the same numbers. Nothing saturates.
+What is written into the step graph (`Storage.widen`, `Storage.narrow`) and what is measured here (`kept`) are
+the same numbers: each step is one IEEE operation that no compiler may reassociate.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-#: Values that share a scale, at most: 64 of int8 and their scale take 68 bytes, a quarter of float32 and 6 %.
-LARGEST_BLOCK = 64
-#: Keeps most / largest finite where a block is all zero.
-TINY = 1e-30
-_SCALE_BYTES = 4
+from millstream.quantize.states.nodes import Nodes
 
 
 @dataclass(frozen=True)
-class Storage:
-    """An integer dtype; its values go from -most to most."""
+class Part:
+    """One tensor that a state is kept as (no batch dimension). Its name is the state's and `suffix`."""
 
+    suffix: str
     dtype: str
+    shape: tuple[int, ...]
+
+
+class Storage(Protocol):
+    """A way to keep a state; two that are equal keep alike."""
 
     @property
-    def most(self) -> int:
-        """The largest value; the negative one beyond it is left out, so that a scale serves both signs."""
-        return int(np.iinfo(self.dtype).max)
+    def dtype(self) -> str:
+        """Of the values themselves."""
+        ...
 
-    def bytes(self, values: int) -> int:
-        """What a state of that many values takes, its scales counted."""
-        return values * np.dtype(self.dtype).itemsize + _SCALE_BYTES * (values // block(values))
+    def parts(self, shape: tuple[int, ...]) -> tuple[Part, ...]:
+        """The tensors that a state of this shape is kept as, first the values, of the same shape."""
+        ...
 
-    def encode(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A float32 state (batch, *shape) as integers of its shape and the largest values (batch, blocks, 1).
+    def encode(self, state: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The parts of a float32 state, all (batch, ...)."""
+        ...
 
-        A block that holds NaN or infinity has that as its largest value, and comes back as NaN.
-        """
-        blocks = state.reshape(len(state), -1, block(state[0].size))
-        largest = np.abs(blocks).max(2, keepdims=True)
-        with np.errstate(invalid="ignore"):
-            steps = blocks * (np.float32(self.most) / np.maximum(largest, np.float32(TINY)))
-            return np.rint(steps).astype(self.dtype).reshape(state.shape), largest
-
-    def decode(self, values: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    def decode(self, *parts: np.ndarray) -> np.ndarray:
         """The float32 state that `encode` kept."""
-        blocks = values.reshape(*largest.shape[:2], -1).astype(np.float32)
-        with np.errstate(invalid="ignore"):
-            return (blocks * (largest / np.float32(self.most))).reshape(values.shape)
+        ...
 
-    def kept(self, state: np.ndarray) -> np.ndarray:
-        """The state as the next step sees it."""
-        return self.decode(*self.encode(state))
+    def widen(self, write: Nodes, kept: str, state: str, shape: tuple[int, ...]) -> None:
+        """Write what makes the float32 `state` of the parts of `kept`."""
+        ...
 
-
-def block(values: int) -> int:
-    """How many values share a scale: the largest divisor of their number up to `LARGEST_BLOCK`."""
-    return max(size for size in range(1, min(values, LARGEST_BLOCK) + 1) if values % size == 0)
+    def narrow(self, write: Nodes, state: str, kept: str, shape: tuple[int, ...]) -> None:
+        """Write what makes the parts of `kept` of the float32 `state`."""
+        ...
 
 
-#: The smallest first.
-STORAGES = (Storage("int8"), Storage("int16"))
+def kept(storage: Storage, state: np.ndarray) -> np.ndarray:
+    """A float32 state (batch, ...) as the next step sees it."""
+    return storage.decode(*storage.encode(state))
+
+
+def kept_bytes(storage: Storage, values: int) -> int:
+    """What a state of that many values takes."""
+    parts = storage.parts((values,))
+    return sum(math.prod(part.shape) * np.dtype(part.dtype).itemsize for part in parts)

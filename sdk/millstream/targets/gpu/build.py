@@ -46,7 +46,7 @@ def opencl_source(functions: Sequence[str]) -> str:
     text = _VECTOR_OF_CPP.sub(r"(\1\2)(", text)
     text = _SHARED.sub(r"__local \1 \2[\3] __attribute__((aligned(16)));", text)
     text = text.replace("CLK_LOCAL_MEM_FENCE", "CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE")
-    return _OPENCL_DOT + halves.opencl(text) + text
+    return _OPENCL_DOT + halves.where_called(halves.OPENCL, text) + text
 
 
 def metal_source(functions: Sequence[str]) -> str:
@@ -55,7 +55,7 @@ def metal_source(functions: Sequence[str]) -> str:
     text = _SHARED.sub(_threadgroup, text)
     # TVM opens every function as if it stood alone.
     text = text.replace(_METAL_OPENING, "").replace(_METAL_UNION, "")
-    text = _METAL_OPENING + _METAL_DOT + halves.metal(text) + text
+    text = _METAL_OPENING + _METAL_DOT + halves.where_called(halves.METAL, text) + text
     return text.replace("mem_flags::mem_threadgroup", "mem_flags::mem_threadgroup | mem_flags::mem_device")
 
 
@@ -132,7 +132,8 @@ _NVRTC = ("--fmad=false", "--std=c++17", "--disable-warnings")
 
 def without_prelude(source: str) -> str:
     """CUDA C++ without the headers that TVM puts before it: NVIDIA's compiler needs none of them."""
-    return _PRELUDE + halves.CUDA + source[source.index('extern "C"') :]
+    kernels = source[source.index('extern "C"') :]
+    return _PRELUDE + halves.where_called(halves.CUDA, kernels) + kernels
 
 
 def cubin(source: str, arch: str) -> bytes:

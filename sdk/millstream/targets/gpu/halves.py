@@ -1,7 +1,8 @@
-"""float16 in kernels: in memory and in registers the uint16 of its bits, which two functions of a device cast.
+"""float16 in kernels: the uint16 of its bits, in memory and in registers, which two functions of a device
+cast.
 
-TVM's own float16 takes a header of CUDA, and an extension of OpenCL that CPUs and many cards lack; loading and
-storing it is in the core of each language.
+TVM's own float16 takes a header of CUDA, and an extension of OpenCL that CPUs and many cards lack. To load
+and store it is in the core of each language.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __device__ inline ushort float_to_half(float x) {
   return half;
 }
 """
-_OPENCL = """\
+OPENCL = """\
 static inline float half_to_float(ushort x) {
   return vload_half(0, (const __private half*)&x);
 }
@@ -30,7 +31,7 @@ static inline ushort float_to_half(float x) {
   return found;
 }
 """
-_METAL = """\
+METAL = """\
 static inline float half_to_float(ushort x) {
   return float(as_type<half>(x));
 }
@@ -40,15 +41,6 @@ static inline ushort float_to_half(float x) {
 """
 
 
-def opencl(source: str) -> str:
-    """The functions in OpenCL C, where a source calls them."""
-    return _OPENCL if _is_called(source) else ""
-
-
-def metal(source: str) -> str:
-    """The functions in Metal's language, where a source calls them."""
-    return _METAL if _is_called(source) else ""
-
-
-def _is_called(source: str) -> bool:
-    return any(name in source for name in NAMES.values())
+def where_called(functions: str, source: str) -> str:
+    """The functions, if a source calls them."""
+    return functions if any(name in source for name in NAMES.values()) else ""

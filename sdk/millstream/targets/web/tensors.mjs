@@ -1,9 +1,10 @@
 /* Tensors as bytes: the safetensors format, as far as Millstream writes it. */
 
-/** The array of each dtype. */
+/** The array of each dtype; of a float16, its bits. */
 export const ARRAYS = {
     float32: Float32Array,
     float64: Float64Array,
+    float16: Uint16Array,
     int8: Int8Array,
     uint8: Uint8Array,
     int16: Int16Array,
@@ -23,6 +24,7 @@ const NAMES = {
     float32: "F32",
     uint32: "U32",
     int32: "I32",
+    float16: "F16",
     uint16: "U16",
     int16: "I16",
     int8: "I8",

@@ -1,0 +1,18 @@
+"""The storages that are tried for a state."""
+
+from __future__ import annotations
+
+from millstream.quantize.states.halved import Halved
+from millstream.quantize.states.scaled import Scaled
+from millstream.quantize.states.storage import Storage, kept_bytes
+
+FLOAT32_BYTES = 4
+INT8, FLOAT16, INT16 = Scaled("int8"), Halved(), Scaled("int16")
+#: Of two that are as small the one that is less work comes first.
+STORAGES: tuple[Storage, ...] = (FLOAT16, INT8, INT16)
+
+
+def smaller(values: int) -> list[Storage]:
+    """The storages in which a state of so many values is smaller than in float32, the smallest first."""
+    found = (storage for storage in STORAGES if kept_bytes(storage, values) < values * FLOAT32_BYTES)
+    return sorted(found, key=lambda storage: kept_bytes(storage, values))
