@@ -1,8 +1,9 @@
 """Pass: cut a copy where its source was written by another stage.
 
 Matches a stage that only copies a scratch buffer which several stages filled (a concatenation, such as the
-past and the newest frame of a ring) and which is only copied from. Each part of the copy then reads what one
-stage wrote, so that `inline` takes it from there and the concatenation disappears.
+past and the newest frame of a ring) and which is only copied from; casting to or from float16 is copying, too.
+Each part of the copy then reads what one stage wrote, so that `inline` takes it from there and the
+concatenation disappears.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import replace
 
 from millstream.lower.affine import follow
 from millstream.lower.draft import Draft
-from millstream_runtime.program import Access, Load, Stage
+from millstream_runtime.program import Access, Call, Expression, Load, Stage, rewrite
 
 
 def cut_copies(draft: Draft) -> Draft:
@@ -25,11 +26,12 @@ def cut_copies(draft: Draft) -> Draft:
 
 
 def _parts(draft: Draft, stage: Stage) -> list[Stage]:
-    if not _is_copy(stage) or not isinstance(stage.value, Load):
+    load = _copied(stage)
+    if load is None:
         return [stage]
-    source = stage.value.access
+    source = load.access
     readers = (draft.stages[use.stage] for use in draft.uses[source.buffer])
-    if not draft.is_scratch(source.buffer) or not all(map(_is_copy, readers)):
+    if not draft.is_scratch(source.buffer) or not all(map(_copied, readers)):
         return [stage]
     writers = [draft.stages[number] for number in draft.writers[source.buffer]]
     if len(writers) < 2 or any(_covers(writer, source, stage.extents) for writer in writers):
@@ -42,8 +44,17 @@ def _parts(draft: Draft, stage: Stage) -> list[Stage]:
     return [stage]
 
 
-def _is_copy(stage: Stage) -> bool:
-    return stage.reduction is None and isinstance(stage.value, Load) and not stage.value.access.lookups
+def _copied(stage: Stage) -> Load | None:
+    """What a stage that only copies copies."""
+    match stage:
+        case Stage(reduction=None, value=Load() as load):
+            pass
+        case Stage(reduction=None, value=Call("cast", (Load() as load,), dtype)):
+            if "float16" not in (dtype, load.dtype):
+                return None
+        case _:
+            return None
+    return None if load.access.lookups else load
 
 
 def _covers(writer: Stage, source: Access, extents: Sequence[int]) -> bool:
@@ -66,7 +77,9 @@ def _part(stage: Stage, axis: int, start: int, count: int) -> Stage:
         return replace(access, offset=access.offset + start * access.strides[axis])
 
     extents = (*stage.extents[:axis], count, *stage.extents[axis + 1 :])
-    value = stage.value
-    if isinstance(value, Load):
-        value = replace(value, access=shifted(value.access))
+
+    def visit(part: Expression) -> Expression | None:
+        return replace(part, access=shifted(part.access)) if isinstance(part, Load) else None
+
+    value = rewrite(stage.value, visit)
     return replace(stage, extents=extents, value=value, target=shifted(stage.target))

@@ -7,6 +7,7 @@ itself, so that the float32 are never in memory.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from millstream.lower.affine import follow, move_access
@@ -48,7 +49,8 @@ def _rounded(kept: Kept, extents: tuple[int, ...], rounding: Stage) -> Kept | No
     match rounding:
         case Stage(reduction=None, value=Call("cast", (Load(access=read),), "float16")):
             axes = follow(kept.target, extents, read, rounding.extents)
-            if axes is None or follow(read, rounding.extents, kept.target, extents) is None:
+            # Every element is kept once, so that as many points are the same ones.
+            if axes is None or math.prod(extents) != math.prod(rounding.extents):
                 return None
             target = move_access(rounding.target, axes, len(extents))
             # Only along the innermost axis are neighbours stored as one vector.

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from millstream.lower.affine import follow, move
 from millstream.lower.draft import Draft, Use, stage_uses
+from millstream.lower.expression import direct
 from millstream_runtime.program import Call, Expression, Load, Stage, rewrite, walk
 
 CHEAP_CALLS = 2
@@ -42,7 +43,7 @@ def _inlined(draft: Draft, stages: list[Stage], number: int) -> Stage:
         inner = stage.extents + reduction.extents
         operand = rewrite(reduction.operand, lambda e: visit(inner, e))
         reduction = replace(reduction, operand=operand)
-    value = rewrite(stage.value, lambda e: visit(stage.extents, e))
+    value = direct(rewrite(stage.value, lambda e: visit(stage.extents, e)))
     return replace(stage, reduction=reduction, value=value)
 
 
