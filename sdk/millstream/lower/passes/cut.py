@@ -1,7 +1,7 @@
 """Pass: cut a copy where its source was written by another stage.
 
 Matches a stage that only copies a scratch buffer which several stages filled (a concatenation, such as the
-past and the newest frame of a ring) and which is only copied from; casting to or from float16 is copying, too.
+past and the newest frame of a ring) and which is only copied from. Casting to or from float16 is copying too.
 Each part of the copy then reads what one stage wrote, so that `inline` takes it from there and the
 concatenation disappears.
 """
