@@ -1,4 +1,4 @@
-"""float16 in memory: every printer widens each of them exactly, and rounds float32 to the bit as NumPy does."""
+"""float16 in memory: every printer widens each of them exactly, and rounds float32 as NumPy does."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_float32_goes_to_the_nearest_float16(opener: Opener) -> None:
 
 
 def recurrence(rows: int, columns: int, kind: str = "sum", streams: int = 3) -> Case:
-    """state' (rows, columns) = state / 2 + x, in float16 between two steps; y = sum (or the like) of the state
-    before it is rounded, times c.
+    """state' (rows, columns) = state / 2 + x, in float16 between two steps; y = sum, or the like, of the
+    state before it is rounded, times c.
 
     Sums of two float16 of like magnitude are exact in float32.
     """

@@ -58,6 +58,42 @@ def test_a_stream_of_narrow_states_can_be_kept_and_taken_up(narrow: Path) -> Non
     np.testing.assert_array_equal([_stepped(later, frame) for frame in frames[7:]], want[7:])
 
 
+@pytest.fixture(scope="module")
+def halved(millstream: Command, room: Path) -> Path:
+    """The gated recurrence with a bound that int8 passes, and float16 does not."""
+    path = room / "halved.mill"
+    targets = [option for name in ("numba", "c", "opencl") for option in ("--target", name)]
+    options = (*targets, "--example", room / "data.npz", "--states", "0.2%")
+    result = millstream("export", f"{room}/user.py:gated", *options, "-o", path)
+    assert result.exit_code == 0, result.stderr
+    return path
+
+
+def test_a_state_in_float16_has_no_scales(millstream: Command, halved: Path) -> None:
+    told = json.loads(millstream("inspect", halved, "--json").stdout)
+    (state,) = told["model"]["states"]
+    assert (state["dtype"], state["rounded"], state["bytes"]) == ("float16", True, 2 * 37)
+    assert told["report"]["states"]["bytes"] == 2 * 37
+    assert "1 states in float16" in str(told["report"]["ladder"])
+
+
+def test_a_snapshot_of_halves_goes_from_a_stream_to_a_pool_on_a_device(halved: Path) -> None:
+    frames = np.random.default_rng(3).standard_normal((20, 5)).astype(np.float32)
+    stream = millstream_runtime.load(halved, backend="numba").stream()
+    want = [_stepped(stream, frame) for frame in frames]
+    whole = millstream_runtime.load(halved, backend="numba").stream().push(frames)
+    np.testing.assert_array_equal(np.stack(whole), want)
+    stream = millstream_runtime.load(halved, backend="numba").stream()
+    for frame in frames[:7]:
+        stream.step(frame)
+    blob = stream.save()
+    pool = millstream_runtime.load(halved, backend="opencl").streams(3)
+    pool.load(1, blob)
+    assert pool.save(1) == blob
+    for frame, expected in zip(frames[7:], want[7:], strict=True):
+        np.testing.assert_allclose(pool.step(np.stack([frame] * 3))[1], expected, rtol=0, atol=2e-3)
+
+
 def test_the_page_draws_the_drift(millstream: Command, narrow: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     result = millstream("report", narrow, "--steps", 5, "--ticks", 5, "-o", page)

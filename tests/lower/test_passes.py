@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import onnx
+import onnx.helper as oh
 import pytest
+import system_steps
 from lowered_models import MODELS, graph_of, lmuformer_jv
 from torch import nn
 
-from millstream.graph import StepGraph
+from millstream.graph import BATCH, StepGraph, build
 from millstream.lower import fuse, gaps, lower
 from millstream.lower.draft import Draft
 from millstream.lower.execute import execute
@@ -16,10 +21,13 @@ from millstream.lower.passes import FINAL, FUSION
 from millstream.lower.passes.prune import prune
 from millstream.lower.soundness import check_dataflow
 from millstream.lower.translate import translate
+from millstream.quantize.states.storages import FLOAT16
+from millstream.quantize.states.writing import narrowed
 from millstream.reference import prepare
 from millstream_runtime import plan
-from millstream_runtime.program import check
+from millstream_runtime.program import buffer_bytes, check, state_bytes
 
+F = "float32"
 #: Fused float32 arithmetic against the reference's float64 sums, values of order 1.
 _BOUND = 5e-6
 
@@ -48,7 +56,9 @@ def _agrees(graph: StepGraph, draft: Draft) -> None:
     for value, got in zip(graph.model.graph.output, [*outputs, *states], strict=True):
         expected = want[value.name].ravel()
         if expected.dtype.kind == "f":
-            np.testing.assert_allclose(got, expected, rtol=_BOUND, atol=_BOUND)
+            # Where float32 differ by their bound, float16 may be neighbours.
+            bound = max(_BOUND, np.finfo(expected.dtype).eps if expected.dtype == np.float16 else 0)
+            np.testing.assert_allclose(got, expected, rtol=bound, atol=bound)
         else:
             np.testing.assert_array_equal(got, expected)
 
@@ -61,6 +71,59 @@ def test_each_pass_keeps_the_numbers(make: type[nn.Module]) -> None:
     for run in (*FUSION, *FUSION, *FINAL):
         draft = run(draft)
         _agrees(graph, draft)
+
+
+def _halved(name: str) -> StepGraph:
+    """The step of a system with its float32 states in float16."""
+    graph = system_steps.graph_of(name)
+    return narrowed(graph, {t.name: FLOAT16 for t in graph.state_tensors if t.dtype == np.float32})
+
+
+#: A state with and without a ring, updated and read out, and a delta rule, which reads its state before, too.
+_WITH_A_MEMORY = ("mamba", "gated_deltanet", "gla", "retnet")
+
+
+@pytest.mark.parametrize("name", _WITH_A_MEMORY)
+def test_each_pass_keeps_the_numbers_of_states_in_float16(name: str) -> None:
+    graph = _halved(name)
+    draft = translate(graph).draft
+    _agrees(graph, draft)
+    for run in (*FUSION, *FUSION, *FUSION, *FINAL):
+        draft = run(draft)
+        _agrees(graph, draft)
+
+
+@pytest.mark.parametrize("name", _WITH_A_MEMORY)
+def test_states_in_float16_take_no_more_stages_or_scratch(name: str) -> None:
+    plain, halved = system_steps.lowered(name).program, lower(_halved(name)).program
+    assert len(halved.stages) == len(plain.stages)
+    assert halved.scratch_bytes == plain.scratch_bytes
+    sizes = {buffer.name: buffer_bytes(buffer) for buffer in plain.role("state") if buffer.dtype == F}
+    assert state_bytes(halved) == state_bytes(plain) - sum(sizes.values()) // 2
+
+
+def test_what_else_reads_a_state_before_it_is_rounded_leaves_it_in_memory() -> None:
+    """A sum rounds what it keeps only where nobody else asks for the float32."""
+    graph = system_steps.graph_of("gla")
+    model = onnx.ModelProto()
+    model.CopyFrom(_halved("gla").model)
+    (pair,) = graph.states
+    exact = f"{pair.next_name}.float"
+    shape = [d.dim_value for d in _shape_of(model, pair.name)[1:]]
+    model.graph.node.append(oh.make_node("Neg", [exact], ["told"]))
+    told = oh.make_tensor_value_info("told", onnx.TensorProto.FLOAT, [BATCH, *shape])
+    model.graph.output.insert(1, told)
+    also = build(model, [pair])
+    draft = translate(also).draft
+    for run in (*FUSION, *FUSION, *FUSION, *FINAL):
+        draft = run(draft)
+    _agrees(also, draft)
+    assert not any(s.reduction and s.reduction.kept and s.reduction.kept.is_rounded for s in draft.stages)
+
+
+def _shape_of(model: onnx.ModelProto, name: str) -> Any:
+    (found,) = (value for value in model.graph.input if value.name == name)
+    return found.type.tensor_type.shape.dim
 
 
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)

@@ -129,6 +129,14 @@ def test_malformed_golden_members():
             golden.load(safetensors.dump(bad), spec)
 
 
+def test_a_state_in_float16_may_be_the_neighbour_of_what_it_was_rounded_to():
+    want = np.array([[1.5, 0.25]], np.float16)
+    for by, relative, within in ((1, 0.0, True), (2, 0.0, False), (3, 2.0**-9, True), (4, 2.0**-9, False)):
+        got = want + np.float16(by * 2.0**-10)
+        assert compare("s", got, want, Tolerance(relative, 0.0, ""), rounded=True).within is within
+    assert not compare("s", want + np.float16(2.0**-10), want, Tolerance(0.0, 0.0, "")).within
+
+
 def test_integers_that_a_state_was_rounded_to_may_differ_by_one_and_by_the_tolerance():
     want = np.array([[100, 0]], np.int8)
     for by, relative, within in ((1, 0.0, True), (2, 0.0, False), (2, 0.02, True), (3, 0.02, False)):

@@ -258,6 +258,26 @@ class HalfPrecision(nn.Module):
         return stepped(self, x)
 
 
+class HalfState(nn.Module):
+    """Float32 throughout, but for a state that is kept in float16."""
+
+    frame = (5,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inlet, self.outlet = nn.Linear(5, 24), nn.Linear(24, 3)
+
+    def initial_state(self, batch: int) -> dict[str, Tensor]:
+        return {"hidden": torch.zeros(batch, 24, dtype=torch.float16)}
+
+    def step(self, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        hidden = torch.tanh(self.inlet(x)) + 0.5 * state["hidden"].float()
+        return self.outlet(hidden), {"hidden": hidden.half()}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return stepped(self, x)
+
+
 class HalfGated(nn.Module):
     """A whole GRU in float16: the fused lowering lacks the dtype and TVM the operator."""
 
