@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import system_steps
 from backend_programs import (
     OPENERS,
     Case,
     F,
     Opener,
+    contract_of,
     differences,
     elementwise,
     expected,
@@ -19,7 +21,14 @@ from backend_programs import (
     run,
 )
 
+from millstream.lower import lower
+from millstream.quantize.states.storages import FLOAT16
+from millstream.quantize.states.writing import narrowed
+from millstream_runtime.batched import STREAMS
+from millstream_runtime.core import Core
 from millstream_runtime.errors import PlanInvalid
+from millstream_runtime.nonfinite import propagate
+from millstream_runtime.pool import Pool
 from millstream_runtime.program import (
     Access,
     Accumulated,
@@ -35,6 +44,7 @@ from millstream_runtime.program import (
     Stored,
     check,
 )
+from millstream_runtime.stream import Stream
 
 H = "float16"
 EVERY = np.arange(1 << 16, dtype=np.uint16).view(H)
@@ -152,3 +162,20 @@ def test_a_reduction_in_float16_is_refused() -> None:
     stages = (replace(stage, reduction=reduction, value=Constant(0.0, F)),)
     with pytest.raises(PlanInvalid, match="a reduction in float16"):
         check(replace(case.program, stages=stages))
+
+
+@openers
+def test_streams_have_the_same_bits_alone_together_and_in_chunks(opener: Opener) -> None:
+    """A ring and a memory that is updated, rounded and read out in one pass."""
+    graph = system_steps.graph_of("mamba")
+    lowered = lower(narrowed(graph, {pair.name: FLOAT16 for pair in graph.states}))
+    contract = contract_of(lowered.program)
+    core = Core(contract.spec, opener(lowered.program, lowered.weights), contract.initial, "test")
+    frames = np.random.default_rng(0).standard_normal((40, STREAMS + 3, 12)).astype(F)
+    alone, pool = [Stream(core, propagate) for _ in frames[0]], Pool(core, STREAMS + 3, propagate)
+    # Results lie in memory that the next step uses again.
+    stepped = [[np.array(one.step(x)) for one, x in zip(alone, row, strict=True)] for row in frames]
+    np.testing.assert_array_equal([np.array(pool.step(row)) for row in frames], stepped)
+    pushed = [Stream(core, propagate).push(frames[:, row].copy()) for row in range(STREAMS + 3)]
+    np.testing.assert_array_equal(np.stack(pushed, 1), stepped)
+    assert [pool.save(row) for row in (0, STREAMS)] == [alone[row].save() for row in (0, STREAMS)]
