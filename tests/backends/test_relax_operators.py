@@ -12,6 +12,7 @@ import relax_cases
 from lowered_cases import operators
 from relax_steps import TARGET, compiled, opened, spec_of
 
+from millstream.float16 import loosened
 from millstream.graph import IR_VERSION, OPSET, StepGraph, build, set_origin
 from millstream.targets import relax
 
@@ -44,7 +45,7 @@ def test_float16_is_summed_wide_and_rounded_once() -> None:
     nodes = [oh.make_node("MatMul", ["x", "w"], ["y"])]
     graph = _graph(nodes, x, ((1, 1), np.float16), w=np.ones((4096, 1), np.float16))
     assert _run(graph, x).item() == 4096
-    assert compiled(graph).tolerance.relative == 2.0**-7
+    assert loosened(compiled(graph).tolerance, graph, spec_of(graph)).relative == 2.0**-7
     assert compiled(graph).memory.weights == 4 * 4096
 
 
@@ -137,7 +138,7 @@ def test_official_cases_that_the_lowering_refuses() -> None:
     verdicts = {name: relax_cases.verdict(case) for name, case in cases.items()}
     assert not {name: verdict.wrong for name, verdict in verdicts.items() if verdict.wrong}
     taken = {operator for name, v in verdicts.items() if v.right for operator in operators(cases[name])}
-    of_float16 = {"Cast", "CastLike", "IsInf", "IsNaN", "Max", "Min", "Mod", "Range"}
+    of_float16 = {"Cast", "CastLike", "IsInf", "IsNaN", "Max", "Min", "Mod"}
     assert taken == {*of_float16, "GridSample", "Resize", "Dropout"}  # of an old opset, the last
 
 
