@@ -122,8 +122,8 @@ def test_stages_that_hand_on_scratch_and_state(opener: Opener, streams: int) -> 
 
 
 def _reductions() -> Case:
-    """Each kind of sum over each dtype but float16, which has none, along strided axes walked backwards, and one
-    scaled by its index."""
+    """Each kind of sum over each dtype but float16, which has none, along strided axes walked backwards, and
+    one scaled by its index."""
     rng = np.random.default_rng(5)
     inputs, buffers, stages = [], [], []
     for dtype in (dtype for dtype in DTYPES if dtype != "float16"):

@@ -12,7 +12,7 @@ import system_steps
 from lowered_models import MODELS, graph_of, lmuformer_jv
 from torch import nn
 
-from millstream.graph import BATCH, StepGraph, build
+from millstream.graph import BATCH, StatePair, StepGraph, build
 from millstream.lower import fuse, gaps, lower
 from millstream.lower.draft import Draft
 from millstream.lower.execute import execute
@@ -110,10 +110,10 @@ def test_what_else_reads_a_state_before_it_is_rounded_leaves_it_in_memory() -> N
     (pair,) = graph.states
     exact = f"{pair.next_name}.float"
     shape = [d.dim_value for d in _shape_of(model, pair.name)[1:]]
-    model.graph.node.append(oh.make_node("Neg", [exact], ["told"]))
-    told = oh.make_tensor_value_info("told", onnx.TensorProto.FLOAT, [BATCH, *shape])
-    model.graph.output.insert(1, told)
-    also = build(model, [pair])
+    model.graph.node.append(oh.make_node("Sub", [exact, "before"], ["behind"]))
+    for name, values in (("before", model.graph.input), ("behind", model.graph.output)):
+        values.append(oh.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [BATCH, *shape]))
+    also = build(model, [pair, StatePair("before", "behind")])
     draft = translate(also).draft
     for run in (*FUSION, *FUSION, *FUSION, *FINAL):
         draft = run(draft)
