@@ -28,7 +28,19 @@ from millstream.targets.gpu.forms import Tile, form_of
 from millstream.targets.gpu.items import Items
 from millstream.targets.gpu.panels import Panel
 from millstream.targets.gpu.placing import of_streams
-from millstream_runtime.program import Access, Accumulated, Buffer, Call, Constant, Program, Reduction, Stage
+from millstream_runtime.program import (
+    Access,
+    Accumulated,
+    Buffer,
+    Call,
+    Constant,
+    Expression,
+    Load,
+    Program,
+    Reduction,
+    Stage,
+    rewrite,
+)
 
 #: Each thread reads for itself; then through panels: two tiles, of four and of eight threads along streams.
 ALONE = (Tile(1, 256),)
@@ -74,6 +86,37 @@ def test_products_have_the_bits_of_those_read_directly(
     assert differences(case, found, expected(case)[0], SUM_BOUND) == []
     for one, same in zip(results(lowered, ALONE, case.inputs), found, strict=True):
         np.testing.assert_array_equal(one, same)
+
+
+def test_products_of_a_state_in_float16_do() -> None:
+    """A panel of its bits, widened by each thread that reads them."""
+    case = matrix_vectors([(128, 128)], np.random.default_rng(0), STREAMS)
+    halved = replace(case, program=in_float16(case.program), inputs=(case.inputs[0].astype(np.float16),))
+    lowered = Lowered(halved.program, halved.weights)
+    assert {panel.load.dtype for found in panels_of(lowered, PANELS[0][0]) for panel in found} == {
+        F,
+        "float16",
+    }
+    found = results(lowered, PANELS[0], halved.inputs)
+    assert differences(halved, found, expected(halved)[0], SUM_BOUND) == []
+    for one, same in zip(results(lowered, ALONE, halved.inputs), found, strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
+def in_float16(program: Program) -> Program:
+    """The program with its inputs in float16."""
+    inputs = {buffer.name for buffer in program.role("input")}
+
+    def widened(part: Expression) -> Expression | None:
+        halved = isinstance(part, Load) and part.access.buffer in inputs
+        return Call("cast", (replace(part, dtype="float16"),), F) if halved else None
+
+    def changed(stage: Stage) -> Stage:
+        operand = rewrite(stage.reduction.operand, widened)
+        return replace(stage, reduction=replace(stage.reduction, operand=operand))
+
+    buffers = (replace(b, dtype="float16") if b.name in inputs else b for b in program.buffers)
+    return replace(program, buffers=tuple(buffers), stages=tuple(map(changed, program.stages)))
 
 
 @pytest.mark.parametrize("tiles", [PANELS[0], (Tile(32, 64),)], ids=["cut up", "whole"])
