@@ -20,6 +20,8 @@ from millstream.ladder import Ladder, Silent, Watcher
 from millstream.package import Contents
 from millstream.protocol import Streamable, streamable
 from millstream.quantize import Format
+from millstream.quantize.states.storage import Storage
+from millstream.quantize.states.storages import STORAGES
 from millstream.reparameterize import Report, rewritten
 from millstream.sequences import Example, Sequences
 from millstream.shaping import Shaping, Wishes
@@ -53,6 +55,7 @@ def export(
     format: Format | None = None,
     allowance: Allowance | None = None,
     most_drift: float | None = None,
+    storages: Sequence[Storage] = STORAGES,
     reparameterize: bool = True,
     watcher: Watcher | None = None,
 ) -> Exported:
@@ -73,6 +76,7 @@ def export(
             that loses no more on `labelled`, or without labels on the outputs over the example.
         most_drift: with it, each float32 state is kept in the smallest dtype with which no output and no
             state goes farther (relative RMS) from float over a long stream; without, all stay float32.
+        storages: what states may be kept in then, of `millstream.quantize.states.storages`.
         reparameterize: whether norms and parallel branches are folded into the layers around them first.
         watcher: is told what goes on.
 
@@ -90,7 +94,7 @@ def export(
     source = streamable(model, first)
     if not source.stateful:
         data, labelled = _as_frames(data), labelled and _as_frames(labelled)
-    wishes = Wishes(format, allowance, most_drift, reparameterize)
+    wishes = Wishes(format, allowance, most_drift, tuple(storages), reparameterize)
     return _Export(source, data, labelled, about, budget, wishes, chosen, watcher).run(first)
 
 

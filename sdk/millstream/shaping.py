@@ -23,6 +23,8 @@ from millstream.quantize.calibration import Calibration, spread
 from millstream.quantize.layers import layers, to_blame
 from millstream.quantize.states.choosing import Chosen as ChosenStates
 from millstream.quantize.states.choosing import choose as choose_states
+from millstream.quantize.states.storage import Storage
+from millstream.quantize.states.storages import STORAGES
 from millstream.quantize.states.writing import narrowed, narrowed_initial, narrowed_spec
 from millstream.reparameterize import BOUND, Report
 from millstream.reparameterize.graph import rewritten_graph
@@ -44,11 +46,13 @@ COARSE = (
 @dataclass(frozen=True)
 class Wishes:
     """How the step may be changed: by which format, or what a search for one may lose; how far states in
-    fewer bytes may drift, None where all stay float32; whether norms and branches are folded."""
+    fewer bytes may drift, None where all stay float32, and what they may be kept in; whether norms and
+    branches are folded."""
 
     format: Format | None = None
     allowance: Allowance | None = None
     most_drift: float | None = None
+    storages: tuple[Storage, ...] = STORAGES
     reparameterize: bool = True
 
 
@@ -183,7 +187,7 @@ class Shaping:
         if self.wishes.most_drift is None:
             return None
         self.watcher.begin("streaming with narrower states")
-        return choose_states(graph, calibration, self.wishes.most_drift)
+        return choose_states(graph, calibration, self.wishes.most_drift, self.wishes.storages)
 
     def _narrow_rungs(
         self, graph: StepGraph, narrow: ChosenStates | None, calibration: Calibration

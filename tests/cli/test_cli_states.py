@@ -122,3 +122,36 @@ def test_fixed_point_takes_the_states_itself(millstream: Command, room: Path) ->
     result = millstream("export", f"{room}/user.py:gated", *options)
     assert result.exit_code == 2
     assert "fixed16 takes the states as well" in result.stderr
+
+
+def test_states_take_the_dtypes_that_they_may(millstream: Command, room: Path) -> None:
+    """On a GPU float16 is less work than int8, which is smaller."""
+    path, options = (
+        room / "halved.mill",
+        ("--target", "numba", "--example", room / "data.npz", "--states", "5%"),
+    )
+    result = millstream("export", f"{room}/user.py:gated", *options, "--state-dtype", "float16", "-o", path)
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(millstream("inspect", path, "--json").stdout)
+    assert [(state["dtype"], state["bytes"]) for state in told["model"]["states"]] == [("float16", 2 * 37)]
+    (hidden,) = told["report"]["states"]["states"]
+    assert [one["dtype"] for one in hidden["tried"]] == ["float16"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--state-dtype", "float16"), "add --states 2%"),
+        (("--states", "5%", "--state-dtype", "int7"), "use one of float16, int8, int16"),
+    ],
+)
+def test_dtypes_of_states_that_make_no_sense(
+    options: tuple[str, ...], said: str, millstream: Command, room: Path
+) -> None:
+    path = room / "none.mill"
+    result = millstream(
+        "export", f"{room}/user.py:gated", "--example", room / "data.npz", *options, "-o", path
+    )
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not path.exists()

@@ -93,9 +93,11 @@ def test_a_state_that_is_not_finite_shows() -> None:
 
 def test_the_smallest_is_tried_first() -> None:
     """A scale for few values is more than it saves."""
-    assert smaller(48) == [INT8, FLOAT16, INT16]
-    assert smaller(4) == [FLOAT16, INT8, INT16]
-    assert smaller(1) == [FLOAT16]
+    assert smaller(STORAGES, 48) == [INT8, FLOAT16, INT16]
+    assert smaller(STORAGES, 4) == [FLOAT16, INT8, INT16]
+    assert smaller(STORAGES, 1) == [FLOAT16]
+    assert smaller([INT16], 48) == [INT16]
+    assert smaller([INT16], 1) == []
 
 
 @pytest.mark.parametrize("storage", STORAGES, ids=lambda storage: storage.dtype)

@@ -65,4 +65,12 @@ States = Annotated[
         "(relative RMS), such as 2%. Without: float32.",
     ),
 ]
+StateDtypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--state-dtype",
+        metavar="D",
+        help="A dtype that states may be kept in: float16, int8, int16. Without: all three.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

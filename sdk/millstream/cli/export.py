@@ -20,6 +20,7 @@ from millstream.cli.arguments import (
     Labelled,
     Model,
     Output,
+    StateDtypes,
     States,
     Streamify,
     Targets,
@@ -85,6 +86,7 @@ def export(
         ),
     ] = None,
     states: States = None,
+    state_dtype: StateDtypes = None,
     max_error: Annotated[
         float | None,
         typer.Option(
@@ -115,7 +117,8 @@ def export(
         **{"model": model, "target": target, "output": output, "checkpoint": checkpoint, "example": example},
         **{"labelled": labelled, "name": name, "sample_rate": sample_rate, "hop": hop, "label": label},
         **{"labels": labels, "sign": sign, "flash": flash, "ram": ram},
-        **{"quantize": quantize, "states": states, "max_error": max_error, "reparameterize": reparameterize},
+        **{"quantize": quantize, "states": states, "state_dtype": state_dtype, "max_error": max_error},
+        "reparameterize": reparameterize,
         **{"streamify": streamify or None, "time_axis": time_axis, "window": window},
     }
     options = resolve(config, flags)
@@ -167,7 +170,7 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
 
     for each in options.target:
         targets.target(each)  # before torch is imported, which takes seconds
-    format = options.format
+    format, storages = options.format, options.storages
     watcher.begin("loading the model")
     from millstream.cli.export_data import read_labels
     from millstream.cli.preparing import prepare
@@ -196,6 +199,7 @@ def _export(options: ExportOptions, watcher: Watcher) -> Exported:
         format=format,
         allowance=options.allowance,
         most_drift=options.states,
+        storages=storages,
         reparameterize=options.reparameterize,
         watcher=watcher,
     )

@@ -13,12 +13,16 @@ from millstream.budget import Budget, read_size
 from millstream.budgeted import Allowance
 from millstream.errors import UsageError
 from millstream.quantize import Format, format_named
+from millstream.quantize.states.storage import Storage
+from millstream.quantize.states.storages import STORAGES, storage_of
 
 _SECTION = "export"
 #: Where the file goes and who signs it is not part of what it is; targets are stored as they resolve.
 _NOT_STORED = {"output", "sign", "target", "trials"}
 #: Two ways to say the same, so that a flag of the one overrides the file's other.
 _LABELS = {"label", "labels"}
+#: Of states that may drift.
+STATE_DTYPES = tuple(storage.dtype for storage in STORAGES)
 
 
 #: Bytes, given as a number or as a text such as 512K.
@@ -64,6 +68,7 @@ class ExportOptions(BaseModel):
     max_error: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     most_lost: Share | None = None
     states: Share | None = None
+    state_dtype: Annotated[tuple[str, ...], Field(min_length=1)] = STATE_DTYPES
     trials: str | None = None
     formats: Annotated[tuple[str, ...], Field(min_length=1)] = ("w4a8", "w8a8")
     reparameterize: bool = True
@@ -88,6 +93,11 @@ class ExportOptions(BaseModel):
         if self.most_lost is None:
             return None
         return Allowance(self.most_lost, tuple(map(format_named, self.formats)), self.trials)
+
+    @property
+    def storages(self) -> tuple[Storage, ...]:
+        """What states may be kept in. Raises UsageError for a dtype that is none of them."""
+        return tuple(map(storage_of, self.state_dtype))
 
     def stored(self) -> dict[str, Any]:
         """What the manifest keeps: the options that were set and that shape the bundle."""
@@ -120,6 +130,10 @@ def resolve(config: str | None, flags: Mapping[str, Any]) -> ExportOptions:
     if options.states is not None and options.quantize and format_named(options.quantize).whole:
         raise UsageError(
             f"{options.quantize} takes the states as well", where=config or "", fix="drop --states"
+        )
+    if "state_dtype" in options.model_fields_set and options.states is None:
+        raise UsageError(
+            "dtypes of states, and no drift that they may have", where=config or "", fix="add --states 2%"
         )
     if options.max_error and not options.quantize:
         raise UsageError(

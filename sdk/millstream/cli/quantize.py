@@ -14,6 +14,7 @@ from millstream.cli.arguments import (
     Labelled,
     Model,
     Output,
+    StateDtypes,
     States,
     Streamify,
     Targets,
@@ -42,6 +43,7 @@ def quantize(
         ),
     ] = None,
     states: States = None,
+    state_dtype: StateDtypes = None,
     trials: Annotated[
         str | None,
         typer.Option(
@@ -69,7 +71,8 @@ def quantize(
     from millstream.cli.export_options import resolve
 
     flags = {
-        **{"model": model, "most_lost": budget, "formats": format, "states": states, "trials": trials},
+        **{"model": model, "most_lost": budget, "formats": format, "trials": trials},
+        **{"states": states, "state_dtype": state_dtype},
         **{"checkpoint": checkpoint, "example": example, "labelled": labelled, "target": target},
         **{"streamify": streamify or None, "time_axis": time_axis, "window": window, "output": output},
     }

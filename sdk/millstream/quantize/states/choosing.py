@@ -12,7 +12,7 @@ from millstream.graph import StepGraph, Tensor
 from millstream.quantize.calibration import Calibration
 from millstream.quantize.states.drift import LASTING, TICKS, WINDOWS, Drift, Mix, drifts
 from millstream.quantize.states.storage import Storage, kept_bytes
-from millstream.quantize.states.storages import FLOAT32_BYTES, smaller
+from millstream.quantize.states.storages import FLOAT32_BYTES, STORAGES, smaller
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,11 @@ class Chosen:
         }
 
 
-def choose(graph: StepGraph, calibration: Calibration, most: float) -> Chosen:
-    """Give each float32 state of a flat graph the smallest storage with which no output and no state goes
-    farther than `most` (relative RMS) from float, each alone and all of them together.
+def choose(
+    graph: StepGraph, calibration: Calibration, most: float, storages: Sequence[Storage] = STORAGES
+) -> Chosen:
+    """Give each float32 state of a flat graph the smallest of the storages with which no output and no state
+    goes farther than `most` (relative RMS) from float, each alone and all of them together.
 
     What grows in float, or starts from NaN or infinity, stays as it is.
     """
@@ -79,7 +81,7 @@ def choose(graph: StepGraph, calibration: Calibration, most: float) -> Chosen:
         (name, storage)
         for name, tensor in tensors.items()
         if np.isfinite(initial[name]).all()
-        for storage in smaller(_values(tensor))
+        for storage in smaller(storages, _values(tensor))
     ]
     streamed = drifts(graph, [{name: storage} for name, storage in alone], calibration)
     tried: dict[str, list[Candidate]] = {name: [] for name in tensors}
