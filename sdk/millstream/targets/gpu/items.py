@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from millstream.targets.gpu.assembler import ThreadAssembler
 from millstream.targets.gpu.dots import in_words
 from millstream.targets.gpu.forms import VECTOR, Form, Tile
-from millstream.targets.gpu.panels import NEAR, bytes_of, panels
+from millstream.targets.gpu.panels import NEAR, SHARING, bytes_of, panels
 from millstream_runtime.kernels.assembler import Index
 from millstream_runtime.kernels.point import Point
 from millstream_runtime.program import Stage, item_size
@@ -113,15 +113,15 @@ class Items:
     def _in_a_rectangle(self, write: ThreadAssembler, number: str) -> tuple[Index, Index, Index]:
         """Which `near` places, which streams and which of the places the item of a number has.
 
-        A block has a rectangle of places and all streams; so has each of its warps, 8 by 4 where there are so
-        many. Of four threads side by side two read the same, whether places or streams.
+        A block has a rectangle of places and all streams, each of its warps `NEAR` by `SHARING` items of it.
+        Of four threads side by side two read the same, whether places or streams.
         """
-        streams, lanes = self.tile.streams // self.form.streams, self.at_once
-        some = min(streams, 4)
-        counts = [self.count // lanes, streams // some, lanes // streams // NEAR, some // 2, NEAR, 2]
+        streams, half = self.tile.streams // self.form.streams, SHARING // 2
+        blocks, across = self.count // self.at_once, self.at_once // streams // NEAR
+        counts = [blocks, streams // SHARING, across, half, NEAR, SHARING // half]
         block, above, far, second, lane, first = write.split(number, counts)
-        stream = above.times(some) + second.times(2) + first
-        return block.times(counts[2]) + far, stream, lane
+        stream = above.times(SHARING) + second.times(SHARING // half) + first
+        return block.times(across) + far, stream, lane
 
     def stream(self, point: Point, stream: int) -> Point:
         """One of the streams of an item."""

@@ -16,10 +16,9 @@ from millstream_runtime.program import Load, Reduction, Stage, item_size
 
 #: Terms of a chunk. Twice as many need registers for as many more vectors on their way.
 CHUNK = 2 * VECTOR
-#: Threads that must read the same weights for a panel to be worth its way.
-_SHARING = 4
-#: Threads of a warp that stand side by side along places.
-NEAR = 8
+#: Threads of a warp side by side along places; and along streams, which read the same weights: with fewer
+#: a panel is not worth its way.
+NEAR, SHARING = 8, 4
 _ALIGNMENT = 16
 
 
@@ -71,7 +70,7 @@ def _is_wide(stage: Stage, reduction: Reduction, form: Form, tile: Tile) -> bool
     groups, places = tile.streams // form.streams, places_of(form, tile)
     if reduction.kept or len(stage.extents) != 2 or len(reduction.extents) != 1:
         return False
-    if form.shared or form.neighbours or form.width < VECTOR or groups < _SHARING:
+    if form.shared or form.neighbours or form.width < VECTOR or groups < SHARING:
         return False
     whole = reduction.extents[0] // form.parts % CHUNK == 0 and stage.extents[-1] % places == 0
     return whole and places % (NEAR * form.width) == 0
