@@ -25,7 +25,7 @@ from workload_steps import step_of
 from millstream import lower
 from millstream.lower import Lowered
 from millstream.targets import cuda, opencl
-from millstream.targets.gpu.compiling import WIDE_FRAMES, laid_out
+from millstream.targets.gpu.compiling import SPREAD, laid_out
 from millstream.targets.gpu.cutting import cut_up_frames
 from millstream.targets.gpu.forms import Tile
 from millstream.targets.gpu.paying import weights_read
@@ -56,8 +56,8 @@ def opened(lowered: Lowered, target: str) -> DeviceStep:
 def weights_of_a_frame(lowered: Lowered) -> tuple[float, float]:
     """Bytes of weights read for a frame: by a step of its own, and together with others."""
     program = laid_out(lowered.program, lowered.weights).program
-    unrolled = unroll(program, WIDE_FRAMES.streams)
-    cut = cut_up_frames(unrolled, WIDE_FRAMES, Tile(1, 256), cuda.SHARED_BYTES["sm_90"])
+    unrolled = unroll(program, SPREAD.streams)
+    cut = cut_up_frames(unrolled, SPREAD, Tile(1, 256), cuda.SHARED_BYTES["sm_90"])
     together = sum(
         weights_read(stage, program) / piece.tile.streams for piece in cut.pieces for stage in piece.stages
     )

@@ -31,7 +31,7 @@ from millstream.lower.execute import execute
 from millstream.targets import cuda as cuda_half
 from millstream.targets.gpu.barriers import barriers
 from millstream.targets.gpu.build import opencl_source
-from millstream.targets.gpu.compiling import Choice, kernels
+from millstream.targets.gpu.compiling import SPREAD, Choice, kernels
 from millstream.targets.gpu.forms import Tile
 from millstream_runtime.backends.gpu import dlpack, layout
 from millstream_runtime.backends.gpu.chunks import DeviceChunks
@@ -52,6 +52,7 @@ FORMS = (
     (Tile(1, 64), Tile(1, 512)),
     (Tile(16, 128), Tile(2, 64)),
     (Tile(64, 128), Tile(1, 256)),
+    (SPREAD, Tile(1, 512)),
 )
 
 

@@ -16,7 +16,7 @@ from millstream.graph import StepGraph
 from millstream.targets import Compiled, Contract, Target
 from millstream.targets.gpu import proving
 from millstream.targets.gpu.build import cubin, cuda_source, opencl_source, without_prelude
-from millstream.targets.gpu.compiling import Choice, kernels, packaged
+from millstream.targets.gpu.compiling import SPREAD, Choice, kernels, packaged
 from millstream.targets.gpu.forms import Tile
 from millstream.targets.tools import require
 from millstream.targets.tvm.build import missing_tvm
@@ -72,8 +72,8 @@ def compile_program(program: Program, weights: bytes, arch: str) -> Compiled:
 
 
 def choices(program: Program) -> tuple[Choice, ...]:
-    """As measured on an H100 (`benchmarks/gpu_streams.py`), but for products by way of panels: from when on
-    these are better for large weights is an estimate (docs/gpu.md).
+    """As measured on an H100 (`benchmarks/gpu_streams.py`), but for large weights from the second choice on:
+    from when on each is better there is an estimate (docs/gpu.md).
 
     Few streams go whole through a block each, where one block reads the weights fast enough by itself.
     """
@@ -84,7 +84,11 @@ def choices(program: Program) -> tuple[Choice, ...]:
             Choice(512, (Tile(8, 512),)),
             Choice(4096, (wide, narrow)),
         )
-    return (Choice(1, (narrow, Tile(1, 1024))), Choice(1024, (wide, narrow)))
+    return (
+        Choice(1, (narrow, Tile(1, 1024))),
+        Choice(SPREAD.streams, (SPREAD, Tile(1, 1024))),
+        Choice(1024, (wide, narrow)),
+    )
 
 
 def open(files: Mapping[str, bytes], spec: ModelSpec, target: TargetSpec) -> Step:

@@ -14,7 +14,7 @@ from millstream.targets.gpu.nearing import near
 from millstream.targets.gpu.paying import pays
 from millstream.targets.gpu.placing import scratch_bytes
 from millstream.targets.gpu.prefill import unroll
-from millstream.targets.gpu.script import Printed, in_pieces, whole
+from millstream.targets.gpu.script import Known, Printed, in_pieces, whole
 from millstream.targets.tools import require
 from millstream.targets.tvm.build import missing_tvm
 from millstream_runtime.backends.gpu.layout import Layout, Prefill, Way, dump
@@ -42,9 +42,9 @@ _ALWAYS = Choice(1, (Tile(1, 256), Tile(1, 256)))
 #: For few streams and for many, and the shared memory of a block: every device has so much.
 _PORTABLE = (_ALWAYS, Choice(64, (Tile(8, 256), Tile(1, 256))))
 _PORTABLE_BYTES = 32 << 10
-#: The products of frames that go together: threads of 64 blocks take part in each, as far as it has work for
-#: them. Not timed on a card.
-WIDE_FRAMES = Tile(FRAMES, 256, spread=1 << 14)
+#: Products of few streams, or of frames that go together: threads of 64 blocks take part in each, as far as
+#: it has work for them. Not timed on a card.
+SPREAD = Tile(FRAMES, 256, spread=1 << 14)
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,17 @@ def kernels(program: Program, weights: bytes, choices: Sequence[Choice], shared:
 
     A choice that asks for more is left out; there is always a way for one stream.
     """
-    filled = laid_out(program, weights)
+    filled, known = laid_out(program, weights), Known()
     program = filled.program
-    printed = {choice: _printed(program, choice.tiles, shared) for choice in choices}
+    printed = {choice: _printed(program, choice.tiles, shared, known) for choice in choices}
     printed = {choice: each for choice, each in printed.items() if each.shared_bytes <= shared}
     if not any(choice.least <= 1 for choice in printed):
-        printed[_ALWAYS] = _printed(program, _ALWAYS.tiles, shared)
+        printed[_ALWAYS] = _printed(program, _ALWAYS.tiles, shared, known)
     functions = dict.fromkeys(choosing.functions())
     for each in printed.values():
         functions |= dict.fromkeys(each.functions)
     alone = max((choice for choice in printed if choice.least <= 1), key=lambda choice: choice.least)
-    frames, prefill = _frames(program, alone.tiles[-1], len(printed[alone].launches), shared)
+    frames, prefill = _frames(program, alone.tiles[-1], len(printed[alone].launches), shared, known)
     functions |= dict.fromkeys(frames)
     ways = tuple(Way(choice.least, each.launches) for choice, each in printed.items())
     scratch = max(each.scratch_bytes for each in printed.values())
@@ -86,13 +86,13 @@ def laid_out(program: Program, weights: bytes) -> Filled:
 
 
 def _frames(
-    program: Program, narrow: Tile, launches: int, shared: int
+    program: Program, narrow: Tile, launches: int, shared: int, known: Known
 ) -> tuple[tuple[str, ...], Prefill | None]:
     """The functions for frames of one stream together, and their launches; none where its steps, of so many
     `launches`, are better."""
     unrolled = unroll(program, FRAMES)
-    cut = cut_up_frames(unrolled, WIDE_FRAMES, replace(narrow, streams=1), shared)
-    printed = in_pieces(cut, "frames")
+    cut = cut_up_frames(unrolled, SPREAD, replace(narrow, streams=1), shared)
+    printed = in_pieces(cut, known)
     if printed.shared_bytes > shared or not pays(unrolled, len(printed.launches), program, launches):
         return (), None
     return printed.functions, Prefill(FRAMES, printed.scratch_bytes, printed.launches)
@@ -116,8 +116,8 @@ def packaged(
     )
 
 
-def _printed(program: Program, tiles: tuple[Tile, ...], shared: int) -> Printed:
+def _printed(program: Program, tiles: tuple[Tile, ...], shared: int, known: Known) -> Printed:
     if len(tiles) == 1:
         return whole(program, *tiles)
     wide, narrow = tiles
-    return in_pieces(cut_up(program, wide, narrow, shared), "part")
+    return in_pieces(cut_up(program, wide, narrow, shared), known)

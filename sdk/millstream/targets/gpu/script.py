@@ -92,20 +92,34 @@ def _kept(program: Program, streams: int) -> _Kept:
     return _Kept(streams * scratch_bytes(program), tuple(names))
 
 
-def in_pieces(cut: Pieces, prefix: str) -> Printed:
-    """A step as launches, one for each piece; `prefix` begins the names of their kernels."""
+@dataclass(frozen=True)
+class _Kernel:
+    """A printed kernel; `columns` blocks serve each tile of streams."""
+
+    name: str
+    columns: int
+    shared_bytes: int
+    function: str
+
+
+#: The kernels of pieces, by all that they are made from. Several ways to step share them.
+Known = dict[tuple[Shape, tuple[bool, ...], Tile, bool, int, _Kept], _Kernel]
+
+
+def in_pieces(cut: Pieces, known: Known) -> Printed:
+    """A step as launches, one for each piece; kernels that are not `known` are printed, and are then."""
     buffers = {buffer.name: buffer for buffer in cut.program.buffers}
-    printed: dict[tuple[Shape, tuple[bool, ...], Tile, bool, int, _Kept], _Kernel] = {}
-    launches = []
+    launches, functions = [], dict[str, None]()
     for piece in cut.pieces:
         tile, kept = piece.tile, piece.kept
         own = (of_streams(stage, tile.streams, cut.program, kept) for stage in piece.stages)
         found = occurrence([on_arrays(stage, kept) for stage in own], buffers, _UNIT)
         waits = barriers(piece.stages, cut.program, kept)
         key = (found.shape, waits, tile, piece.apart, piece.turns, _kept(kept, tile.streams))
-        if key not in printed:
-            printed[key] = _kernel(f"{prefix}{len(printed)}_{tile.streams}_{tile.threads}", *key)
-        kernel = printed[key]
+        if key not in known:
+            known[key] = _kernel(f"part{len(known)}_{tile.streams}_{tile.threads}", *key)
+        kernel = known[key]
+        functions[kernel.function] = None
         roles = {"constant": WEIGHTS, "scratch": SCRATCH}
         places = [(buffers[place.buffer], place.element) for place in found.places]
         launches.append(
@@ -119,18 +133,7 @@ def in_pieces(cut: Pieces, prefix: str) -> Printed:
                 tuple((begin_of(buffer) + element) // _unit(buffer.dtype) for buffer, element in places),
             )
         )
-    functions = tuple(kernel.function for kernel in printed.values())
-    return Printed(functions, tuple(launches), scratch_bytes(cut.program))
-
-
-@dataclass(frozen=True)
-class _Kernel:
-    """A printed kernel; `columns` blocks serve each tile of streams."""
-
-    name: str
-    columns: int
-    shared_bytes: int
-    function: str
+    return Printed(tuple(functions), tuple(launches), scratch_bytes(cut.program))
 
 
 def _kernel(
