@@ -75,5 +75,5 @@ def test_what_is_not_lowered_is_named_with_its_submodule_and_a_remedy() -> None:
     assert {gap.origin: gap.operator for gap in found if gap.help} == {
         "spectrum": "DFT",
         "stretched": "Resize",
-        "halved": "Cast",
+        "halved": "Mul",
     }
