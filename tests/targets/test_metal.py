@@ -16,8 +16,11 @@ import pytest
 from backend_programs import Case, F, cascade, differences, elementwise, expected, operations, pairs, run
 from int8_programs import products
 from lowered_models import MODELS, lmuformer_jv, lowered_model
+from quantized_graphs import quantized_graph, recurrent_graph
 from small_models import ConvNet, GatedRecurrence
 
+from millstream.lower import lower
+from millstream.quantize import FORMATS
 from millstream.targets import metal
 from millstream_runtime.backends import Step
 from millstream_runtime.program import Program
@@ -69,6 +72,14 @@ def test_a_compiler_reads_the_kernels(case: Case, tmp_path: Path) -> None:
 def test_a_compiler_reads_the_kernels_of_models(make: type, tmp_path: Path) -> None:
     lowered = lowered_model(make)
     source = metal.compile_program(lowered.program, lowered.weights).files["step.metal"]
+    assert complaints(source, tmp_path) == ""
+
+
+def test_the_largest_of_many_is_written_once(tmp_path: Path) -> None:
+    """Of 128 activations, in 32 parts: not twice as much text for each of them."""
+    lowered = lower(quantized_graph(recurrent_graph(128, 128, 128), FORMATS["w8a8"]))
+    source = metal.compile_program(lowered.program, lowered.weights).files["step.metal"]
+    assert len(source) < 1 << 20
     assert complaints(source, tmp_path) == ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from millstream.targets.gpu.assembler import ThreadAssembler
 from millstream.targets.gpu.items import Items
 from millstream.targets.gpu.sums import Sums
-from millstream.targets.gpu.values import bound, put, store_item
+from millstream.targets.gpu.values import put, store_item
 from millstream.targets.tvm.literal import loaded, stored
 from millstream_runtime.kernels.assembler import Index, Value
 from millstream_runtime.kernels.reductions import COMBINE
@@ -78,7 +78,8 @@ def _joined(items: Items, reduction: Reduction, write: ThreadAssembler, item: st
     between, step = (parts + 1, 1) if items.form.neighbours else (1, items.at_once)
     begin = write.bind(f"{which} * {items.apart} + {item} * {between}", "int32")
     values = [loaded(write.part(dtype, f"{begin} + {part * step}"), dtype) for part in range(parts)]
-    total = bound(write, values[0], dtype)
+    # In a variable: TVM writes Metal without the names, and the larger of two has each of them three times.
+    total = write.variable(values[0], dtype)
     for value in values[1:]:
-        total = bound(write, write.call(COMBINE[reduction.kind], dtype, dtype, [total, value]), dtype)
-    return total
+        total.set(write.call(COMBINE[reduction.kind], dtype, dtype, [total.get(), value]))
+    return total.get()
