@@ -30,7 +30,7 @@ from workload_steps import step_of
 from millstream import lower
 from millstream.lower import Lowered
 from millstream.quantize import FORMATS, quantize
-from millstream.quantize.states.storages import STORAGES
+from millstream.quantize.states.storages import STORAGES, storage_of
 from millstream.quantize.states.writing import narrowed
 from millstream.targets.cuda import SHARED_BYTES, choices
 from millstream.targets.gpu.build import compiled, cuda_source, without_prelude
@@ -49,7 +49,6 @@ COPY = 3011.0
 #: sm_80 and an sm_90 have the same but for shared memory.
 _REGISTERS, _THREADS, _BLOCKS, _WARP, _REGISTERS_AT_ONCE = 65536, 2048, 32, 32, 256
 _OF_THE_SYSTEM = 1024
-_STORAGES = {storage.dtype: storage for storage in STORAGES}
 _USED = re.compile(
     r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers", re.S
 )
@@ -115,7 +114,7 @@ def _lowered(name: str, form: str, states: str) -> Lowered:
         graph = quantize(graph, FORMATS[form], calibration).graph
     if states:
         pairs = zip(graph.states, graph.state_tensors, strict=True)
-        storage = _STORAGES[states]
+        storage = storage_of(states)
         graph = narrowed(graph, {p.name: storage for p, t in pairs if t.dtype == np.float32})
     return lower.lower(graph)
 
@@ -205,7 +204,8 @@ def _filled(rows: Sequence[Fill]) -> Table:
 def _arguments() -> argparse.Namespace:
     parser = options.parser(__doc__ or "")
     parser.add_argument("--formats", nargs="+", default=[FLOAT], help=f"{FLOAT}, or formats of quantization")
-    parser.add_argument("--states", default="", choices=("", *_STORAGES), help="dtype of all states")
+    dtypes = [storage.dtype for storage in STORAGES]
+    parser.add_argument("--states", default="", choices=("", *dtypes), help="dtype of all states")
     parser.add_argument("--arch", default="sm_90", choices=[arch for arch in SHARED_BYTES if arch != "sm_75"])
     parser.add_argument("--copy", type=float, default=COPY, help="GB/s of a copy on the card")
     options.add_json(parser)

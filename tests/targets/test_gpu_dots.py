@@ -17,7 +17,8 @@ from millstream.targets.gpu import columns
 from millstream.targets.gpu.build import opencl_source
 from millstream.targets.gpu.compiling import Choice, Kernels, kernels, laid_out
 from millstream.targets.gpu.dots import in_words
-from millstream.targets.gpu.forms import Form, Tile, form_of
+from millstream.targets.gpu.forms import Form, Tile
+from millstream.targets.gpu.items import Items
 from millstream.targets.gpu.placing import of_streams
 from millstream_runtime.backends.gpu import layout
 from millstream_runtime.backends.gpu.step import DeviceStep
@@ -69,7 +70,7 @@ def forms(case: Case, tile: Tile) -> list[Form]:
     """Those of the stages that are computed in words."""
     program = laid_out(case.program, case.weights).program
     stages = [of_streams(stage, tile.streams, program) for stage in program.stages]
-    return [form_of(stage, tile) for stage in stages if in_words(stage) != stage]
+    return [Items(stage, tile).form for stage in stages if in_words(stage) != stage]
 
 
 @pytest.mark.parametrize("streams", [1, 3, 67])

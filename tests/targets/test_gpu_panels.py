@@ -24,7 +24,7 @@ from quantized_graphs import quantized_graph, recurrent_graph
 from millstream.lower import Lowered, lower
 from millstream.quantize import FORMATS
 from millstream.targets.gpu.compiling import Choice, Kernels, kernels, laid_out
-from millstream.targets.gpu.forms import Tile, form_of
+from millstream.targets.gpu.forms import Tile
 from millstream.targets.gpu.items import Items
 from millstream.targets.gpu.panels import Panel
 from millstream.targets.gpu.placing import of_streams
@@ -66,7 +66,7 @@ def items_of(lowered: Lowered, tile: Tile) -> list[Items]:
     """What the threads of a block share out of each stage."""
     program = laid_out(lowered.program, lowered.weights).program
     owns = [of_streams(stage, tile.streams, program) for stage in program.stages]
-    return [Items(own, form_of(own, tile), tile) for own in owns]
+    return [Items(own, tile) for own in owns]
 
 
 def panels_of(lowered: Lowered, tile: Tile) -> list[tuple[Panel, ...]]:

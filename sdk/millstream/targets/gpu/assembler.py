@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from millstream.targets.gpu.forms import VECTOR
+from millstream.targets.gpu.forms import VECTOR, has_vectors
 from millstream.targets.gpu.halves import NAMES
 from millstream.targets.tvm.assembler import TextAssembler
 from millstream.targets.tvm.dots import PLAIN
@@ -194,7 +194,7 @@ class ThreadAssembler(TextAssembler):
 
 def is_holdable(address: Address) -> bool:
     """Whether registers hold it, and vectors of it exist."""
-    return not address.lookups and address.dtype != "bool" and item_size(address.dtype) <= 4
+    return not address.lookups and has_vectors(address.dtype)
 
 
 def _lanes(vector: str, width: int) -> list[str]:

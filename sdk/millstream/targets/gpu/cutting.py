@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import prod
 
-from millstream.targets.gpu.forms import Tile, form_of
+from millstream.targets.gpu.forms import Tile
 from millstream.targets.gpu.items import Items
 from millstream.targets.gpu.pieces import Piece, Pieces, keeping
 from millstream.targets.gpu.placing import of_streams
@@ -65,7 +65,7 @@ def _between(stages: Sequence[Stage], program: Program, narrow: Tile) -> Piece:
     """Stages with few weights, and no more threads than have something to do in one of them: others would
     keep further blocks away."""
     owns = [of_streams(stage, narrow.streams, program) for stage in stages]
-    busy = max(Items(own, form_of(own, narrow), narrow).busy for own in owns)
+    busy = max(Items(own, narrow).busy for own in owns)
     threads = next(count for count in (*_THREADS[::-1], narrow.threads) if busy <= count)
     return Piece(stages, replace(narrow, threads=min(threads, narrow.threads)), apart=len(stages) == 1)
 
@@ -75,7 +75,7 @@ def _fitting(stage: Stage, program: Program, wide: Tile) -> Tile:
     own = of_streams(stage, wide.streams, program)
     threads = [count for count in _THREADS if count <= wide.threads]
     tiles = (replace(wide, threads=count) for count in threads)
-    return next((tile for tile in tiles if not form_of(own, tile).shared), wide)
+    return next((tile for tile in tiles if not Items(own, tile).form.shared), wide)
 
 
 def is_large(stage: Stage, program: Program) -> bool:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from millstream.targets.gpu.dots import in_words, words_in
+from millstream.targets.gpu.dots import words_in
 from millstream_runtime.lanes import DOT, loads
-from millstream_runtime.program import Access, Expression, Load, Stage, walk
+from millstream_runtime.program import Access, Expression, Load, Stage, item_size, walk
 
 #: Elements that a thread reads and writes at once.
 VECTOR = 4
@@ -66,8 +66,7 @@ class Form:
 
 
 def form_of(stage: Stage, tile: Tile) -> Form:
-    """The form of a stage whose first axis are the streams of a tile."""
-    stage = in_words(stage)
+    """The form of a stage in words whose first axis are the streams of a tile."""
     last = len(stage.extents) - 1
     wide = _is_whole(stage.extents[last], last) and _stored_whole(stage, last)
     reduction = stage.reduction
@@ -166,6 +165,11 @@ def is_aligned(access: Access, axis: int) -> bool:
     others = [stride for other, stride in enumerate(access.strides) if other != axis]
     alone = access.strides[axis] == 1 and not access.lookups
     return alone and access.offset % VECTOR == 0 and all(stride % VECTOR == 0 for stride in others)
+
+
+def has_vectors(dtype: str) -> bool:
+    """Whether registers hold `VECTOR` neighbours of a dtype as one."""
+    return dtype != "bool" and item_size(dtype) <= 4
 
 
 def _is_whole(extent: int, axis: int) -> bool:

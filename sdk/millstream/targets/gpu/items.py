@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from millstream.targets.gpu.assembler import ThreadAssembler
 from millstream.targets.gpu.dots import in_words
-from millstream.targets.gpu.forms import VECTOR, Form, Tile
+from millstream.targets.gpu.forms import VECTOR, Tile, form_of
 from millstream.targets.gpu.panels import NEAR, SHARING, bytes_of, panels
 from millstream_runtime.kernels.assembler import Index
 from millstream_runtime.kernels.point import Point
@@ -17,10 +17,12 @@ _WARP = 32
 
 
 class Items:
-    """The items of a stage, `at_once` of them in one round of a block. Axes are numbered as in the stage."""
+    """The items of a stage whose first axis are the streams of a tile, `at_once` of them in one round of a
+    block. Axes are numbered as in the stage."""
 
-    def __init__(self, stage: Stage, form: Form, tile: Tile) -> None:
-        self.stage, self.form, self.tile = in_words(stage), form, tile
+    def __init__(self, stage: Stage, tile: Tile) -> None:
+        self.stage, self.tile = in_words(stage), tile
+        self.form = form = form_of(self.stage, tile)
         self.outer = len(stage.extents)
         self.count = tile.streams // form.streams
         for extent in stage.extents[1:]:
@@ -47,16 +49,20 @@ class Items:
     @property
     def meeting_bytes(self) -> int:
         """Bytes of shared memory in which parts of sums meet, or two chunks of panels lie."""
-        if not self.form.shared or self.stage.reduction is None:
-            return 2 * bytes_of(self.panels)
-        return self.apart * self.sums * item_size(self.stage.reduction.operand.dtype)
+        if self._parts_dtype:
+            return self.apart * self.sums * item_size(self._parts_dtype)
+        return 2 * bytes_of(self.panels)
 
     @property
     def met_in(self) -> set[str]:
         """The dtypes of what is there."""
-        if not self.form.shared or self.stage.reduction is None:
-            return {panel.load.dtype for panel in self.panels}
-        return {self.stage.reduction.operand.dtype}
+        return {self._parts_dtype} if self._parts_dtype else {panel.load.dtype for panel in self.panels}
+
+    @property
+    def _parts_dtype(self) -> str:
+        """That of the parts of sums that threads share; empty where each has its own sums."""
+        reduction = self.stage.reduction
+        return reduction.operand.dtype if reduction and self.form.shared else ""
 
     @property
     def apart(self) -> int:

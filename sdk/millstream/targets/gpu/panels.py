@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from millstream.targets.gpu.forms import VECTOR, Form, Tile, is_aligned
+from millstream.targets.gpu.forms import VECTOR, Form, Tile, has_vectors, is_aligned
 from millstream_runtime.lanes import loads
 from millstream_runtime.program import Load, Reduction, Stage, item_size
 
@@ -79,7 +79,7 @@ def _is_wide(stage: Stage, reduction: Reduction, form: Form, tile: Tile) -> bool
 def _panel(load: Load, form: Form, tile: Tile, begin: int) -> Panel | None:
     """The panel of one load, in vectors along places or along terms."""
     stream, place, term = load.access.strides
-    if item_size(load.dtype) > 4 or load.dtype == "bool":
+    if not has_vectors(load.dtype):
         return None
     if not stream and place == 1 and term and is_aligned(load.access, 1):
         return Panel(load, CHUNK, places_of(form, tile) // VECTOR, begin)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from millstream.targets.gpu.forms import Tile, form_of
+from millstream.targets.gpu.forms import Tile
 from millstream.targets.gpu.items import Items, meeting_bytes
 from millstream.targets.gpu.placing import of_streams, scratch_bytes
 from millstream_runtime.arena import place_scratch
@@ -87,4 +87,4 @@ def _room(tile: Tile, shared: int) -> int:
 def _meeting(piece: Piece, program: Program) -> int:
     """Bytes of shared memory in which threads meet."""
     stages = [of_streams(stage, piece.tile.streams, program) for stage in piece.stages]
-    return meeting_bytes(Items(stage, form_of(stage, piece.tile), piece.tile) for stage in stages)
+    return meeting_bytes(Items(stage, piece.tile) for stage in stages)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from millstream.targets.gpu.assembler import MEETING, ThreadAssembler
 from millstream.targets.gpu.barriers import barriers
 from millstream.targets.gpu.dots import WORD, words_of
-from millstream.targets.gpu.forms import Tile, form_of
+from millstream.targets.gpu.forms import Tile
 from millstream.targets.gpu.items import Items, meeting_bytes
 from millstream.targets.gpu.pieces import Pieces
 from millstream.targets.gpu.placing import array_of, begin_of, of_streams, on_arrays, scratch_bytes
@@ -57,7 +57,7 @@ def whole(program: Program, tile: Tile) -> Printed:
     stages = []
     for stage in program.stages:
         own = of_streams(stage, tile.streams, program)
-        stages.append(Items(on_arrays(own, program), form_of(own, tile), tile))
+        stages.append(Items(on_arrays(own, program), tile))
     kept = _kept(program, tile.streams)
     size = kept.size + meeting_bytes(stages)
     arrays = {array_of(buffer, program): buffer for buffer in program.buffers}
@@ -140,7 +140,7 @@ def _kernel(
     name: str, shape: Shape, waits: Sequence[bool], tile: Tile, is_apart: bool, turns: int, kept: _Kept
 ) -> _Kernel:
     """The kernel of one shape, a block for each round where they are apart."""
-    stages = [Items(stage, form_of(stage, tile), tile) for stage in shape.stages]
+    stages = [Items(stage, tile) for stage in shape.stages]
     apart = _apart(shape.stages)
     bases = {
         view.name: _begin(o.name, view.dtype, apart[o.name] * tile.streams // view.items)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from millstream.targets.gpu.assembler import ThreadAssembler
-from millstream.targets.gpu.forms import VECTOR, is_aligned, vectors
+from millstream.targets.gpu.forms import VECTOR, has_vectors, is_aligned, vectors
 from millstream.targets.gpu.items import Items
 from millstream_runtime.kernels.assembler import Address, Value
 from millstream_runtime.kernels.point import Point
-from millstream_runtime.program import Access, Expression, item_size
+from millstream_runtime.program import Access, Expression
 
 
 def store_item(items: Items, write: ThreadAssembler, point: Point, result: Callable[[int], Value]) -> None:
@@ -50,7 +50,7 @@ def put(
     for first in range(0, len(points), VECTOR):
         some, stored = points[first : first + VECTOR], values[first : first + VECTOR]
         addresses = [point.address(target, dtype) for point in some]
-        if dtype != "bool" and item_size(dtype) <= 4 and _is_vector(target, addresses):
+        if has_vectors(dtype) and _is_vector(target, addresses):
             write.store_lanes(addresses[0], stored)
             continue
         for address, value in zip(addresses, stored, strict=True):
