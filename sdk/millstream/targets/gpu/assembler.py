@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from millstream.targets.gpu.forms import VECTOR, has_vectors
-from millstream.targets.gpu.halves import NAMES
+from millstream.targets.gpu.helpers import CASTS, DOT
 from millstream.targets.tvm.assembler import TextAssembler
 from millstream.targets.tvm.dots import PLAIN
 from millstream.targets.tvm.levels import Level
@@ -48,7 +48,7 @@ class ThreadAssembler(TextAssembler):
     def of_float16(self, operand: str, value: str, width: int) -> str:
         # Devices have instructions for it.
         result = {"float16": "float32", "float32": stored_dtype("float16")}[operand]
-        return f"T.call_pure_extern('{result}', '{NAMES[operand]}', {value})"
+        return f"T.call_pure_extern('{result}', '{CASTS[operand]}', {value})"
 
     def bind(self, value: str, dtype: str, width: int = 1) -> str:
         # Compilers of devices read names, not what stands behind them; and it may be a whole vector.
@@ -160,8 +160,8 @@ class ThreadAssembler(TextAssembler):
         return kept if kept is not None else super().load(address, width)
 
     def dot(self, totals: str, four: str, own: str, lanes: int) -> str:
-        # One lane, and what CUDA calls so; the other languages are given it (`build.py`).
-        return f"T.call_pure_extern('int32', 'dp4a', {four}, {own}, {totals})"
+        # The name of one lane's.
+        return f"T.call_pure_extern('int32', '{DOT}', {four}, {own}, {totals})"
 
     def store_lanes(self, address: Address, values: Sequence[str]) -> None:
         """Neighbouring elements, stored at once."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from millstream.errors import KernelsInvalid
-from millstream.targets.gpu import halves
+from millstream.targets.gpu.helpers import called
 from millstream.targets.gpu.script import DYNAMIC, STATIC
 from millstream.targets.gpu.words import Words
 from millstream.targets.tvm.module import module_of
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
 
 _METAL_OPENING = "#include <metal_stdlib>\nusing namespace metal;\n"
 _METAL_UNION = "union __TVMArgUnion {\n int v_int[2];\n};\n"
-# What CUDA has an instruction for: four products of bytes that lie side by side, added to a sum.
-_DOT = """\
-int dp4a(int x, int y, int sum) {{
-  char4 a = {bytes}(x), b = {bytes}(y);
-  return sum + a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
-}}
-"""
-_OPENCL_DOT, _METAL_DOT = (_DOT.format(bytes=word) for word in ("as_char4", "as_type<char4>"))
 # Shared memory, which whole vectors are read from: its type, its name, its bytes.
 _SHARED = re.compile(r"(?:__local|threadgroup) (\w+) (\w+)\[(\d+)\];")
 _METAL_BYTES = {"char": 1, "uchar": 1, "short": 2, "ushort": 2, "int": 4, "uint": 4, "float": 4}
@@ -46,7 +38,7 @@ def opencl_source(functions: Sequence[str]) -> str:
     text = _VECTOR_OF_CPP.sub(r"(\1\2)(", text)
     text = _SHARED.sub(r"__local \1 \2[\3] __attribute__((aligned(16)));", text)
     text = text.replace("CLK_LOCAL_MEM_FENCE", "CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE")
-    return _OPENCL_DOT + halves.where_called(halves.OPENCL, text) + text
+    return called(text, lambda helper: helper.opencl) + text
 
 
 def metal_source(functions: Sequence[str]) -> str:
@@ -55,7 +47,7 @@ def metal_source(functions: Sequence[str]) -> str:
     text = _SHARED.sub(_threadgroup, text)
     # TVM opens every function as if it stood alone.
     text = text.replace(_METAL_OPENING, "").replace(_METAL_UNION, "")
-    text = _METAL_OPENING + _METAL_DOT + halves.where_called(halves.METAL, text) + text
+    text = _METAL_OPENING + called(text, lambda helper: helper.metal) + text
     return text.replace("mem_flags::mem_threadgroup", "mem_flags::mem_threadgroup | mem_flags::mem_device")
 
 
@@ -117,7 +109,6 @@ typedef unsigned char uchar;
 #define CUDART_NAN_F __int_as_float(0x7fffffff)
 #define CUDART_INF __longlong_as_double(0x7ff0000000000000LL)
 #define CUDART_NAN __longlong_as_double(0x7fffffffffffffffLL)
-#define dp4a __dp4a
 /* Four bytes are an int to TVM, which has no function that makes one of them. */
 __device__ inline uint make_uint(uchar x, uchar y, uchar z, uchar w) {
   return (uint)x | (uint)y << 8 | (uint)z << 16 | (uint)w << 24;
@@ -133,7 +124,7 @@ _NVRTC = ("--fmad=false", "--std=c++17", "--disable-warnings")
 def without_prelude(source: str) -> str:
     """CUDA C++ without the headers that TVM puts before it: NVIDIA's compiler needs none of them."""
     kernels = source[source.index('extern "C"') :]
-    return _PRELUDE + halves.where_called(halves.CUDA, kernels) + kernels
+    return _PRELUDE + called(kernels, lambda helper: helper.cuda) + kernels
 
 
 def cubin(source: str, arch: str) -> bytes:
