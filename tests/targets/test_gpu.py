@@ -24,19 +24,18 @@ from backend_programs import (
     poisoned,
     run,
 )
+from gpu_steps import kernels_of, step_of
 from int8_programs import SHAPES, convolution, products, recurrence
 from lowered_models import MODELS, lowered_model, random_arrays
 
 from millstream.lower.execute import execute
 from millstream.targets import cuda as cuda_half
 from millstream.targets.gpu.barriers import barriers
-from millstream.targets.gpu.build import opencl_source
 from millstream.targets.gpu.compiling import SPREAD, Choice, kernels
 from millstream.targets.gpu.forms import Tile
 from millstream_runtime.backends.gpu import dlpack, layout
 from millstream_runtime.backends.gpu.chunks import DeviceChunks
 from millstream_runtime.backends.gpu.step import DeviceStep
-from millstream_runtime.backends.opencl import OpenclDevice
 from millstream_runtime.core import Core
 from millstream_runtime.errors import PlanInvalid, WrongDtype
 from millstream_runtime.nonfinite import propagate
@@ -58,9 +57,7 @@ FORMS = (
 
 def opened(program: Program, weights: bytes, tiles: tuple[Tile, ...]) -> DeviceStep:
     """The step with these tiles alone."""
-    made = kernels(program, weights, [Choice(1, tiles)], 1 << 20)
-    device = OpenclDevice(opencl_source(made.functions))
-    return DeviceStep(device, layout.load(made.layout), made.weights)
+    return step_of(kernels_of(program, weights, tiles))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -229,11 +226,11 @@ def test_barriers_stand_where_memory_meets() -> None:
 def test_kernels_without_their_barriers_are_wrong() -> None:
     """So that the barriers are known to be tested by the others."""
     lowered = lowered_model(MODELS[0])
-    made = kernels(lowered.program, lowered.weights, [Choice(1, (Tile(4, 128),))], 1 << 20)
-    functions = [
+    made = kernels_of(lowered.program, lowered.weights, (Tile(4, 128),))
+    functions = tuple(
         text.replace("T.evaluate(T.tvm_storage_sync('shared'))", "T.evaluate(0)") for text in made.functions
-    ]
-    step = DeviceStep(OpenclDevice(opencl_source(functions)), layout.load(made.layout), made.weights)
+    )
+    step = step_of(replace(made, functions=functions))
     callers = (*lowered.program.role("input"), *lowered.program.role("state"))
     arrays = dict(zip([b.name for b in callers], random_arrays(callers, 8, 0), strict=True))
     right = outputs(opened(lowered.program, lowered.weights, (Tile(4, 128),)), lowered.program, arrays)

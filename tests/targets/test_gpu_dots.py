@@ -8,21 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from backend_programs import Case, contract_of, differences, expected, run
+from gpu_steps import kernels_of, step_of
 from int8_programs import convolution, products, recurrence
 from quantized_graphs import quantized_graph, recurrent_graph
 
 from millstream.lower import lower
 from millstream.quantize import FORMATS
 from millstream.targets.gpu import columns
-from millstream.targets.gpu.build import opencl_source
-from millstream.targets.gpu.compiling import Choice, Kernels, kernels, laid_out
+from millstream.targets.gpu.compiling import Kernels, laid_out
 from millstream.targets.gpu.dots import in_words
 from millstream.targets.gpu.forms import Form, Tile
 from millstream.targets.gpu.items import Items
 from millstream.targets.gpu.placing import of_streams
-from millstream_runtime.backends.gpu import layout
-from millstream_runtime.backends.gpu.step import DeviceStep
-from millstream_runtime.backends.opencl import OpenclDevice
 from millstream_runtime.core import Core
 from millstream_runtime.nonfinite import propagate
 from millstream_runtime.pool import Pool
@@ -44,17 +41,6 @@ ODD_SHAPES = [(1, 1, 37), (1, 64, 3), (1, 130, 130), (3, 40, 47), (1, 128, 257)]
 ROUNDING = 2e-2
 
 
-def made(program: Program, weights: bytes, tiles: tuple[Tile, ...]) -> Kernels:
-    """The kernels with these tiles alone."""
-    return kernels(program, weights, [Choice(1, tiles)], 1 << 20)
-
-
-def step_of(kernels: Kernels) -> DeviceStep:
-    """On the device of this host."""
-    source = opencl_source(kernels.functions)
-    return DeviceStep(OpenclDevice(source), layout.load(kernels.layout), kernels.weights)
-
-
 def dots(kernels: Kernels) -> int:
     """How often four products are written as one."""
     return sum(text.count("'dp4a'") for text in kernels.functions)
@@ -62,7 +48,7 @@ def dots(kernels: Kernels) -> int:
 
 def wrong(case: Case, tiles: tuple[Tile, ...]) -> list[str]:
     """The sums that are not the reference's to the bit."""
-    got, want = run(lambda *filled: step_of(made(*filled, tiles)), case), expected(case)
+    got, want = run(lambda *filled: step_of(kernels_of(*filled, tiles)), case), expected(case)
     return differences(case, got[0] + got[1], want[0] + want[1], 0)
 
 
@@ -163,9 +149,9 @@ def test_a_model_in_a_pool_has_the_bits_of_single_products(
 ) -> None:
     lowered = lower(quantized_graph(recurrent_graph(40, 64, 32), FORMATS[format]))
     frames = np.random.default_rng(0).standard_normal((3, 9, 40)).astype(np.float32)
-    fours = made(lowered.program, lowered.weights, tiles)
+    fours = kernels_of(lowered.program, lowered.weights, tiles)
     monkeypatch.setattr(columns, "_word_axis", lambda *stage: None)
-    single = made(lowered.program, lowered.weights, tiles)
+    single = kernels_of(lowered.program, lowered.weights, tiles)
     assert dots(fours)
     assert not dots(single)
     got, same = (outputs(lowered.program, kernels, frames) for kernels in (fours, single))

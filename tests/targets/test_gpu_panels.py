@@ -17,13 +17,13 @@ from backend_programs import (
     matrix_vector,
     matrix_vectors,
 )
-from gpu_steps import stepped
+from gpu_steps import kernels_of, stepped
 from lowered_models import random_arrays
 from quantized_graphs import quantized_graph, recurrent_graph
 
 from millstream.lower import Lowered, lower
 from millstream.quantize import FORMATS
-from millstream.targets.gpu.compiling import Choice, Kernels, kernels, laid_out
+from millstream.targets.gpu.compiling import laid_out
 from millstream.targets.gpu.forms import Tile
 from millstream.targets.gpu.items import Items
 from millstream.targets.gpu.panels import Panel
@@ -53,13 +53,9 @@ SUM_BOUND = 1e-5
 ROUNDING = 2e-2
 
 
-def made(lowered: Lowered, tiles: tuple[Tile, ...]) -> Kernels:
-    return kernels(lowered.program, lowered.weights, [Choice(1, tiles)], 1 << 20)
-
-
 def results(lowered: Lowered, tiles: tuple[Tile, ...], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Outputs and next states of a step on this host's device."""
-    return stepped(lowered.program, made(lowered, tiles), arrays)
+    return stepped(lowered.program, kernels_of(lowered.program, lowered.weights, tiles), arrays)
 
 
 def items_of(lowered: Lowered, tile: Tile) -> list[Items]:
@@ -178,8 +174,7 @@ def test_what_does_not_fill_a_block_is_read_directly() -> None:
 
 def test_both_places_and_their_barriers_are_needed() -> None:
     case = matrix_vectors([(128, 128)], np.random.default_rng(0), STREAMS)
-    lowered = Lowered(case.program, case.weights)
-    ready = made(lowered, PANELS[0])
+    ready = kernels_of(case.program, case.weights, PANELS[0])
     right = stepped(case.program, ready, case.inputs)
     barrier = "T.evaluate(T.tvm_storage_sync('shared'))"
     for text, other in ((barrier, "T.evaluate(0)"), ("T.bitwise_xor(", "T.bitwise_and(")):

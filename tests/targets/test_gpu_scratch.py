@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from backend_programs import Case, F, Weights, differences, expected, load, matrix_vector
-from gpu_steps import stepped
+from gpu_steps import kernels_of, stepped
 from lowered_models import random_arrays
 from quantized_graphs import recurrent_graph
 
@@ -15,7 +15,7 @@ from millstream.lower import Lowered, lower
 from millstream.quantize.states.storages import INT8
 from millstream.quantize.states.writing import narrowed
 from millstream.targets.gpu import pieces
-from millstream.targets.gpu.compiling import Choice, kernels, laid_out
+from millstream.targets.gpu.compiling import laid_out
 from millstream.targets.gpu.cutting import cut_up, cut_up_frames
 from millstream.targets.gpu.forms import Tile
 from millstream.targets.gpu.nearing import near
@@ -82,15 +82,14 @@ def kept_by(pieces: Pieces) -> list[list[str]]:
 
 
 def layout_of(lowered: Lowered, tiles: tuple[Tile, ...], shared: int) -> layout.Layout:
-    return layout.load(kernels(lowered.program, lowered.weights, [Choice(1, tiles)], shared).layout)
+    return layout.load(kernels_of(lowered.program, lowered.weights, tiles, shared).layout)
 
 
 def results(
     lowered: Lowered, tiles: tuple[Tile, ...], shared: int, arrays: list[np.ndarray]
 ) -> list[np.ndarray]:
     """Outputs and next states of a step on this host's device."""
-    made = kernels(lowered.program, lowered.weights, [Choice(1, tiles)], shared)
-    return stepped(lowered.program, made, arrays)
+    return stepped(lowered.program, kernels_of(lowered.program, lowered.weights, tiles, shared), arrays)
 
 
 def arrays_of(lowered: Lowered, streams: int) -> list[np.ndarray]:
